@@ -1,0 +1,65 @@
+# The two commands that matter: `make run` and `make test`. Both work on a clean checkout with Python 3.11 alone.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test check format bench openapi lock clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/run ## Start the server (port 3001, or PHASE2_PORT)
+	@exec $(BIN)/amrikyy serve
+
+dev: .venv/dev ## Start the server and restart it when a file changes
+	@exec $(BIN)/amrikyy dev
+
+test: .venv/dev ## Run all tests, on SQLite and on a PostgreSQL of their own
+	@$(BIN)/python -m pytest -q
+
+check: .venv/dev ## Check format, lint, types, import order
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: .venv/dev ## Format the code and mend what the linter can
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+bench: .venv/dev ## Measure microseconds a streamed token and a call, beside a bare ASGI app
+	@$(BIN)/python -m bench
+
+openapi: .venv/dev ## Write docs/openapi.json anew
+	@$(BIN)/python -c "import json; from amrikyy.app import endpoints_of; from amrikyy.agents.registry import load_registry; \
+		from amrikyy.web.openapi import openapi; \
+		print(json.dumps(openapi(endpoints_of(load_registry())), indent=1, ensure_ascii=False))" > docs/openapi.json
+
+lock: .venv/dev ## Lock the dependencies anew, by name, version and hash
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@for kind in run dev; do $(BIN)/uv pip compile --quiet pyproject.toml --group build $$(test $$kind = dev && echo --group dev) \
+		--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/$$kind.txt; done
+
+clean: ## Remove the virtual environment and all caches (./data stays)
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later (with venv) is needed: install it, or say PYTHON=/path/to/python3."; exit 1; }
+	@echo "Making a virtual environment with $(PYTHON) ..."
+	@$(PYTHON) -m venv .venv
+
+# The stamps are files, so that a second run starts at once.
+.venv/run: requirements/run.txt pyproject.toml | .venv/bin/python
+	@echo "Installing the locked dependencies (once) ..."
+	@$(PIP) -r requirements/run.txt
+	@$(PROJECT)
+	@touch $@
+
+.venv/dev: requirements/dev.txt pyproject.toml | .venv/bin/python
+	@echo "Installing the locked development dependencies (once) ..."
+	@$(PIP) -r requirements/dev.txt
+	@$(PROJECT)
+	@touch $@

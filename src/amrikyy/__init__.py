@@ -1,0 +1,3 @@
+"""Amrikyy Agent: a server for AI agents."""
+
+__version__ = "2.0.0"

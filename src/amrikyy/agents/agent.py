@@ -1,0 +1,252 @@
+"""How an agent is declared: `Agent`, `@agent.operation`, and the base of every request and result."""
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from amrikyy.errors import NotFound, ValidationFailed
+from amrikyy.llm.request import Tier
+from amrikyy.ratelimit.limit import Limit
+
+if TYPE_CHECKING:
+    from amrikyy.agents.runner import RunContext
+
+WORDS_PER_MINUTE = 238
+"""Silent reading speed of adults, non-fiction, English (Brysbaert 2019, a review of 190 studies)."""
+
+
+def minutes(count: float) -> timedelta:
+    """So many minutes."""
+    return timedelta(minutes=count)
+
+
+def hours(count: float) -> timedelta:
+    """So many hours."""
+    return timedelta(hours=count)
+
+
+def days(count: float) -> timedelta:
+    """So many days."""
+    return timedelta(days=count)
+
+
+class Request(BaseModel):
+    """Base of an operation's request: camelCase outside, immutable, and an unknown field is a wrong field."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, str_strip_whitespace=True
+    )
+
+
+class Result(BaseModel):
+    """Base of an operation's result, and of the parts it is made of: camelCase outside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class TextResult(Result):
+    """The whole of a written text, with what can be read off it."""
+
+    title: str = Field(description="The text's first heading, or its first words where it has none.")
+    text: str = Field(description="The whole text, in Markdown.")
+    word_count: int = Field(description="Words in the text, markup not counted.")
+    reading_time_minutes: int = Field(description="Minutes to read it silently, at 238 words a minute, rounded up.")
+    truncated: bool = Field(default=False, description="The model stopped at its output limit, so the end is missing.")
+
+    @classmethod
+    def from_text(cls, text: str, request: Any, *, truncated: bool = False) -> Self:
+        """Derive the result from the text that was streamed. Subclasses add what they can read off it."""
+        return cls(**cls.derive(text, request), truncated=truncated)
+
+    @classmethod
+    def derive(cls, text: str, request: Any) -> dict[str, Any]:
+        """The fields that follow from the text; a subclass extends the dictionary."""
+        heading = re.search(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE)
+        words = re.findall(r"[^\W_]+(?:['’\-][^\W_]+)*", text)
+        title = heading[1].strip("*_ ") if heading else " ".join(text.split()[:12])
+        return {
+            "title": title,
+            "text": text,
+            "word_count": len(words),
+            "reading_time_minutes": -(-len(words) // WORDS_PER_MINUTE),
+        }
+
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Result)
+
+DataFunction = Callable[[Q, "RunContext"], Awaitable[R]]
+TextFunction = Callable[[Q, "RunContext"], AsyncIterator[str]]
+Sample = Callable[[Any], BaseModel | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operation(Generic[Q, R]):
+    """One thing that an agent can do. From this declaration come its routes, schemas, limits and CLI command.
+
+    Attributes:
+        agent: the agent's name.
+        name: camelCase, as in URLs ("searchFlights").
+        description: the first line of the function's docstring.
+        request_type, result_type: what goes in and what comes out.
+        function: an async function that returns the result, or an async generator of text.
+        writes_text: it streams tokens of a text; otherwise partial states of the result.
+        limit: how often one caller may run it; None means only the agent's limit counts.
+        cache_for: how long a result stays good; zero means it is never cached.
+        shared: what was cached for one caller may be given to another.
+        tier: which of the configured models serves it.
+        sample: the offline model's answer to a request.
+        version: part of the cache key; raise it when the meaning of results changes.
+    """
+
+    agent: str
+    name: str
+    description: str
+    request_type: type[Q]
+    result_type: type[R]
+    function: Callable[..., Any]
+    writes_text: bool
+    limit: Limit | None
+    cache_for: timedelta
+    shared: bool
+    tier: Tier
+    sample: Sample | None
+    version: int
+
+    @property
+    def key(self) -> str:
+        """`agent.operation`, as in RATE_LIMITS and labels."""
+        return f"{self.agent}.{self.name}"
+
+    def parse(self, body: bytes) -> Q:
+        """Read a request from JSON.
+
+        Raises:
+            ValidationFailed: with every wrong field in `details`.
+        """
+        try:
+            return self.request_type.model_validate_json(body)
+        except ValidationError as error:
+            raise ValidationFailed.from_pydantic(error, self.request_type) from None
+
+
+class Agent:
+    """A named group of operations. Declaring one in a module that the registry loads is all it takes to serve it.
+
+    Args:
+        name: lower-case letters, digits and hyphens; part of the URLs.
+        description: one sentence.
+        limit: how often one caller may run any of its operations ("60/minute").
+        capabilities: words for the list of agents.
+        metadata: more for the list of agents.
+        prepare: loads what would hold up the first request (tables, weights). It is called in a thread at the
+            start, while requests are served already, so it must be safe to need what it loads before it has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        *,
+        limit: str | None = None,
+        capabilities: tuple[str, ...] = (),
+        metadata: Mapping[str, str] | None = None,
+        prepare: Callable[[], object] | None = None,
+    ) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
+            raise ValueError(f"agent name {name!r}: use lower-case letters, digits and hyphens, at most 32")
+        self.name = name
+        self.description = description
+        self.limit = Limit.parse(limit) if limit else None
+        self.capabilities = capabilities
+        self.metadata = dict(metadata or {})
+        self.prepare = prepare
+        self.operations: dict[str, Operation[Any, Any]] = {}
+
+    def __getitem__(self, name: str) -> Operation[Any, Any]:
+        """The operation of that name.
+
+        Raises:
+            NotFound: naming the operations that there are.
+        """
+        try:
+            return self.operations[name]
+        except KeyError:
+            known = ", ".join(self.operations)
+            raise NotFound(
+                f"The agent {self.name!r} has no operation {name[:64]!r}; it has {known}.", code="operation_not_found"
+            ) from None
+
+    def operation(
+        self,
+        *,
+        limit: str | None = None,
+        cache_for: timedelta = timedelta(0),
+        shared: bool = False,
+        tier: Tier = "standard",
+        sample: Sample | None = None,
+        result: type[TextResult] = TextResult,
+        version: int = 1,
+    ) -> "_Declaration":
+        """Declare the function below as an operation of this agent.
+
+        The function takes the request and a `RunContext`, both annotated. An async function returns its
+        result; an async generator yields a text, and `result` says what is made of it at the end.
+        """
+        return _Declaration(
+            self,
+            text_result=result,
+            limit=Limit.parse(limit) if limit else None,
+            cache_for=cache_for,
+            shared=shared,
+            tier=tier,
+            sample=sample,
+            version=version,
+        )
+
+
+class _Declaration:
+    def __init__(self, agent: Agent, *, text_result: type[TextResult], **policy: Any) -> None:
+        self._agent = agent
+        self._text_result = text_result
+        self._policy = policy
+
+    @overload
+    def __call__(self, function: Callable[[Q, "RunContext"], AsyncIterator[str]]) -> Operation[Q, TextResult]: ...
+    @overload
+    def __call__(self, function: Callable[[Q, "RunContext"], Awaitable[R]]) -> Operation[Q, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> Operation[Any, Any]:
+        agent = self._agent
+        # RunContext is only imported for type checkers (the runner imports this module).
+        hints = get_type_hints(function, localns={"RunContext": object})
+        parameters = list(inspect.signature(function).parameters)
+        where = f"{function.__module__}.{function.__qualname__}"
+        writes_text = inspect.isasyncgenfunction(function)
+        request_type = hints.get(parameters[0]) if len(parameters) == 2 else None
+        result_type = self._text_result if writes_text else hints.get("return")
+        if not (isinstance(request_type, type) and issubclass(request_type, Request)):
+            raise TypeError(f"{where}: an operation takes (request, run), and the request's type is a Request")
+        if not (isinstance(result_type, type) and issubclass(result_type, Result)):
+            raise TypeError(f"{where}: an operation returns a Result, or is an async generator of text")
+        if not writes_text and not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{where}: an operation is an async function or an async generator")
+        operation = Operation(
+            agent=agent.name,
+            name=to_camel(function.__name__),
+            description=(inspect.getdoc(function) or function.__name__).partition("\n")[0],
+            request_type=request_type,
+            result_type=result_type,
+            function=function,
+            writes_text=writes_text,
+            **self._policy,
+        )
+        if operation.name in agent.operations:
+            raise ValueError(f"{where}: the agent {agent.name!r} already has an operation {operation.name!r}")
+        agent.operations[operation.name] = operation
+        return operation

@@ -1,0 +1,70 @@
+"""Blog posts: what is read off the text that was written."""
+
+from typing import Any
+
+from pydantic import Field
+
+from amrikyy.agents.agent import Result, TextResult
+from amrikyy.agents.catalog.content import reading
+from amrikyy.agents.catalog.content.requests import BlogPostRequest
+
+EXCERPT_LENGTH = 300
+
+META_DESCRIPTION_LENGTH = 155
+"""What search engines show of a description before they cut it; none of them promises a number."""
+
+
+class ArticleHeading(Result):
+    """One heading of a post's outline."""
+
+    level: int = Field(description="Depth: 1 is the title, 2 a section, up to 6.")
+    text: str = Field(description="The heading, markup removed.")
+
+
+class KeywordUse(Result):
+    """How a requested keyword is used."""
+
+    keyword: str = Field(description="The keyword as it was requested.")
+    count: int = Field(description="How often it occurs in the text as a whole word or phrase; case does not matter.")
+    in_title: bool = Field(description="Whether the title has it.")
+    density_percent: float = Field(description="Share of the text's words that are this keyword's, in percent.")
+
+
+class BlogPost(TextResult):
+    """A blog post, and what a content management system wants to know of it."""
+
+    slug: str = Field(description="The title as the last part of a URL.")
+    excerpt: str = Field(description="The first paragraph, plain, at most 300 characters.")
+    meta_description: str = Field(description="The same for search engines, at most 155 characters.")
+    headings: list[ArticleHeading] = Field(description="The outline, in order.")
+    keywords: list[KeywordUse] = Field(description="Each requested keyword, also one that was not used.")
+    target_words: int = Field(description="About how many words were asked for.")
+
+    @classmethod
+    def derive(cls, text: str, request: BlogPostRequest) -> dict[str, Any]:
+        """Outline, excerpts and keywords are read off the text."""
+        fields = super().derive(text, request)
+        title = reading.plain(fields["title"])
+        opening = reading.first_paragraph(text)
+        lines = list(reading.prose_lines(text))
+        outline = [found for line in lines if (found := reading.heading_of(line))]
+        body = reading.plain("\n".join(lines))
+        return fields | {
+            "title": title,
+            "slug": reading.slugify(title, "post"),
+            "excerpt": reading.shorten(opening, EXCERPT_LENGTH),
+            "meta_description": reading.shorten(opening, META_DESCRIPTION_LENGTH),
+            "headings": [ArticleHeading(level=level, text=heading) for level, heading in outline],
+            "keywords": [_use(keyword, body, title, fields["word_count"]) for keyword in request.keywords],
+            "target_words": request.target_words,
+        }
+
+
+def _use(keyword: str, body: str, title: str, words: int) -> KeywordUse:
+    count = reading.count_phrase(keyword, body)
+    return KeywordUse(
+        keyword=keyword,
+        count=count,
+        in_title=reading.count_phrase(keyword, title) > 0,
+        density_percent=round(100 * count * max(1, reading.count_words(keyword)) / words, 2) if words else 0.0,
+    )

@@ -1,0 +1,62 @@
+"""The kinds of value that content requests are made of: topics, keywords, platforms, tones."""
+
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+SocialPlatform = Literal["twitter", "facebook", "instagram", "linkedin", "tiktok"]
+Tone = Literal["professional", "casual", "friendly", "formal", "humorous"]
+Length = Literal["short", "medium", "long"]
+Style = Literal["tutorial", "vlog", "review", "educational", "entertainment"]
+Depth = Literal["brief", "comprehensive"]
+Frequency = Literal["daily", "weekly"]
+
+
+def _one_line(value: Any) -> Any:
+    """Without control characters and line breaks: a topic becomes a heading, and PostgreSQL stores no NUL."""
+    if not isinstance(value, str):
+        return value
+    kept = (char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
+    return " ".join("".join(kept).split())
+
+
+def _without_repeats(items: list[str]) -> list[str]:
+    """Each item once, in the order of first mention; case makes no difference."""
+    kept: dict[str, str] = {}
+    for item in items:
+        kept.setdefault(item.casefold(), item)
+    return list(kept.values())
+
+
+def _distinct(items: list[SocialPlatform]) -> list[SocialPlatform]:
+    if len(set(items)) < len(items):
+        raise ValueError("Name each platform once")
+    return items
+
+
+Topic = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=3, max_length=200)]
+"""What the content is about, on one line."""
+
+Item = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=100)]
+"""One keyword or other short text of a list, on one line."""
+
+Audience = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=2, max_length=200)]
+"""Who shall read it, on one line."""
+
+Keywords = Annotated[list[Item], Field(max_length=10), AfterValidator(_without_repeats)]
+
+SocialPlatforms = Annotated[list[SocialPlatform], Field(min_length=1, max_length=5), AfterValidator(_distinct)]
+
+Channels = Annotated[
+    list[Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=50)]],
+    Field(min_length=1, max_length=10),
+    AfterValidator(_without_repeats),
+]
+"""Where a calendar publishes. Free text: teams have newsletters, podcasts and intranets that no enumeration knows."""
+
+Topics = Annotated[
+    list[Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=200)]],
+    Field(max_length=20),
+    AfterValidator(_without_repeats),
+]

@@ -1,0 +1,148 @@
+"""The world's airports, cities and countries, indexed by what people call them; read when first asked for."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import airportsdata
+from pydantic import Field
+
+from amrikyy.agents.agent import Result
+from amrikyy.agents.catalog.travel import place_names as names
+
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "'": "", "’": ""})
+
+
+class Airport(Result):
+    """An airport, as the `airportsdata` package knows it."""
+
+    code: str = Field(description="IATA code.", examples=["JFK"])
+    name: str = Field(description="Official name.")
+    city: str = Field(description="The city it serves.")
+    country: str = Field(description="ISO 3166 code of the country.", examples=["US"])
+    country_name: str = Field(description="The country's usual English name.")
+    latitude: float = Field(description="Degrees north.")
+    longitude: float = Field(description="Degrees east.")
+    timezone: str = Field(description="IANA time zone.", examples=["America/New_York"])
+
+
+def fold(text: str) -> str:
+    """Reduce a name to what two spellings of it share: no case, accents, punctuation, or "Saint" for "St"."""
+    spelled = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
+    bare = "".join(character for character in spelled if not unicodedata.combining(character))
+    return " ".join("st" if word == "saint" else word for word in re.findall(r"[^\W_]+", bare))
+
+
+@cache
+def _rows() -> dict[str, Any]:
+    return dict(airportsdata.load("IATA"))
+
+
+@cache
+def _areas() -> dict[str, Any]:
+    return dict(airportsdata.load_iata_macs())
+
+
+@cache
+def airports() -> dict[str, Airport]:
+    """Every airport with an IATA code. Reading them takes 0.1 s, so it waits until the first is asked for."""
+    usual = dict(names.entries(names.CITY_OF_AIRPORT))
+    known = countries()
+    return {
+        code: Airport.model_construct(
+            code=code,
+            name=row["name"],
+            city=usual.get(code) or row["city"] or row["name"],
+            country=row["country"],
+            country_name=known.get(row["country"], row["country"]),
+            latitude=round(row["lat"], 4),
+            longitude=round(row["lon"], 4),
+            timezone=row["tz"] or "UTC",  # Antarctica has none
+        )
+        for code, row in _rows().items()
+    }
+
+
+@cache
+def metropolitan_areas() -> dict[str, tuple[str, ...]]:
+    """The airports of each metropolitan code, busiest first; codes that are an airport's too are left out."""
+    return {
+        code: ranked(area["airports"]) for code, area in _areas().items() if code not in airports() and area["airports"]
+    }
+
+
+@cache
+def countries() -> dict[str, str]:
+    """Names of countries by ISO 3166 code, from the time zone database and our own corrections."""
+    table = files("tzdata.zoneinfo").joinpath("iso3166.tab").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines() if line and not line.startswith("#"))
+    return {row[0]: row[1].replace("&", "and") for row in rows} | dict(names.entries(names.COUNTRY_NAMES))
+
+
+@cache
+def country_codes() -> dict[str, str]:
+    """ISO 3166 codes by everything that a country and its people are called, folded."""
+    codes = {fold(name): code for code, name in countries().items()}
+    codes |= {fold(name): code for code, name in names.entries(names.COUNTRY_SYNONYMS)}
+    return codes | {code.casefold(): code for code in countries()}
+
+
+@cache
+def cities() -> dict[str, dict[str, str]]:
+    """Folded name of a city → code of an airport → the name to show."""
+    found: dict[str, dict[str, str]] = {}
+    for code, row in _rows().items():
+        shown = airports()[code].city
+        # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
+        for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
+            found.setdefault(fold(name), {})[code] = shown
+    for area in _areas().values():
+        for code in area["airports"]:
+            found.setdefault(fold(area["name"]), {}).setdefault(code, area["name"])
+    for code, name in names.entries(names.SERVED_FROM):
+        found.setdefault(fold(name), {})[code] = name
+    for code, name in names.entries(names.SYNONYMS):
+        found.setdefault(fold(name), {})[code] = airports()[code].city
+    found.pop("", None)
+    return found
+
+
+@cache
+def regions() -> dict[str, set[str]]:
+    """Code of an airport → the folded names of its state and country, short and long."""
+    states = {name: code for code, name in names.entries(names.US_STATES)}
+    called: dict[str, set[str]] = {}
+    for name, code in country_codes().items():
+        called.setdefault(code, set()).add(name)
+    found = {}
+    for code, row in _rows().items():
+        own = {fold(row["subd"])} | called.get(row["country"], set())
+        if row["country"] == "US":
+            own |= {states.get(row["subd"], "").casefold()}
+        found[code] = own - {""}
+    return found
+
+
+@cache
+def precedence() -> dict[str, int]:
+    """Code of an airport with much traffic → its place among them, 0 the busiest."""
+    return {code: place for place, code in enumerate(names.BUSIEST.split())}
+
+
+def ranked(codes: Iterable[str]) -> tuple[str, ...]:
+    """Airports with the one that is most likely meant first."""
+    order, table = precedence(), airports()
+
+    def rank(code: str) -> tuple[int, bool, str]:
+        return order.get(code, len(order)), "International" not in table[code].name, code
+
+    return tuple(sorted(codes, key=rank))
+
+
+def load_tables() -> None:
+    """Build every table now instead of at the first request that needs one: about 0.2 s."""
+    for table in (airports, metropolitan_areas, countries, country_codes, cities, regions, precedence):
+        table()

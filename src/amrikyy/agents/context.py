@@ -1,0 +1,322 @@
+"""What an operation may do while it runs: ask a model, tell how far it is, run another operation."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from amrikyy.agents.agent import Operation, Q, R, Request
+from amrikyy.errors import ModelMalformed
+from amrikyy.llm.models import Models
+from amrikyy.llm.request import Request as ModelRequest
+from amrikyy.llm.request import Usage
+from amrikyy.runs.events import Delta, Event
+from amrikyy.runs.partial import Fold, encode
+from amrikyy.runs.run import Run
+
+if TYPE_CHECKING:
+    from amrikyy.agents.runner import Runner
+
+M = TypeVar("M", bound=BaseModel)
+
+PARTIAL_INTERVAL_S = 0.1
+"""At most ten partial objects a second: more than an eye follows, and each costs a whole object on the wire."""
+
+PROGRESS_STEP = 10
+"""Percent between two progress events of one call, so that a long answer does not drown in them."""
+
+MAX_QUOTED_ERRORS = 20
+"""Validation errors that a repair shows to the model; a hopeless answer has hundreds."""
+
+CHARACTERS_PER_WORD = 6.1
+"""Of English prose with its spaces and Markdown; only progress depends on it."""
+
+_REPAIR = """{prompt}
+
+You answered this before:
+{answer}
+
+That answer is not valid:
+{errors}
+
+Write the whole answer again as one JSON object that follows the schema, with these mistakes corrected."""
+
+
+class RunContext:
+    """The hands of an operation. One is made for each run and given to the operation's function."""
+
+    def __init__(self, runner: "Runner", run: Run, operation: Operation[Any, Any], request: Request) -> None:
+        self._runner = runner
+        self._run = run
+        self._operation = operation
+        self._request = request
+        self._percent = 0
+        self._message = ""
+        self.truncated = False
+
+    @property
+    def _models(self) -> Models:
+        return self._runner.models
+
+    async def generate(
+        self,
+        schema: type[M],
+        *,
+        prompt: str,
+        system: str = "",
+        max_output_tokens: int = 8192,
+        temperature: float = 0.7,
+        done: Callable[[dict[str, Any]], float] | None = None,
+        message: str = "Working",
+    ) -> M:
+        """Ask the model for a `schema`, stream its partial states, and return the validated whole.
+
+        An answer that does not validate is repaired once: the model sees its answer and what is wrong.
+
+        Args:
+            schema: what the answer must be JSON of; also what partial events grow into.
+            prompt: what is asked, already written out.
+            system: who the model is to be.
+            max_output_tokens: upper bound of the answer.
+            temperature: 0 to 2.
+            done: from the partial object so far (camelCase JSON) to the share of the work done, 0 to 1, for
+                progress. Without it, the share of the schema's fields that are there.
+            message: what the progress event says is going on.
+
+        Raises:
+            ModelMalformed: the repaired answer does not validate either.
+            ModelError: the provider failed; one of its subclasses, by cause.
+        """
+        request = self._ask(prompt, system, schema, max_output_tokens, temperature)
+        growth = _Growth(self._run, schema, done or _share_of_fields(schema), self.progress, message)
+        answer = await self._collect(request, growth)
+        try:
+            return schema.model_validate_json(_json_object(answer))
+        except ValidationError as error:
+            mistakes = _describe(error)
+        growth.restart()
+        repair = _REPAIR.format(prompt=prompt, answer=answer[: 4 * max_output_tokens], errors="\n".join(mistakes))
+        answer = await self._collect(self._ask(repair, system, schema, max_output_tokens, temperature), growth)
+        try:
+            return schema.model_validate_json(_json_object(answer))
+        except ValidationError as error:
+            cut = " It was cut off at the output limit." if self.truncated else ""
+            raise ModelMalformed(
+                f"The model {self._run.execution.spent.model} twice gave an answer that is no valid "
+                f"{self._operation.key} result.{cut} Try again, or configure a more capable model.",
+                model=self._run.execution.spent.model or "",
+                details=[{"field": field, "message": message, "type": kind} for field, message, kind in _list(error)],
+            ) from None
+
+    async def stream(
+        self,
+        *,
+        prompt: str,
+        system: str = "",
+        max_output_tokens: int = 8192,
+        temperature: float = 0.7,
+        expected_words: int | None = None,
+        message: str = "Writing",
+    ) -> AsyncGenerator[str, None]:
+        """Ask the model for prose and yield it piece by piece.
+
+        Args:
+            prompt: what is asked, already written out.
+            system: who the model is to be.
+            max_output_tokens: upper bound of the answer.
+            temperature: 0 to 2.
+            expected_words: about how long the text will be, for progress.
+            message: what the progress event says is going on.
+
+        Raises:
+            ModelError: the provider failed; one of its subclasses, by cause.
+        """
+        request = self._ask(prompt, system, None, max_output_tokens, temperature)
+        expected = (expected_words or 0) * CHARACTERS_PER_WORD
+        length = 0
+        mark = step = expected * PROGRESS_STEP / 100 or float("inf")
+        async with aclosing(self._pieces(request)) as pieces:
+            async for piece in pieces:
+                yield piece
+                length += len(piece)
+                if length >= mark:
+                    self.progress(length / expected, message)
+                    mark = length + step
+
+    def progress(self, share: float, message: str) -> None:
+        """Say how much of the work is done: 0 to 1. It never falls, and 100 % is kept for the end."""
+        percent = min(99, int(share * 100))
+        if percent > self._percent or (message != self._message and percent == self._percent):
+            self._percent, self._message = percent, message
+            self._run.execution.append(Event("progress", (percent, message)))
+
+    async def call(self, operation: Operation[Q, R], request: Q) -> R:
+        """Run another operation as a child of this run, and return its result.
+
+        Raises:
+            AmrikyyError: what the child failed with.
+        """
+        child = self._runner.start(
+            operation, request, owner=self._run.owner, parent_id=self._run.id, deadline_s=self._run.deadline_s
+        )
+        try:
+            outcome = await child.execution.wait()
+        except asyncio.CancelledError:
+            child.cancel("The run that this one belongs to was cancelled.")
+            raise
+        finally:
+            spent = child.execution.spent
+            self._run.execution.spent.add(
+                spent.models, spent.input_tokens, spent.output_tokens, spent.cost_usd, estimated=spent.estimated
+            )
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.result is not None
+        return operation.result_type.model_validate_json(outcome.result)
+
+    def _ask(
+        self, prompt: str, system: str, schema: type[BaseModel] | None, max_output_tokens: int, temperature: float
+    ) -> ModelRequest:
+        sample = self._operation.sample
+        return ModelRequest(
+            prompt=prompt,
+            system=system,
+            schema=schema,
+            inputs=self._run.request,
+            sample=None if sample is None else lambda: _as_text(sample(self._request)),
+            streaming=self._run.streams,
+            tier=self._operation.tier,
+            max_output_tokens=max_output_tokens,
+            temperature=temperature,
+        )
+
+    async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
+        pieces: list[str] = []
+        async with aclosing(self._pieces(request)) as answer:
+            async for piece in answer:
+                pieces.append(piece)
+                growth.feed(piece)
+        growth.flush()
+        return "".join(pieces)
+
+    async def _pieces(self, request: ModelRequest) -> AsyncGenerator[str, None]:
+        """Pass the text on and account for what it used, however the stream ends."""
+        usage: Usage | None = None
+        length = 0
+        finished = False
+        try:
+            async with aclosing(self._models.for_tier(request.tier).stream(request)) as answer:
+                async for item in answer:
+                    if type(item) is str:
+                        length += len(item)
+                        yield item
+                    else:
+                        usage = item  # type: ignore[assignment]
+            finished = True
+        finally:
+            if usage is not None:
+                used = usage if finished else self._models.estimate(usage, length)
+                self.truncated = used.truncated
+                self._run.execution.spent.add(
+                    [used.model], used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
+                )
+        if not length:
+            raise ModelMalformed(
+                "The model answered with nothing at all. Try again, or try another model.",
+                model=usage.model if usage else "",
+            )
+
+
+class _Growth:
+    """Turns the pieces of a JSON answer into partial events, ten a second at most, and into progress."""
+
+    def __init__(
+        self,
+        run: Run,
+        schema: type[BaseModel],
+        done: Callable[[dict[str, Any]], float],
+        progress: Callable[[float, str], None],
+        message: str,
+    ) -> None:
+        self._run = run
+        self._done = done
+        self._progress = progress
+        self._message = message
+        self._fold = Fold(schema)
+        self._unfolded: list[str] = []
+        self._unsent: list[str] = []
+        self._restarts = False
+        self._shown = b"{}"
+        self._flushed_at = 0.0
+        if run.streams:
+            run.execution.partial_type = schema
+
+    def feed(self, piece: str) -> None:
+        if not self._run.streams:
+            return
+        self._unfolded.append(piece)
+        if time.monotonic() - self._flushed_at >= PARTIAL_INTERVAL_S:
+            self.flush()
+
+    def restart(self) -> None:
+        self._unfolded.clear()
+        self._unsent.clear()
+        self._restarts = True
+
+    def flush(self) -> None:
+        """Append a partial event, if there is more to see than in the one before."""
+        if not self._unfolded:
+            return
+        grown = "".join(self._unfolded)
+        self._fold.feed(Delta(grown, self._restarts and not self._unsent))
+        self._unsent.append(grown)
+        self._unfolded.clear()
+        self._flushed_at = time.monotonic()
+        value = self._fold.value()
+        encoded = encode(value)
+        if encoded == self._shown:
+            return
+        self._shown = encoded
+        execution = self._run.execution
+        execution.latest_partial = (len(execution.events) + 1, encoded)
+        execution.append(Event("partial", Delta("".join(self._unsent), self._restarts)))
+        self._unsent.clear()
+        self._restarts = False
+        self._report(value)
+
+    def _report(self, value: BaseModel) -> None:
+        try:
+            share = self._done(value.model_dump(by_alias=True, exclude_none=True))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return  # the agent's own estimate stumbled over an object that is not whole yet
+        self._progress(share, self._message)
+
+
+def _share_of_fields(schema: type[BaseModel]) -> Callable[[dict[str, Any]], float]:
+    count = len(schema.model_fields)
+    # The newest field is still being written, so it does not count as done.
+    return lambda partial: max(0, len(partial) - 1) / count
+
+
+def _as_text(sample: BaseModel | str) -> str:
+    return sample if isinstance(sample, str) else sample.model_dump_json(by_alias=True)
+
+
+def _json_object(answer: str) -> str:
+    """The JSON object in an answer that may have a code fence or a sentence around it."""
+    start, end = answer.find("{"), answer.rfind("}")
+    return answer[start : end + 1] if 0 <= start < end else answer
+
+
+def _list(error: ValidationError) -> list[tuple[str, str, str]]:
+    return [
+        (".".join(str(part) for part in wrong["loc"])[:200] or "(answer)", wrong["msg"], wrong["type"])
+        for wrong in error.errors(include_url=False, include_input=False, include_context=False)[:MAX_QUOTED_ERRORS]
+    ]
+
+
+def _describe(error: ValidationError) -> list[str]:
+    return [f"- {field}: {message}" for field, message, _ in _list(error)]

@@ -1,0 +1,137 @@
+"""The application: what is opened, the layers in the order in which a request passes them, the routes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amrikyy.agents.registry import Registry, load_registry
+from amrikyy.runtime import Runtime, open_runtime
+from amrikyy.settings import Settings
+from amrikyy.telemetry.logs import AccessLog
+from amrikyy.web.admission import admit
+from amrikyy.web.agents import agent_endpoints
+from amrikyy.web.auth import AUTH
+from amrikyy.web.docs import docs_endpoints
+from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
+from amrikyy.web.health import health_endpoints
+from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
+from amrikyy.web.runs import RUNS
+from amrikyy.web.stream import stream_endpoints
+
+EXPOSED_HEADERS = (
+    "x-request-id",
+    "x-run-id",
+    "x-cache",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    "server-timing",
+)
+"""Which response headers a browser shows to a page of another origin."""
+
+OnReady = Callable[[Runtime], None]
+
+
+def endpoints_of(registry: Registry) -> list[Endpoint]:
+    """Every route of the server."""
+    endpoints = [
+        *health_endpoints(),
+        *AUTH,
+        *agent_endpoints(registry),
+        *stream_endpoints(registry),
+        *RUNS,
+    ]
+    return [*endpoints, *docs_endpoints(endpoints)]
+
+
+def create_app(settings: Settings, *, on_ready: OnReady | None = None) -> "Application":
+    """The ASGI application. Everything with a lifetime is opened by its lifespan and closed by it in reverse.
+
+    Raises:
+        ValueError: an agent of AGENTS cannot be loaded.
+    """
+    return Application(settings, load_registry(settings.agents), on_ready)
+
+
+class Application:
+    """The layers around the routes, and the lifespan."""
+
+    def __init__(self, settings: Settings, registry: Registry, on_ready: OnReady | None = None) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._on_ready = on_ready
+        self._runtime: Runtime | None = None
+        self._access_log = AccessLog(json=settings.production)
+        self.endpoints = endpoints_of(registry)
+        public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)
+        public |= {("HEAD", path) for method, path in public if method == "GET"}
+
+        app: ASGIApp = Routes(self.endpoints, lambda: self.runtime, admit)
+        app = Authenticate(app, lambda: self.runtime.authenticator, public)
+        app = AnswerErrors(app)
+        if settings.allowed_origins:
+            app = CORSMiddleware(app, **_cors(settings))
+        self._app: ASGIApp = Observe(app, self._access_log)
+
+    def flush_access_log(self) -> None:
+        """Write the access lines that wait for company."""
+        self._access_log.flush()
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the lifespan opened."""
+        assert self._runtime is not None, "requests come only while the lifespan is open"
+        return self._runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer to ASGI."""
+        if scope["type"] == "lifespan":
+            await _serve_lifespan(self.lifespan, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open the runtime, serve, close it."""
+        async with open_runtime(self._settings, self._registry) as runtime:
+            self._runtime = runtime
+            if self._on_ready is not None:
+                self._on_ready(runtime)
+            try:
+                yield
+            finally:
+                self._runtime = None
+                self._access_log.flush()
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    anywhere = "*" in settings.allowed_origins
+    return {
+        "allow_origins": settings.allowed_origins,
+        "allow_methods": ("GET", "POST", "PATCH", "DELETE"),
+        "allow_headers": ("authorization", "content-type", "x-api-key", "x-request-id", "idempotency-key",
+                          "last-event-id", "prefer", "cache-control", "traceparent"),
+        "allow_credentials": not anywhere,
+        "expose_headers": EXPOSED_HEADERS,
+        "max_age": 600,
+    }  # fmt: skip
+
+
+async def _serve_lifespan(
+    lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
+) -> None:
+    """The lifespan protocol of ASGI 3, around one context manager."""
+    await receive()
+    context = lifespan()
+    try:
+        await context.__aenter__()
+    except BaseException as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await context.__aexit__(None, None, None)
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,102 @@
+"""API keys in the database."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, update
+
+from amrikyy.auth.roles import Role
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import api_keys
+
+TOUCH_EVERY = timedelta(minutes=1)
+"""How exactly `last_used_at` of a key is known; each request writing it would cost more than the check."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key, without the key itself."""
+
+    id: str
+    name: str
+    prefix: str
+    role: Role
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class KeyStore:
+    """Reads and writes API keys. Every method raises `Unavailable` when the database cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self,
+        key_id: str,
+        name: str,
+        prefix: str,
+        key_hash: str,
+        role: Role,
+        created_by: str | None,
+        expires_at: datetime | None,
+    ) -> ApiKey:
+        """Add a key, of which only the hash is kept."""
+        row = {
+            "id": key_id,
+            "name": name,
+            "prefix": prefix,
+            "key_hash": key_hash,
+            "role": role.value,
+            "created_by": created_by,
+            "created_at": datetime.now(UTC),
+            "expires_at": expires_at,
+        }
+        async with self._database.begin() as connection:
+            return _key((await connection.execute(insert(api_keys).values(row).returning(api_keys))).one())
+
+    async def by_hash(self, key_hash: str) -> ApiKey | None:
+        """The key with that hash, revoked and expired ones too."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(api_keys).where(api_keys.c.key_hash == key_hash))).one_or_none()
+        return _key(row) if row is not None else None
+
+    async def page(self, after: str, limit: int) -> list[ApiKey]:
+        """Keys, oldest first, from the first one after the id `after` ("" for the first page)."""
+        query = select(api_keys).where(api_keys.c.id > after).order_by(api_keys.c.id).limit(limit)
+        async with self._database.connect() as connection:
+            return [_key(row) for row in await connection.execute(query)]
+
+    async def revoke(self, key_id: str) -> bool:
+        """Revoke a key. Returns whether there was one that was not revoked yet."""
+        change = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        async with self._database.begin() as connection:
+            return bool((await connection.execute(change.values(revoked_at=datetime.now(UTC)))).rowcount)
+
+    async def touch(self, key: ApiKey) -> None:
+        """Note that a key was used; at most one write a minute, whatever the number of replicas."""
+        now = datetime.now(UTC)
+        last = api_keys.c.last_used_at
+        if key.last_used_at is not None and key.last_used_at > now - TOUCH_EVERY:
+            return
+        due = (api_keys.c.id == key.id) & or_(last.is_(None), last <= now - TOUCH_EVERY)
+        async with self._database.begin() as connection:
+            await connection.execute(update(api_keys).where(due).values(last_used_at=now))
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        prefix=row.prefix,
+        role=Role(row.role),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+    )

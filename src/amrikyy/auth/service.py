@@ -1,0 +1,286 @@
+"""Accounts: what can be done with users, sessions and keys, whoever asks for it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from amrikyy.auth import first_admin, generate
+from amrikyy.auth.fields import check_email, check_name, is_id, normal_email
+from amrikyy.auth.first_admin import FirstAdmin
+from amrikyy.auth.keys import VISIBLE
+from amrikyy.auth.passwords import Passwords, check_password
+from amrikyy.auth.principal import Principal
+from amrikyy.auth.roles import Role
+from amrikyy.auth.store import ApiKey, AuthStore, User
+from amrikyy.auth.tokens import Tokens
+from amrikyy.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+
+PAGE = 200
+"""Users or keys in one page at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A session's tokens. `expires_in` is the access token's lifetime in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key at the one time that it can be seen."""
+
+    key: str
+    info: ApiKey
+
+
+class Accounts:
+    """Every method raises `Unavailable` when the database cannot be reached.
+
+    `maker` is who asks, and may neither give a role higher than its own nor touch a user who has one; None is the
+    operator at the command line, who may do anything. A user is named by id or by e-mail address.
+    """
+
+    def __init__(self, store: AuthStore, tokens: Tokens, passwords: Passwords) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._passwords = passwords
+
+    # --- Sessions ---
+
+    async def login(self, email: str, password: str) -> Login:
+        """Begin a session.
+
+        Raises:
+            Unauthenticated: the same one, after the same time, whether there is no such account, it is
+                disabled, or the password is wrong.
+        """
+        address = normal_email(email)
+        user = await self._store.users.by_email(address) if address is not None else None
+        right = await self._passwords.verify(password, user.password_hash if user else None)
+        login = None
+        if user is not None and right and user.disabled_at is None:
+            login = await self._begin(user)
+        if user is None or login is None:
+            raise Unauthenticated("The e-mail address or the password is wrong.", code="invalid_login")
+        if self._passwords.is_outdated(user.password_hash):
+            new_hash = await self._passwords.hash(password)
+            await self._store.users.replace_hash(user.id, user.password_hash, new_hash)
+        return login
+
+    async def refresh(self, refresh_token: str) -> Login:
+        """Exchange a refresh token for new tokens. It works once; a second time ends the session.
+
+        Raises:
+            Unauthenticated: it is unknown, expired, used or revoked, or its user is disabled.
+        """
+        new = generate.refresh_token()
+        shown = generate.fingerprint(refresh_token)
+        session = await self._store.sessions.rotate(shown, generate.fingerprint(new), self._refresh_expiry())
+        if session is None:
+            raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
+        return self._login(session.user, session.family, new)
+
+    async def logout(self, principal: Principal) -> None:
+        """End the session of an access token.
+
+        Raises:
+            Forbidden: an API key has no session.
+        """
+        if principal.session is None or principal.user_id is None:
+            raise _no_session("that could end; revoke the key instead")
+        await self._store.sessions.end(principal.user_id, principal.session)
+
+    async def end_session(self, refresh_token: str) -> None:
+        """End the session of a refresh token, for a client whose access token has expired; unknown ones are ignored."""
+        await self._store.sessions.end_by_token(generate.fingerprint(refresh_token))
+
+    async def change_password(self, principal: Principal, current: str, new: str) -> Login:
+        """Change one's own password. All sessions end, and a new one begins with what is returned.
+
+        Raises:
+            Forbidden: an API key has no password, or the current password is wrong (`wrong_password`).
+            ValidationFailed: the new password is not acceptable.
+            Unauthenticated: the account is gone, or was disabled meanwhile.
+        """
+        if principal.user_id is None:
+            raise _no_session("and no password")
+        check_password(new, "newPassword")
+        user = await self._store.users.get(principal.user_id)
+        if not await self._passwords.verify(current, user.password_hash if user else None):
+            raise Forbidden("The current password is wrong.", code="wrong_password")
+        changed = await self._store.users.set_password(principal.user_id, await self._passwords.hash(new))
+        login = await self._begin(changed) if changed is not None and changed.disabled_at is None else None
+        if login is None:
+            raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
+        return login
+
+    async def _begin(self, user: User) -> Login | None:
+        token, family = generate.refresh_token(), generate.identifier()
+        began = await self._store.sessions.begin(user, family, generate.fingerprint(token), self._refresh_expiry())
+        return self._login(user, family, token) if began else None
+
+    def _login(self, user: User, family: str, refresh_token: str) -> Login:
+        access_token = self._tokens.issue(user.id, family, not_before=user.sessions_valid_from.timestamp())
+        return Login(access_token, refresh_token, self._tokens.access_ttl_s, user)
+
+    def _refresh_expiry(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._tokens.refresh_ttl_s)
+
+    # --- Users ---
+
+    async def create_user(
+        self, email: str, password: str, role: Role, *, name: str | None = None, maker: Principal | None = None
+    ) -> User:
+        """Create a user.
+
+        Raises:
+            ValidationFailed: the address, the name or the password is not acceptable.
+            Forbidden: the role is higher than the maker's.
+            Conflict: the address is taken.
+        """
+        _check_rank(role, maker)
+        address = check_email(email)
+        shown_name = check_name(name) if name else None
+        check_password(password)
+        hashed = await self._passwords.hash(password)
+        user = await self._store.users.add(generate.identifier(), address, shown_name, hashed, role)
+        assert user is not None, "only the first admin may be left unmade"
+        return user
+
+    async def user(self, who: str) -> User:
+        """The user with that id or e-mail address. Raises NotFound."""
+        address = normal_email(who)
+        if address is not None:
+            user = await self._store.users.by_email(address)
+        else:
+            user = await self._store.users.get(who) if is_id(who) else None
+        return _found(user, who)
+
+    async def users(self, *, after: str = "", limit: int = PAGE) -> list[User]:
+        """A page of users by e-mail address; `after` is the last address of the page before."""
+        return await self._store.users.page(normal_email(after) or "", min(limit, PAGE))
+
+    async def each_user(self) -> AsyncIterator[User]:
+        """All users by e-mail address."""
+        page = await self.users()
+        while page:
+            for user in page:
+                yield user
+            page = await self.users(after=page[-1].email)
+
+    async def set_role(self, who: str, role: Role, *, maker: Principal | None = None) -> User:
+        """Give a user another role; it counts within seconds, also for tokens already issued.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: the role, or the user's present one, is higher than the maker's.
+            Conflict: it is the last admin.
+        """
+        _check_rank(role, maker)
+        user = await self._subordinate(who, maker)
+        return _found(await self._store.users.set_role(user.id, role), who)
+
+    async def set_disabled(self, who: str, *, disabled: bool, maker: Principal | None = None) -> User:
+        """Lock a user out, or let it in again. Locking out ends all its sessions.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: the user's role is higher than the maker's.
+            Conflict: it is the last admin.
+        """
+        user = await self._subordinate(who, maker)
+        return _found(await self._store.users.set_disabled(user.id, disabled=disabled), who)
+
+    async def reset_password(self, who: str, password: str, *, maker: Principal | None = None) -> None:
+        """Set a password and end all sessions.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: the user's role is higher than the maker's.
+            ValidationFailed: the password is not acceptable.
+        """
+        user = await self._subordinate(who, maker)
+        check_password(password)
+        await self._store.users.set_password(user.id, await self._passwords.hash(password))
+
+    async def ensure_first_admin(
+        self, email: str | None, password: str | None, *, development: bool
+    ) -> FirstAdmin | None:
+        """Make an admin if there is none: see `first_admin`."""
+        return await first_admin.ensure_first_admin(
+            self._store, self._passwords, email, password, development=development
+        )
+
+    async def _subordinate(self, who: str, maker: Principal | None) -> User:
+        user = await self.user(who)
+        _check_rank(user.role, maker)
+        return user
+
+    # --- API keys ---
+
+    async def create_key(
+        self, name: str, role: Role, *, maker: Principal | None = None, expires_at: datetime | None = None
+    ) -> NewKey:
+        """Make a key. Only its hash is stored.
+
+        Raises:
+            Forbidden: the role is higher than its maker's.
+            ValidationFailed: the name is not acceptable, or the key would have expired already.
+        """
+        _check_rank(role, maker)
+        shown_name = check_name(name)
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            message = "A key cannot expire before it is made"
+            raise ValidationFailed(f"{message}.", details=[{"field": "expiresAt", "message": message, "type": "past"}])
+        key = generate.api_key()
+        info = await self._store.keys.add(
+            generate.identifier(), shown_name, key[:VISIBLE], generate.fingerprint(key), role,
+            maker.id if maker else None, expires_at,
+        )  # fmt: skip
+        return NewKey(key, info)
+
+    async def keys(self, *, after: str = "", limit: int = PAGE) -> list[ApiKey]:
+        """A page of keys, oldest first; `after` is the last id of the page before."""
+        return await self._store.keys.page(after if is_id(after) else "", min(limit, PAGE))
+
+    async def each_key(self) -> AsyncIterator[ApiKey]:
+        """All keys, oldest first."""
+        page = await self.keys()
+        while page:
+            for key in page:
+                yield key
+            page = await self.keys(after=page[-1].id)
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Revoke a key; it stops working within seconds on every replica. Raises NotFound."""
+        if not is_id(key_id) or not await self._store.keys.revoke(key_id):
+            raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
+
+    # --- Upkeep ---
+
+    async def delete_expired(self) -> int:
+        """Delete refresh tokens past their time. Returns how many."""
+        return await self._store.sessions.delete_expired()
+
+    def close(self) -> None:
+        """End the password threads."""
+        self._passwords.close()
+
+
+def _check_rank(role: Role, maker: Principal | None) -> None:
+    if maker is not None and not role.at_most(maker.role):
+        raise Forbidden(f"The role {role.value} is above yours, {maker.role.value}.", code="role_too_high")
+
+
+def _found(user: User | None, who: str) -> User:
+    if user is None:
+        raise NotFound(f"There is no user {who[:254]}.", code="user_not_found")
+    return user
+
+
+def _no_session(what: str) -> Forbidden:
+    return Forbidden(f"An API key has no session {what}.", code="no_session")

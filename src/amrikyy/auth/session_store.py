@@ -1,0 +1,127 @@
+"""Sessions in the database: families of refresh tokens, each the trace of one login."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from amrikyy.auth.user_store import User, lock_user, user_of
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import refresh_tokens, users
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login that goes on: whose it is, and the family of its refresh tokens."""
+
+    user: User
+    family: str
+
+
+class SessionStore:
+    """Reads and writes refresh tokens. Every method raises `Unavailable` when the database cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, user: User, family: str, token_hash: str, expires_at: datetime) -> bool:
+        """Begin a session with its first refresh token.
+
+        Returns:
+            whether it began: not if the user was disabled, or its sessions were ended, since `user` was read.
+            Without this a login could outlive the change of password that happened while it verified the old one.
+        """
+        async with self._database.begin() as connection:
+            now_user = await lock_user(connection, user.id)
+            if (
+                now_user is None
+                or now_user.disabled_at is not None
+                or now_user.sessions_valid_from != user.sessions_valid_from
+            ):
+                return False
+            await _add(connection, user.id, family, token_hash, expires_at)
+            return True
+
+    async def rotate(self, token_hash: str, new_hash: str, expires_at: datetime) -> Session | None:
+        """Exchange a refresh token for a new one, in one transaction: of two that try at once, one succeeds.
+
+        Showing one that was used before ends its family: somebody has a copy (RFC 9700 §4.14.2). There is no
+        grace for a client that refreshes twice in parallel; it has to log in again.
+
+        Returns:
+            the session, or None when the token is unknown, used, revoked or expired, or its user is disabled.
+        """
+        mine = refresh_tokens.c.token_hash == token_hash
+        async with self._database.begin() as connection:
+            shown = (await connection.execute(select(refresh_tokens).where(mine))).one_or_none()
+            if shown is None:
+                return None
+            user = await lock_user(connection, shown.user_id)
+            if user is None or user.disabled_at is not None:
+                return None
+            now = datetime.now(UTC)
+            good = mine & refresh_tokens.c.used_at.is_(None) & refresh_tokens.c.revoked_at.is_(None)
+            used = await connection.execute(
+                update(refresh_tokens).where(good, refresh_tokens.c.expires_at > now).values(used_at=now)
+            )
+            if used.rowcount:
+                await _add(connection, user.id, shown.family, new_hash, expires_at)
+                return Session(user, shown.family)
+            if await connection.scalar(select(refresh_tokens.c.used_at).where(mine)) is not None:
+                await _end(connection, shown.family)
+        return None
+
+    async def get(self, user_id: str, family: str) -> tuple[User, bool] | None:
+        """The user, and whether that session of the user goes on; None when there is no such user."""
+        goes_on = exists().where(
+            refresh_tokens.c.family == family,
+            refresh_tokens.c.user_id == user_id,
+            refresh_tokens.c.revoked_at.is_(None),
+        )
+        query = select(users, goes_on.label("goes_on")).where(users.c.id == user_id)
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return (user_of(row), bool(row.goes_on)) if row is not None else None
+
+    async def end(self, user_id: str, family: str) -> None:
+        """End a session: none of its tokens works any more."""
+        async with self._database.begin() as connection:
+            await lock_user(connection, user_id)
+            await _end(connection, family)
+
+    async def end_by_token(self, token_hash: str) -> None:
+        """End the session that a refresh token belongs to; nothing when there is none."""
+        query = select(refresh_tokens).where(refresh_tokens.c.token_hash == token_hash)
+        async with self._database.begin() as connection:
+            shown = (await connection.execute(query)).one_or_none()
+            if shown is not None:
+                await lock_user(connection, shown.user_id)
+                await _end(connection, shown.family)
+
+    async def delete_expired(self, batch: int = 1000) -> int:
+        """Delete refresh tokens past their time, a batch a transaction. Returns how many."""
+        old = select(refresh_tokens.c.token_hash).where(refresh_tokens.c.expires_at < datetime.now(UTC)).limit(batch)
+        deleted = 0
+        while True:
+            async with self._database.begin() as connection:
+                done = await connection.execute(delete(refresh_tokens).where(refresh_tokens.c.token_hash.in_(old)))
+            deleted += done.rowcount
+            if done.rowcount < batch:
+                return deleted
+
+
+async def _add(connection: AsyncConnection, user_id: str, family: str, token_hash: str, expires_at: datetime) -> None:
+    row = {
+        "token_hash": token_hash,
+        "family": family,
+        "user_id": user_id,
+        "issued_at": datetime.now(UTC),
+        "expires_at": expires_at,
+    }
+    await connection.execute(insert(refresh_tokens).values(row))
+
+
+async def _end(connection: AsyncConnection, family: str) -> None:
+    alive = (refresh_tokens.c.family == family) & refresh_tokens.c.revoked_at.is_(None)
+    await connection.execute(update(refresh_tokens).where(alive).values(revoked_at=datetime.now(UTC)))

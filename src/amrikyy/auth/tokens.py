@@ -1,0 +1,90 @@
+"""Access tokens: JSON Web Tokens that this server signs and verifies (RFC 7519, HS256)."""
+
+import time
+from dataclasses import dataclass
+
+import jwt
+
+from amrikyy.errors import Unauthenticated
+
+ISSUER = "amrikyy"
+AUDIENCE = "amrikyy-api"
+ALGORITHM = "HS256"
+
+MIN_SECRET_BYTES = 32
+"""HS256 needs a key at least as long as its hash, 256 bits (RFC 7518 §3.2)."""
+
+LEEWAY_S = 5
+"""How far the clocks of two replicas may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says. Times are Unix seconds."""
+
+    user_id: str
+    session: str
+    issued_at: float
+    expires_at: float
+
+
+class Tokens:
+    """Issues and verifies access tokens.
+
+    Args:
+        secret: JWT_SECRET, the same on every replica.
+        access_ttl_s: how long an access token lives.
+        refresh_ttl_s: how long a refresh token lives; each refresh begins anew.
+
+    Raises:
+        ValueError: the secret is shorter than HS256 needs.
+    """
+
+    def __init__(self, secret: str, access_ttl_s: int = 900, refresh_ttl_s: int = 30 * 86_400) -> None:
+        if len(secret.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; `amrikyy secrets` makes one.")
+        self._secret = secret
+        self.access_ttl_s = access_ttl_s
+        self.refresh_ttl_s = refresh_ttl_s
+        self._jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True, "require": ["exp", "iat", "sub", "sid"]})
+
+    def issue(self, user_id: str, session: str, *, not_before: float = 0) -> str:
+        """A token for a user's session.
+
+        Args:
+            user_id: whose.
+            session: the family of its refresh tokens.
+            not_before: the Unix time before which the user's tokens are invalid. Another replica wrote it, whose
+                clock may be ahead of ours; the token must not be issued before it.
+        """
+        now = max(time.time(), not_before)
+        payload = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user_id,
+            "sid": session,
+            "iat": now,
+            "exp": int(now) + self.access_ttl_s,
+        }
+        return self._jwt.encode(payload, self._secret, ALGORITHM)
+
+    def verify(self, token: str) -> Claims:
+        """Check signature, issuer, audience and time.
+
+        Raises:
+            Unauthenticated: saying whether the token has expired or is not one of ours.
+        """
+        try:
+            payload = self._jwt.decode(
+                token, self._secret, algorithms=[ALGORITHM], issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY_S
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthenticated(
+                "The access token has expired. Get a new one with POST /api/auth/refresh, or log in again.",
+                code="token_expired",
+            ) from None
+        except jwt.InvalidTokenError:
+            raise Unauthenticated(
+                "The access token is not valid. Log in again with POST /api/auth/login.", code="invalid_token"
+            ) from None
+        return Claims(payload["sub"], payload["sid"], float(payload["iat"]), float(payload["exp"]))

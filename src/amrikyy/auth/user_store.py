@@ -1,0 +1,185 @@
+"""Users in the database."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from amrikyy.auth.roles import Role
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.errors import Conflict
+
+_LOCK = 0x61646D69
+""""admi": the advisory lock of what must leave an admin, or make the first."""
+
+_ADMINS = select(func.count()).select_from(users).where(users.c.role.in_([Role.ADMIN.value, Role.INTERNAL.value]))
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. Tokens that were issued before `sessions_valid_from` are invalid."""
+
+    id: str
+    email: str
+    name: str | None
+    role: Role
+    password_hash: str
+    disabled_at: datetime | None
+    sessions_valid_from: datetime
+    created_at: datetime
+
+
+class UserStore:
+    """Reads and writes users. Every method raises `Unavailable` when the database cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self, user_id: str, email: str, name: str | None, password_hash: str, role: Role, *, if_no_admin: bool = False
+    ) -> User | None:
+        """Add a user.
+
+        Args:
+            user_id: a new id.
+            email: in lower case.
+            name: for people.
+            password_hash: from `Passwords.hash`.
+            role: what the user is.
+            if_no_admin: do nothing, and return None, when there is an admin already; of several processes that
+                try at the same time, one succeeds.
+
+        Raises:
+            Conflict: there is a user with that e-mail address.
+        """
+        now = datetime.now(UTC)
+        row = {
+            "id": user_id,
+            "email": email,
+            "name": name,
+            "password_hash": password_hash,
+            "role": role.value,
+            "sessions_valid_from": now,
+            "created_at": now,
+            "updated_at": now,
+        }
+        try:
+            async with self._database.begin(lock=_LOCK if if_no_admin else None) as connection:
+                if if_no_admin and await connection.scalar(_ADMINS):
+                    return None
+                return user_of((await connection.execute(insert(users).values(row).returning(users))).one())
+        except IntegrityError:
+            raise Conflict(f"There is already a user with the e-mail address {email}.", code="user_exists") from None
+
+    async def get(self, user_id: str) -> User | None:
+        """The user with that id."""
+        return await self._one(users.c.id == user_id)
+
+    async def by_email(self, email: str) -> User | None:
+        """The user with that e-mail address, which is in lower case."""
+        return await self._one(users.c.email == email)
+
+    async def page(self, after: str, limit: int) -> list[User]:
+        """Users by e-mail address, from the first one after `after` ("" for the first page)."""
+        query = select(users).where(users.c.email > after).order_by(users.c.email).limit(limit)
+        async with self._database.connect() as connection:
+            return [user_of(row) for row in await connection.execute(query)]
+
+    async def count_admins(self) -> int:
+        """How many may manage this server, disabled ones included."""
+        async with self._database.connect() as connection:
+            return await connection.scalar(_ADMINS) or 0
+
+    async def set_role(self, user_id: str, role: Role) -> User | None:
+        """Give the user another role; None when there is no such user.
+
+        Raises:
+            Conflict: nobody would be left to manage the server.
+        """
+        async with self._database.begin(lock=_LOCK) as connection:
+            if not Role.ADMIN.at_most(role):
+                await _keep_an_admin(connection, user_id)
+            return await _change(connection, user_id, role=role.value)
+
+    async def set_disabled(self, user_id: str, *, disabled: bool) -> User | None:
+        """Lock the user out and end all sessions, or let the user in again; None when there is no such user.
+
+        Raises:
+            Conflict: nobody would be left to manage the server.
+        """
+        now = datetime.now(UTC)
+        async with self._database.begin(lock=_LOCK) as connection:
+            if not disabled:
+                return await _change(connection, user_id, disabled_at=None)
+            await _keep_an_admin(connection, user_id)
+            user = await _change(connection, user_id, disabled_at=now, sessions_valid_from=now)
+            await _end_sessions(connection, user_id, now)
+            return user
+
+    async def set_password(self, user_id: str, password_hash: str) -> User | None:
+        """Set the password's hash and end all sessions; None when there is no such user."""
+        now = datetime.now(UTC)
+        async with self._database.begin() as connection:
+            user = await _change(connection, user_id, password_hash=password_hash, sessions_valid_from=now)
+            await _end_sessions(connection, user_id, now)
+            return user
+
+    async def replace_hash(self, user_id: str, old: str, new: str) -> None:
+        """Store another hash of the same password, unless the password was changed meanwhile; sessions go on."""
+        mine = (users.c.id == user_id) & (users.c.password_hash == old)
+        async with self._database.begin() as connection:
+            await connection.execute(update(users).where(mine).values(password_hash=new))
+
+    async def _one(self, condition: ColumnElement[bool]) -> User | None:
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(users).where(condition))).one_or_none()
+        return user_of(row) if row is not None else None
+
+
+async def lock_user(connection: AsyncConnection, user_id: str) -> User | None:
+    """Read the user and keep its sessions from changing until the transaction ends.
+
+    Everything that changes sessions begins with this lock or with a change of the row itself, in this order, so that
+    a login or a refresh cannot slip past a change of password, and none of them can deadlock. SQLite, which has one
+    writer at a time, needs no lock.
+    """
+    query = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
+    row = (await connection.execute(query)).one_or_none()
+    return user_of(row) if row is not None else None
+
+
+def user_of(row: Row[Any]) -> User:
+    """A row of the table as a `User`."""
+    return User(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        role=Role(row.role),
+        password_hash=row.password_hash,
+        disabled_at=row.disabled_at,
+        sessions_valid_from=row.sessions_valid_from,
+        created_at=row.created_at,
+    )
+
+
+async def _change(connection: AsyncConnection, user_id: str, **values: Any) -> User | None:
+    change = update(users).where(users.c.id == user_id).values(updated_at=datetime.now(UTC), **values)
+    row = (await connection.execute(change.returning(users))).one_or_none()
+    return user_of(row) if row is not None else None
+
+
+async def _end_sessions(connection: AsyncConnection, user_id: str, now: datetime) -> None:
+    mine = (refresh_tokens.c.user_id == user_id) & refresh_tokens.c.revoked_at.is_(None)
+    await connection.execute(update(refresh_tokens).where(mine).values(revoked_at=now))
+
+
+async def _keep_an_admin(connection: AsyncConnection, user_id: str) -> None:
+    active = _ADMINS.where(users.c.disabled_at.is_(None))
+    if await connection.scalar(active.where(users.c.id == user_id)) and not await connection.scalar(
+        active.where(users.c.id != user_id)
+    ):
+        raise Conflict("This is the last admin; make another one first.", code="last_admin")

@@ -1,0 +1,38 @@
+"""`amrikyy health-check`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from amrikyy.cli.output import fail, load_settings
+
+
+def health_check(
+    url: Annotated[str | None, typer.Option(help="The server; by default the one on this machine's port.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 5.0,
+) -> None:
+    """Ask a running server how it is; exits with 0 when it is healthy or degraded, else with 1."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    base = url or f"http://127.0.0.1:{load_settings().phase2_port}"
+    if not base.startswith(("http://", "https://")):
+        fail(f"{base} is not a URL: write it like http://localhost:3001")
+    try:
+        try:
+            with urlopen(f"{base.rstrip('/')}/api/health", timeout=timeout_s) as response:  # noqa: S310 - checked above
+                body = json.load(response)
+        except HTTPError as error:
+            body = json.load(error)
+        word = body["status"]
+        components = body["components"]
+    except (URLError, TimeoutError, ValueError, KeyError, TypeError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        fail(f"No healthy answer from {base}/api/health: {reason}. Is the server running? Start it with `make run`.")
+    color = {"healthy": typer.colors.GREEN, "degraded": typer.colors.YELLOW}.get(word, typer.colors.RED)
+    typer.secho(f"{word}  (up {body['uptime']} s)", fg=color)
+    for name, component in components.items():
+        typer.echo(f"  {name:<10} {component['status']:<15} {component.get('message', '')}")
+    if word not in ("healthy", "degraded"):
+        raise typer.Exit(1)

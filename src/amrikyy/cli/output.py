@@ -1,0 +1,56 @@
+"""What the commands share: how they stop, and how they open the database."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from amrikyy.auth import Accounts
+    from amrikyy.settings import Settings
+
+
+@contextmanager
+def stop_on_errors() -> Iterator[None]:
+    """Say what is wrong in plain lines and exit with 1; a traceback is for what nobody foresaw."""
+    try:
+        yield
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+    except Exception as error:
+        from amrikyy.errors import AmrikyyError
+        from amrikyy.settings import ConfigurationError
+
+        if isinstance(error, ConfigurationError):
+            fail("The configuration is wrong:\n" + "\n".join(f"  {line}" for line in str(error).splitlines()))
+        if isinstance(error, AmrikyyError):
+            details = [f"  {detail['field']}: {detail['message']}" for detail in error.details if "field" in detail]
+            fail("\n".join([error.message, *details]))
+        raise
+
+
+def fail(message: str) -> NoReturn:
+    """Print to stderr and exit with 1."""
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    sys.exit(1)
+
+
+def load_settings() -> "Settings":
+    """The settings of the environment and .env; from here on, logs go to stderr in the form that they ask for."""
+    from amrikyy.settings import Settings
+    from amrikyy.telemetry.logs import configure_logs
+
+    settings = Settings.load()
+    configure_logs(json=settings.production, debug=settings.debug is not None)
+    return settings
+
+
+@asynccontextmanager
+async def open_accounts() -> "AsyncIterator[Accounts]":
+    """The accounts of the configured database, which is brought up to date first."""
+    from amrikyy.runtime import open_accounts_of
+
+    async with open_accounts_of(load_settings()) as accounts:
+        yield accounts

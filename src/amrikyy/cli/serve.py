@@ -1,0 +1,161 @@
+"""`amrikyy serve` and `amrikyy dev`."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amrikyy.cli.output import fail, load_settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from amrikyy.app import Application
+    from amrikyy.runtime import Runtime
+    from amrikyy.settings import Settings
+
+RULE = "=" * 60
+
+
+def serve(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; PHASE2_PORT otherwise.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
+) -> None:
+    """Start the server."""
+    began = time.perf_counter()
+    settings = load_settings()
+    overrides = {"phase2_port": port, "host": host}
+    settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
+    warnings = settings.check()
+
+    import asyncio
+    import gc
+
+    import uvicorn
+
+    from amrikyy.app import create_app
+
+    listening = _listen(settings.bind_host, settings.phase2_port)
+    for warning in warnings:
+        typer.secho(f"Note: {warning}", fg=typer.colors.YELLOW, err=True)
+    try:
+        app = create_app(settings, on_ready=lambda runtime: _print_banner(runtime, time.perf_counter() - began))
+    except ValueError as error:
+        fail(str(error))
+    # What is loaded now stays for good; the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    config = uvicorn_config(app, settings)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(app, uvicorn.Server(config), listening))
+
+
+async def _serve(app: "Application", server: "uvicorn.Server", listening: socket.socket) -> None:
+    """Open everything, serve until a signal, close everything. What cannot be opened is raised, in plain words."""
+    async with app.lifespan():
+        stopping = (signal.SIGTERM, signal.SIGINT)
+        before = {each: signal.getsignal(each) for each in stopping}
+        for each in stopping:
+            # uvicorn raises the signal once more when it has stopped, and what is open must still be closed then.
+            signal.signal(each, signal.SIG_IGN)
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            for each in stopping:
+                signal.signal(each, before[each])
+
+
+def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config":
+    """How uvicorn runs the application; the tests use the same."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        ws="none",
+        lifespan="off",  # `_serve` holds it, and raises what uvicorn would only log
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+        timeout_keep_alive=75,  # longer than load balancers keep an idle connection (60 s is common)
+    )
+
+
+def dev() -> None:
+    """Start the server, and start it again whenever a file of the project changes."""
+    try:
+        import watchfiles
+    except ImportError:
+        fail("`amrikyy dev` needs the development dependencies; `make dev` installs them.")
+    os.environ.setdefault("APP_ENV", "development")
+    watched = [path for path in (Path("src"), Path(".env"), Path(__file__).parents[1]) if path.exists()]
+    watchfiles.run_process(*watched, target=f"{sys.executable} -m amrikyy serve", target_type="command")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything is opened: a port in use is one line, not a half-started server."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            fail(
+                f"Port {port} is in use on {host}. Stop what uses it, or take another: PHASE2_PORT={port + 1} make run"
+            )
+        fail(f"Cannot listen on {host}:{port}: {error.strerror}. Check HOST and PHASE2_PORT.")
+    listening.set_inheritable(True)
+    return listening
+
+
+def _print_banner(runtime: "Runtime", started_s: float) -> None:
+    settings = runtime.settings
+    base = _base_url(settings)
+    features = "\n".join(
+        f"  {'✓' if on else '·'} {name}{'' if on else ' (not in this version)'}" for name, on in runtime.features()
+    )
+    print(  # the banner is for a person at a terminal; logs go to stderr
+        f"{RULE}\n🚀 Amrikyy Agent Phase 2 Server Started\n{RULE}\n"
+        f"Environment: {settings.app_env}\n"
+        f"Server: {base}\n"
+        f"Health: {base}/api/health\n"
+        f"Docs: {base}/api/docs\n"
+        f"Uptime: {started_s:.2f}s\n{RULE}\n"
+        f"Agents: {', '.join(f'{agent.name} ({len(agent.operations)})' for agent in runtime.registry)}\n"
+        f"Model: {runtime.models_name}\n"
+        f"Database: {runtime.database_name}\n"
+        f"Limits: {runtime.limits_name}\n"
+        f"Log in: POST {base}/api/auth/login{_first_admin(runtime)}\n{RULE}\n"
+        f"Phase 2 Features:\n{features}\n{RULE}\n"
+        "✅ Server ready to accept connections",
+        flush=True,
+    )
+
+
+def _first_admin(runtime: "Runtime") -> str:
+    admin = runtime.first_admin
+    if admin is None:
+        return ""
+    if admin.password is None:
+        return f"\n        The first admin was made from ADMIN_EMAIL: {admin.email}"
+    return (
+        f"\n        The first admin was made: {admin.email}  password: {admin.password}"
+        "\n        It is shown this once; `amrikyy users reset-password` makes another."
+    )
+
+
+def _base_url(settings: "Settings") -> str:
+    host = settings.bind_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.phase2_port}"

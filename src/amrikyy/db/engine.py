@@ -1,0 +1,181 @@
+"""Connections to SQLite or PostgreSQL, with errors that say whose turn it is."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from amrikyy.db import urls
+from amrikyy.db.failures import is_unavailable, reason
+from amrikyy.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+Dialect = Literal["sqlite", "postgresql"]
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 10
+POOL_SIZE = 5
+POOL_OVERFLOW = 5
+"""Ten connections a process at most: PostgreSQL's default of 100 then serves ten processes."""
+
+PATIENT_LOCK_S = 600
+"""How long an upgrade waits for another process that upgrades."""
+
+
+class Database:
+    """An engine, and connections from it that turn an unreachable database into `Unavailable`."""
+
+    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+        self._url = url
+        self._failing = False
+        self.engine = engine
+        self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading.
+
+        Raises:
+            Unavailable: the database cannot be reached, or answers too late.
+        """
+        with self._translated():
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def begin(self, *, lock: int | None = None) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction, which is committed at the end and rolled back by an exception.
+
+        Args:
+            lock: the number of a lock that one transaction has at a time, of all processes on this database.
+
+        Raises:
+            Unavailable: the database cannot be reached, or answers too late.
+        """
+        with self._translated():
+            async with self.engine.begin() as connection:
+                if self.dialect == "sqlite":
+                    # The driver would begin at the first write: what was read before it could be outdated by then.
+                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                elif lock is not None:
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+                yield connection
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        async with self.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def patient(self) -> AsyncIterator["Database"]:
+        """The same database for an upgrade of the schema: its statements may take their time.
+
+        On SQLite foreign keys are not enforced there: SQLite alters a table by making it anew, and dropping the
+        old one would delete whatever refers to it.
+        """
+        database = Database(self._url, _engine(self._url, patient=True))
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            if not self._failing:
+                log.error("database_unavailable", reason=reason(error))
+            self._failing = True
+            raise Unavailable(
+                "The database cannot be used at the moment. Try again shortly.",
+                code="database_unavailable",
+                retry_after_s=2,
+            ) from error
+        if self._failing:
+            self._failing = False
+            log.info("database_available_again")
+
+
+def open_database(url: str) -> Database:
+    """Open `sqlite:///path` or `postgresql://user:password@host/name`. Nothing is connected yet.
+
+    Raises:
+        ValueError: the URL is of another kind, or the file's folder cannot be made; the message names
+            DATABASE_URL and shows no password.
+    """
+    parsed = urls.parse(url)
+    return Database(parsed, _engine(parsed))
+
+
+def _engine(url: URL, *, patient: bool = False) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, patient=patient)
+    return _postgresql(url, patient=patient)
+
+
+def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
+    assert url.database is not None
+    _make_private(Path(url.database))
+    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_timeout=CONNECT_TIMEOUT_S)
+    pragmas = (
+        "PRAGMA journal_mode=WAL",  # readers do not wait for the writer
+        "PRAGMA synchronous=NORMAL",  # in WAL mode a power cut may cost the last transactions, never consistency
+        f"PRAGMA busy_timeout={(PATIENT_LOCK_S if patient else CONNECT_TIMEOUT_S) * 1000}",
+        f"PRAGMA foreign_keys={'OFF' if patient else 'ON'}",
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, and its folder, for this user only: it will hold password hashes and prompts."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise ValueError(f"DATABASE_URL: {path} cannot be written: {error.strerror}.") from None
+
+
+def _postgresql(url: URL, *, patient: bool) -> AsyncEngine:
+    target = urls.postgresql_target(url)
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": PATIENT_LOCK_S if patient else STATEMENT_TIMEOUT_S,
+        **target.arguments,
+    }
+    if target.pooled:
+        # With neither asyncpg's cache nor SQLAlchemy's, statements are unnamed: they live only until the next one,
+        # so that no other transaction on the pooler's connection can miss or meet them.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return create_async_engine(
+        target.url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args=arguments,
+    )

@@ -1,0 +1,45 @@
+"""Tells a database that cannot be used now from a mistake of our own."""
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_SQLSTATES = (
+    "08",  # the connection broke
+    "25006",  # read-only: a replica, or a primary that was demoted
+    "28",  # the login was refused
+    "3D",  # there is no such database
+    "40",  # the transaction lost against another one; it may be tried again
+    "53",  # out of connections, memory or disk
+    "57",  # shutting down, starting up, or the statement timed out
+    "58",  # the server's own system failed
+)
+"""Classes and codes of PostgreSQL's appendix A that say nothing about the statement."""
+
+_SQLITE = ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY", "CORRUPT", "NOTADB", "PROTOCOL", "NOMEM")
+"""SQLite's result codes, without the prefix; sqlite3 raises OperationalError for a wrong table name as well."""
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the error means that the database cannot be reached or used, whatever the statement was."""
+    # OSError includes ConnectionError, TimeoutError, and those of name resolution and TLS.
+    if isinstance(error, (PoolTimeout, OSError)):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    if isinstance(error, InterfaceError):
+        # asyncpg's word for a value of the wrong type, which is our mistake.
+        return type(getattr(error.orig, "__cause__", None)).__name__ != "DataError"
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if isinstance(sqlstate, str):
+        return sqlstate.startswith(_SQLSTATES)
+    sqlite = getattr(error.orig, "sqlite_errorname", None)
+    return isinstance(sqlite, str) and sqlite.removeprefix("SQLITE_").startswith(_SQLITE)
+
+
+def reason(error: BaseException) -> str:
+    """The cause in one line for the log, without the statement and its values."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(cause).splitlines()
+    return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:300]

@@ -1,0 +1,99 @@
+"""Versions of the schema. Alembic is only loaded when there is something to do: it costs 0.2 s."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, inspect, text
+
+from amrikyy.db.engine import Database
+from amrikyy.errors import Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest revision in `migrations/versions`; a test compares the two."""
+
+_LOCK = 0x616D7269  # "amri": the key of PostgreSQL's advisory lock, the same in every process
+
+
+def head() -> str:
+    """The version that this program needs."""
+    return HEAD
+
+
+async def current(database: Database) -> str | None:
+    """The version that the database has; None before the first upgrade.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    async with database.connect() as connection:
+        return await connection.run_sync(_version)
+
+
+async def check(database: Database) -> None:
+    """Make sure that the database has the version that this program needs.
+
+    Raises:
+        Unavailable: it has another one (`database_outdated`), or cannot be reached.
+    """
+    found = await current(database)
+    if found != HEAD:
+        raise Unavailable(
+            f"The database's schema is at {found or 'nothing'}, and this program needs {HEAD}: "
+            "run `amrikyy db upgrade`.",
+            code="database_outdated",
+        )
+
+
+async def upgrade(database: Database) -> None:
+    """Bring the schema up to date. Processes that do so at the same time wait for each other.
+
+    Raises:
+        Unavailable: the database cannot be reached, or a newer program has upgraded it (`database_newer`).
+    """
+    if await current(database) == HEAD:
+        return
+    # Whoever comes second finds nothing left to do. A failure takes everything back, on both databases.
+    async with database.patient() as patient, patient.begin(lock=_LOCK) as connection:
+        await connection.run_sync(_upgrade)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = alembic_config(connection)
+    found = _version(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise Unavailable(
+            f"The database's schema is at {found}, which this program does not know: a newer one made it. "
+            "Start that one, or restore the backup from before its upgrade.",
+            code="database_newer",
+        )
+    command.upgrade(config, "head")
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:  # they are not enforced while tables are made anew
+            raise RuntimeError(f"the migrations broke a reference of the table {broken[0]}; nothing was changed")
+
+
+def alembic_config(connection: Connection | None) -> "Config":
+    """Alembic's configuration, made here so that it also works from an installed wheel."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    attributes: dict[Any, Any] = config.attributes
+    attributes["connection"] = connection
+    return config

@@ -1,0 +1,117 @@
+"""The tables. A change here needs a new revision in `migrations/versions`; a test compares the two."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Column, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time in UTC, to the microsecond; SQLite itself would forget the time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without its zone, and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def _id(name: str = "id") -> Column[Any]:
+    return Column(name, String(64), primary_key=True)
+
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("email", String(254), nullable=False, unique=True),  # lower case
+    Column("name", String(200)),
+    Column("password_hash", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("disabled_at", Moment),
+    Column("sessions_valid_from", Moment, nullable=False),  # tokens issued before it are invalid
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    Column("name", String(200), nullable=False),
+    Column("prefix", String(16), nullable=False),  # enough for a person to recognise it
+    Column("key_hash", String(64), nullable=False, unique=True),  # SHA-256, hex
+    Column("role", String(16), nullable=False),
+    Column("created_by", String(64)),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("family", String(64), nullable=False, index=True),  # one login, and all that was refreshed from it
+    Column("user_id", String(64), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("issued_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False, index=True),
+    Column("used_at", Moment),
+    Column("revoked_at", Moment),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),  # sorts by time
+    Column("owner", String(128), nullable=False),
+    Column("agent", String(64), nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("request", Text),
+    Column("result", Text),
+    Column("error", Text),
+    Column("model", String(200)),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("usage_estimated", Boolean, nullable=False),
+    Column("cost_usd", Float),
+    Column("cached", Boolean, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("parent_id", String(64)),
+    Column("instance", String(200), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("deadline_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("duration_ms", Float),
+    # Pages are read by id, newest first, and ids sort by time.
+    Index(None, "owner", "id"),
+    Index(None, "agent", "operation", "id"),
+    Index(None, "status", "id"),
+    Index(None, "parent_id"),
+    Index(None, "started_at"),
+)

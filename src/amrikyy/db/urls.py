@@ -1,0 +1,92 @@
+"""DATABASE_URL: what it may say, and what the drivers are told."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+FORM = "DATABASE_URL must look like sqlite:///./data/amrikyy.db or postgresql://user:password@host:5432/name"
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+_PASSED_ON = frozenset({
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "ssl_min_protocol_version",
+    "ssl_max_protocol_version", "target_session_attrs", "application_name", "options", "search_path",
+})  # fmt: skip
+"""libpq's parameters that asyncpg understands when they come in its own DSN."""
+
+_IGNORED = frozenset({
+    "channel_binding", "gssencmode", "sslnegotiation", "keepalives", "keepalives_idle", "connection_limit",
+    "pool_timeout", "supa",
+})  # fmt: skip
+"""In connection strings that hosts show for other drivers; without them the connection is no less safe."""
+
+_TRANSACTION_POOLER_PORT = 6543
+"""Supabase's pooler in transaction mode, where statements prepared on a connection are gone in the next transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlTarget:
+    """Where to connect, and how.
+
+    Attributes:
+        url: SQLAlchemy's, without a query.
+        arguments: for asyncpg's `connect`.
+        pooled: a pooler gives each transaction another connection, so that nothing may be kept on one.
+    """
+
+    url: URL
+    arguments: dict[str, Any]
+    pooled: bool
+
+
+def parse(url: str) -> URL:
+    """Read the URL of an SQLite file or a PostgreSQL database; the backend's name is then one of these two.
+
+    Raises:
+        ValueError: it is something else; the message shows no password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(FORM) from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ValueError(f"{FORM}; a database in memory would be another one for each connection")
+            return parsed.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres":
+            return parsed.set(drivername="postgresql+asyncpg")
+        case other:
+            raise ValueError(f"{FORM}, not like {other}://")
+
+
+def postgresql_target(url: URL) -> PostgresqlTarget:
+    """Translate libpq's parameters, as in the connection strings that Supabase and other hosts show.
+
+    Raises:
+        ValueError: a parameter is unknown or its value is wrong; the message shows no password.
+    """
+    arguments: dict[str, Any] = {}
+    passed_on: dict[str, str] = {}
+    pooled = url.port == _TRANSACTION_POOLER_PORT
+    for name, given in url.query.items():
+        value = given if isinstance(given, str) else given[-1]
+        if name == "sslmode" and value not in SSL_MODES:
+            raise ValueError(f"DATABASE_URL: sslmode must be one of {', '.join(SSL_MODES)}.")
+        if name in _PASSED_ON:
+            passed_on[name] = value
+        elif name == "connect_timeout":
+            if not value.isdecimal() or not int(value):
+                raise ValueError("DATABASE_URL: connect_timeout must be a whole number of seconds above 0.")
+            arguments["timeout"] = int(value)
+        elif name == "pgbouncer":
+            pooled = value.lower() == "true"
+        elif name not in _IGNORED:
+            known = ", ".join(sorted(_PASSED_ON | {"connect_timeout", "pgbouncer"}))
+            raise ValueError(f"DATABASE_URL: the parameter {name} is unknown; known are {known}.")
+    if passed_on:
+        arguments["dsn"] = f"postgresql:///?{urlencode(passed_on)}"
+    return PostgresqlTarget(url.set(query={}), arguments, pooled)

@@ -1,0 +1,317 @@
+"""Every error that the server raises on purpose, as one tree, each with its HTTP status.
+
+Raise one of these anywhere below `web`; a single handler there turns it into the one JSON body (or,
+after the first byte of a stream, into an `error` event with the same body).
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ValidationError
+
+
+class AmrikyyError(Exception):
+    """An error with an answer: what happened, what to do about it, and the status that says whose turn it is.
+
+    Attributes:
+        status: HTTP status code.
+        code: a stable snake_case word that a program can switch on.
+        title: a short title for a person.
+        message: what happened and what to do. Never contains a secret, a prompt or a stack trace.
+        details: structured particulars, for example one entry per wrong field.
+        retry_after_s: when it is worth trying again, if that is known.
+    """
+
+    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        details: Sequence[dict[str, Any]] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = list(details)
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code
+
+
+# --- The caller's turn -------------------------------------------------------------------------------
+
+
+class ValidationFailed(AmrikyyError):
+    """The body, a parameter or a header is wrong; `details` names every wrong field at once."""
+
+    status = 400
+    code = "validation_failed"
+    title = "Validation failed"
+
+    @classmethod
+    def from_pydantic(
+        cls, error: ValidationError, model: type[BaseModel], *, where: str = "fields"
+    ) -> "ValidationFailed":
+        """Name every wrong field. The values themselves are left out: they may be secrets or prompts."""
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        details = []
+        for wrong in error.errors(include_url=False, include_context=False, include_input=False):
+            path = ".".join(str(part) for part in wrong["loc"])[:200] or "(body)"
+            message = wrong["msg"].removeprefix("Value error, ")
+            if wrong["type"] == "extra_forbidden":
+                message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
+            details.append({"field": path, "message": message, "type": wrong["type"]})
+        if any(detail["type"] == "json_invalid" for detail in details):
+            return cls(f"The body is not valid JSON: {details[0]['message']}", code="malformed_body", details=details)
+        names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
+        return cls(f"Correct these {where} and send the request again: {names}.", details=details)
+
+
+class Unauthenticated(AmrikyyError):
+    """No credential, or one that is wrong, expired or revoked."""
+
+    status = 401
+    code = "unauthenticated"
+    title = "Authentication required"
+
+
+class BudgetSpent(AmrikyyError):
+    """The caller's budget does not cover the call."""
+
+    status = 402
+    code = "budget_spent"
+    title = "Budget spent"
+
+
+class Forbidden(AmrikyyError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class NotFound(AmrikyyError):
+    """There is no such thing, or it is not the caller's to see."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class MethodNotAllowed(AmrikyyError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "Method not allowed"
+
+
+class Conflict(AmrikyyError):
+    """The request contradicts what already is."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+
+
+class RunCancelled(Conflict):
+    """The run was cancelled before it had a result."""
+
+    code = "run_cancelled"
+    title = "Run cancelled"
+
+
+class Gone(AmrikyyError):
+    """It existed, and can no longer be had."""
+
+    status = 410
+    code = "gone"
+    title = "Gone"
+
+
+class BodyTooLarge(AmrikyyError):
+    """The body is over the limit."""
+
+    status = 413
+    code = "body_too_large"
+    title = "Body too large"
+
+
+class UnsupportedMediaType(AmrikyyError):
+    """The body is not declared as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class RateLimited(AmrikyyError):
+    """A limit refused the request."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+# --- Our turn ----------------------------------------------------------------------------------------
+
+
+class InternalError(AmrikyyError):
+    """Something we did not foresee; the log has the traceback under the request's id."""
+
+
+class Unavailable(AmrikyyError):
+    """A needed dependency is down, or the server is full or draining."""
+
+    status = 503
+    code = "unavailable"
+    title = "Service unavailable"
+
+
+class RunLost(Unavailable):
+    """The process that produced the run died before the run had ended."""
+
+    code = "run_lost"
+    title = "Run lost"
+
+
+class DeadlineExceeded(AmrikyyError):
+    """The run took longer than it may."""
+
+    status = 504
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"
+
+
+# --- The model provider's turn -----------------------------------------------------------------------
+
+
+class ModelError(AmrikyyError):
+    """A model provider failed.
+
+    Attributes:
+        model: which one, as `provider:model`.
+        retryable: the same call may succeed if it is made again shortly.
+        fallback: another model may succeed where this one failed.
+        counts: a failure of the provider, so the circuit breaker counts it (a refusal is none).
+    """
+
+    status = 502
+    code = "model_failed"
+    title = "Model failed"
+    retryable: ClassVar[bool] = False
+    fallback: ClassVar[bool] = True
+    counts: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str = "",
+        code: str | None = None,
+        details: Sequence[dict[str, Any]] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, details=details, retry_after_s=retry_after_s)
+        self.model = model
+
+
+class ModelKeyRejected(ModelError):
+    """The provider does not accept our key (HTTP 401, 403, or Gemini's API_KEY_INVALID)."""
+
+    code = "model_key_rejected"
+    title = "Model key rejected"
+
+
+class ModelNotFound(ModelError):
+    """The provider does not know the model (HTTP 404)."""
+
+    code = "model_not_found"
+    title = "Model not found"
+
+
+class ModelRequestRejected(ModelError):
+    """The provider says that our request is wrong (HTTP 400)."""
+
+    code = "model_request_rejected"
+    title = "Model request rejected"
+    counts = False
+
+
+class ModelQuotaExceeded(ModelError):
+    """The account with the provider has no quota left; waiting seconds does not help."""
+
+    code = "model_quota_exceeded"
+    title = "Model quota exceeded"
+
+
+class ModelRateLimited(ModelError):
+    """The provider asks us to slow down (HTTP 429)."""
+
+    code = "model_rate_limited"
+    title = "Model rate limited"
+    retryable = True
+
+
+class ModelOverloaded(ModelError):
+    """The provider is overloaded or failing (HTTP 5xx)."""
+
+    code = "model_overloaded"
+    title = "Model overloaded"
+    retryable = True
+
+
+class ModelUnreachable(ModelError):
+    """No connection to the provider, or it broke."""
+
+    code = "model_unreachable"
+    title = "Model unreachable"
+    retryable = True
+
+
+class ModelRefused(ModelError):
+    """The provider's safety system refused the prompt or the answer."""
+
+    code = "model_refused"
+    title = "Model refused"
+    fallback = False  # asking the next model would be a way around a refusal
+    counts = False
+
+
+class ContextTooLong(ModelError):
+    """The prompt does not fit the model's context: the caller's request is too large for it."""
+
+    status = 400
+    code = "context_too_long"
+    title = "Context too long"
+    counts = False
+
+
+class ModelMalformed(ModelError):
+    """The provider answered something that its protocol, or the operation's result, does not allow."""
+
+    code = "model_malformed"
+    title = "Malformed model answer"
+    retryable = True
+
+
+class ModelTimeout(ModelError):
+    """The provider did not connect, begin, go on or end in time."""
+
+    status = 504
+    code = "model_timeout"
+    title = "Model timeout"
+
+
+class ModelCircuitOpen(ModelError):
+    """The model failed repeatedly; its circuit breaker is open and no call was made."""
+
+    status = 503
+    code = "model_circuit_open"
+    title = "Model unavailable"
+    counts = False

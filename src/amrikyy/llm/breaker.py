@@ -1,0 +1,101 @@
+"""A circuit breaker: a model that keeps failing is left alone for a while."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+FAILURES = 5
+"""Failures in a row that open it."""
+
+OPEN_S = 60.0
+"""Seconds that it stays open."""
+
+State = Literal["closed", "open", "half-open"]
+
+
+class Breaker:
+    """Opens after `failures` in a row; after `open_s` lets one call through, whose outcome decides."""
+
+    def __init__(
+        self, *, failures: int = FAILURES, open_s: float = OPEN_S, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = failures
+        self._open_s = open_s
+        self._monotonic = monotonic
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probe: Call | None = None
+
+    @property
+    def state(self) -> State:
+        """Whether calls go through, do not, or only one does."""
+        if self._opened_at is None:
+            return "closed"
+        return "half-open" if self._monotonic() - self._opened_at >= self._open_s else "open"
+
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds until the next call may go through; 0 if one may now, or as soon as the probe has an outcome."""
+        if self._opened_at is None:
+            return 0.0
+        return max(0.0, self._open_s - (self._monotonic() - self._opened_at))
+
+    def enter(self) -> "Call | None":
+        """Ask for leave to call; None means no. Whoever has it reports how the call ended, once."""
+        match self.state:
+            case "closed":
+                return Call(self, probes=False)
+            case "half-open" if self._probe is None:
+                self._probe = Call(self, probes=True)
+                return self._probe
+            case _:
+                return None
+
+    def _end(self, call: "Call", outcome: Literal["succeeded", "failed", "left"]) -> None:
+        if call.probes:
+            if self._probe is not call:
+                return
+            self._probe = None
+        elif self._opened_at is not None:
+            return  # it began before the breaker opened: old news, which must neither close it nor keep it open
+        if outcome == "succeeded":
+            self._failures = 0
+            self._opened_at = None
+        elif outcome == "failed":
+            self._failures += 1
+            if call.probes or self._failures >= self._limit:
+                self._opened_at = self._monotonic()
+
+
+class Call:
+    """Leave to make one call. Only the first report counts, except that a call that answers may still fail."""
+
+    __slots__ = ("_breaker", "_ended", "probes")
+
+    def __init__(self, breaker: Breaker, *, probes: bool) -> None:
+        self._breaker = breaker
+        self._ended = False
+        self.probes = probes
+
+    def answers(self) -> None:
+        """The first text has come. A probe has proved enough: the others need not wait for the end of its answer."""
+        if self.probes and not self._ended:
+            self._breaker._end(self, "succeeded")
+            self.probes = False  # from here on it is a call like any other
+
+    def succeeded(self) -> None:
+        """The call went well."""
+        self._report("succeeded")
+
+    def failed(self) -> None:
+        """The call failed through the provider's fault."""
+        self._report("failed")
+
+    def left(self) -> None:
+        """The call ended without a verdict: it was cancelled, or the request was at fault."""
+        self._report("left")
+
+    def _report(self, outcome: Literal["succeeded", "failed", "left"]) -> None:
+        if not self._ended:
+            self._ended = True
+            self._breaker._end(self, outcome)

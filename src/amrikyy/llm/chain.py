@@ -1,0 +1,195 @@
+"""Models in order: each is tried a few times, then the next is asked. Never after the first text."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from amrikyy.errors import ModelCircuitOpen, ModelError, ModelTimeout
+from amrikyy.llm.breaker import Breaker
+from amrikyy.llm.request import Client, Request, Usage
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often one model is tried, and the pauses between: exponential, with full jitter.
+
+    Full jitter spreads callers that failed together best (Brooker, "Exponential Backoff and Jitter", AWS 2015).
+
+    Attributes:
+        attempts: calls of one model, the first included.
+        base_s, cap_s: the first pause is random up to `base_s`, each next up to twice as much, at most `cap_s`.
+    """
+
+    attempts: int = 3
+    base_s: float = 0.5
+    cap_s: float = 8.0
+
+    def pause_s(self, attempt: int, retry_after_s: float | None) -> float | None:
+        """Seconds to wait after failed attempt number `attempt`, from 1; None when waiting is not worth it."""
+        if retry_after_s is not None:
+            return retry_after_s if retry_after_s <= self.cap_s else None
+        return random.uniform(0, min(self.cap_s, self.base_s * 2 ** (attempt - 1)))  # noqa: S311 - no secret
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What became of one attempt, while it is streamed."""
+
+    begun: bool = False
+    failure: ModelError | None = None
+
+
+class ModelChain:
+    """An ordered fallback chain, itself a `Client`."""
+
+    def __init__(
+        self,
+        links: Sequence[tuple[Client, Breaker]],
+        *,
+        retry: Retry | None = None,
+        total_s: float = 300,
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._links = list(links)
+        self._retry = retry or Retry()
+        self._total_s = total_s
+        self._clock = clock
+        self._sleep = sleep
+        self.name = ",".join(client.name for client, _ in self._links)
+
+    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        """Ask the first model that answers; see `Client.stream`.
+
+        Raises:
+            ModelError: of the last model, with what each of them said in `details`.
+        """
+        ends_at = self._now() + self._total_s
+        failures: list[ModelError] = []
+        for client, breaker in self._links:
+            if failures:
+                log.warning("model_fallback", model=client.name, after=failures[-1].model, code=failures[-1].code)
+            failed_before = len(failures)
+            async with aclosing(self._ask(client, breaker, request, ends_at, failures)) as answer:
+                async for item in answer:
+                    yield item
+            if len(failures) == failed_before:
+                return
+            if self._now() >= ends_at:
+                break
+        raise _summary(failures)
+
+    async def ping(self) -> None:
+        """Find out whether any of the models can be reached. Raises the first one's error if none can."""
+        first: ModelError | None = None
+        for client, _ in self._links:
+            try:
+                return await client.ping()
+            except ModelError as error:
+                first = first or error
+        if first is not None:
+            raise first
+        return None
+
+    async def close(self) -> None:
+        """Close every client."""
+        for client, _ in self._links:
+            await client.close()
+
+    async def _ask(
+        self, client: Client, breaker: Breaker, request: Request, ends_at: float, failures: list[ModelError]
+    ) -> AsyncGenerator[str | Usage, None]:
+        """Ask one model until it answers or asking again makes no sense; the last failure is then in `failures`."""
+        failure: ModelError | None = None
+        for number in range(1, self._retry.attempts + 1):
+            attempt = _Attempt()
+            async with aclosing(self._guarded(client, breaker, request, ends_at, attempt)) as answer:
+                async for item in answer:
+                    yield item
+            if attempt.failure is None:
+                return
+            if attempt.begun or not attempt.failure.fallback:
+                raise attempt.failure
+            if failure is not None and isinstance(attempt.failure, ModelCircuitOpen):
+                break  # the failure before it tells more
+            failure = attempt.failure
+            pause_s = self._pause_s(failure, number, ends_at)
+            if pause_s is None or breaker.state == "open":
+                break
+            log.info("model_retry", model=client.name, code=failure.code, attempt=number, pause_s=round(pause_s, 3))
+            await self._sleep(pause_s)
+        assert failure is not None
+        failures.append(failure)
+
+    def _pause_s(self, error: ModelError, attempt: int, ends_at: float) -> float | None:
+        if not error.retryable or attempt >= self._retry.attempts:
+            return None
+        pause_s = self._retry.pause_s(attempt, error.retry_after_s)
+        return None if pause_s is None or self._now() + pause_s >= ends_at else pause_s
+
+    def _now(self) -> float:
+        return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
+
+    async def _guarded(
+        self, client: Client, breaker: Breaker, request: Request, ends_at: float, attempt: _Attempt
+    ) -> AsyncGenerator[str | Usage, None]:
+        """One attempt, if the breaker lets it through, and its verdict for the breaker."""
+        call = breaker.enter()
+        if call is None:
+            wait_s = breaker.retry_after_s
+            attempt.failure = ModelCircuitOpen(
+                f"The model {client.name} failed repeatedly and is left alone for another {wait_s:.0f} s.",
+                model=client.name,
+                retry_after_s=wait_s,
+            )
+            return
+        state = breaker.state
+        try:
+            async with aclosing(client.stream(request)) as answer:
+                while (item := await self._next(answer, client, ends_at)) is not None:
+                    if isinstance(item, str):
+                        attempt.begun = True
+                        call.answers()
+                    yield item
+                    if attempt.begun:
+                        break
+                # From here on nobody is asked again, and the client's own deadlines hold.
+                async for item in answer:
+                    yield item
+            call.succeeded()
+        except ModelError as error:
+            attempt.failure = error
+            if error.counts:
+                call.failed()
+        finally:
+            call.left()  # only if nothing was reported above: it was cancelled, or the request was at fault
+            if breaker.state != state:
+                log.warning("model_circuit", model=client.name, state=breaker.state)
+
+    async def _next(
+        self, answer: AsyncGenerator[str | Usage, None], client: Client, ends_at: float
+    ) -> str | Usage | None:
+        """What the model says next, None at the end. The attempts before may have used most of the time."""
+        try:
+            async with asyncio.timeout(ends_at - self._now()):
+                return await anext(answer, None)
+        except TimeoutError:
+            raise ModelTimeout(
+                f"The model {client.name} did not begin to answer within the {self._total_s:g} s that all attempts "
+                "together have (MODEL_TIMEOUT_S).",
+                model=client.name,
+            ) from None
+
+
+def _summary(failures: list[ModelError]) -> ModelError:
+    """The last error, told with what each model said. Models that were merely skipped do not hide what went wrong."""
+    asked = [failure for failure in failures if not isinstance(failure, ModelCircuitOpen)]
+    last = asked[-1] if asked else min(failures, key=lambda failure: failure.retry_after_s or 0)
+    last.details = [{"model": each.model, "code": each.code, "message": each.message} for each in failures]
+    return last

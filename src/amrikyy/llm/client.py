@@ -1,0 +1,198 @@
+"""What the two wire clients have in common: the life of one call. A protocol adds its words (`gemini`, `openai`)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+
+from amrikyy.errors import (
+    ModelError,
+    ModelMalformed,
+    ModelRefused,
+    ModelRequestRejected,
+    ModelTimeout,
+    ModelUnreachable,
+)
+from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
+from amrikyy.llm.deadlines import Clock, Deadlines
+from amrikyy.llm.prices import Prices, estimate_tokens
+from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.wire import Exchange, exchange
+
+
+class Tally:
+    """What is known about an answer so far.
+
+    Attributes:
+        input_tokens, output_tokens: estimated until `reported`.
+        length: characters of text.
+        tokens_came: text or thought came since this was last looked at.
+        finished: the provider said that the answer is at its end.
+        truncated: because of the output limit.
+        refusal: the provider's word for why it will not answer.
+    """
+
+    __slots__ = (
+        "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came", "truncated",
+    )  # fmt: skip
+
+    def __init__(self, input_tokens: int) -> None:
+        self.input_tokens = input_tokens
+        self.output_tokens = 0
+        self.length = 0
+        self.reported = False
+        self.tokens_came = False
+        self.finished = False
+        self.truncated = False
+        self.refusal = ""
+
+
+class WireClient(ABC):
+    """A model behind HTTP. Is a `Client`."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        session: aiohttp.ClientSession,
+        headers: Mapping[str, str],
+        deadlines: Deadlines | None,
+        prices: Prices | None,
+    ) -> None:
+        self.name = origin.model
+        self.provider, _, self.model = origin.model.partition(":")
+        self._origin = origin
+        self._session = session
+        # Compression would hold tokens back until a block is full.
+        self._headers = {"content-type": "application/json", "accept-encoding": "identity", **headers}
+        self._deadlines = deadlines or Deadlines()
+        self._prices = prices or Prices()
+
+    def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        """Ask; see `Client.stream`."""
+        return self._attempt(request, self._url(request), self._body(request))
+
+    async def ping(self) -> None:
+        """Ask for a description, which spends no tokens."""
+        clock = Clock(self._deadlines, self.name, streaming=True)
+        async with exchange(
+            self._session, "GET", self._ping_url, headers=self._headers, connect_s=self._deadlines.connect_s,
+            clock=clock, model=self.name,
+        ) as reply:  # fmt: skip
+            body = await reply.body()
+            if reply.status != 200:
+                raise cause(self._origin, reply.status, self._complaint(reply.status, body))
+
+    async def close(self) -> None:  # noqa: B027 - meant: no protocol has anything to close
+        """Nothing to do: the session is its maker's."""
+
+    @property
+    @abstractmethod
+    def _ping_url(self) -> str: ...
+
+    @abstractmethod
+    def _url(self, request: Request) -> str: ...
+
+    @abstractmethod
+    def _body(self, request: Request) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _read(self, data: bytes, tally: Tally) -> str:
+        """The text in an event or a body; the rest of it goes into the tally."""
+
+    @abstractmethod
+    def _complaint(self, status: int, body: bytes) -> Complaint: ...
+
+    async def _attempt(self, request: Request, url: str, body: dict[str, Any]) -> AsyncGenerator[str | Usage, None]:
+        """One call, yielding as `stream` does."""
+        clock = Clock(self._deadlines, self.name, streaming=request.streaming)
+        async with exchange(
+            self._session, "POST", url, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
+            clock=clock, model=self.name,
+        ) as reply:  # fmt: skip
+            if reply.status != 200:
+                raise await self._refusal(reply, request, body)
+            if reply.content_type == "text/html":
+                raise ModelMalformed(
+                    f"The server of {self.name} answered with a web page; check {self._origin.url_variable}.",
+                    model=self.name,
+                )
+            tally = Tally(estimate_tokens(len(request.prompt) + len(request.system)))
+            yield self._usage(tally, estimated=True)
+            # Some servers do not know how to stream and answer plainly instead.
+            if request.streaming and reply.content_type != "application/json":
+                async with aclosing(self._texts(reply, tally)) as texts:
+                    async for text in texts:
+                        yield text
+            elif text := self._read(await reply.body(), tally):
+                tally.length = len(text)
+                yield text
+            if not tally.reported:
+                tally.output_tokens = estimate_tokens(tally.length)
+            yield self._usage(tally, estimated=not tally.reported)
+            self._check(tally, request)
+
+    async def _texts(self, reply: Exchange, tally: Tally) -> AsyncGenerator[str, None]:
+        """The pieces of a streamed answer."""
+        read, clock = self._read, reply.clock
+        try:
+            async with aclosing(reply.events()) as reads:
+                async for events in reads:
+                    # Nothing is awaited between the events of one read: that is what makes a burst cheap.
+                    for event in events:
+                        if text := read(event, tally):
+                            tally.length += len(text)
+                            yield text
+                    if tally.finished:
+                        clock.finish()
+                    elif tally.tokens_came:
+                        tally.tokens_came = False
+                        clock.token()
+        except (ModelTimeout, ModelUnreachable):
+            if not tally.finished:
+                raise
+
+    def _check(self, tally: Tally, request: Request) -> None:
+        """Raise if the answer that ended is none."""
+        if tally.refusal:
+            raise ModelRefused(
+                f"The safety system of {self.name} refused the prompt or the answer ({tally.refusal}); "
+                "rephrase the request.",
+                model=self.name,
+            )
+        if not tally.finished:
+            how = "broke off without an end" if tally.length else "had no content"
+            raise ModelMalformed(f"The answer of the model {self.name} {how}; try again.", model=self.name)
+        if tally.length:
+            return
+        if tally.truncated:
+            raise ModelRequestRejected(
+                f"The model {self.name} used up its output limit of {request.max_output_tokens} tokens by thinking "
+                "and wrote nothing; raise the limit.",
+                model=self.name,
+            )
+        raise ModelMalformed(f"The model {self.name} answered with nothing at all; try again.", model=self.name)
+
+    def _usage(self, tally: Tally, *, estimated: bool) -> Usage:
+        return Usage(
+            model=self.model,
+            provider=self.provider,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
+            cost_usd=self._prices.cost(self.provider, self.model, tally.input_tokens, tally.output_tokens),
+            estimated=estimated,
+            truncated=tally.truncated,
+        )
+
+    async def _refusal(self, reply: Exchange, request: Request, body: dict[str, Any]) -> ModelError:
+        """The error for an answer with another status than 200. `body` is what was sent."""
+        complaint = self._complaint(reply.status, await reply.body())
+        asked_to_wait_s = retry_after_s(reply.headers)
+        if asked_to_wait_s is not None:
+            complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
+        return self._error(reply.status, complaint, request)
+
+    def _error(self, status: int, complaint: Complaint, request: Request) -> ModelError:
+        return cause(self._origin, status, complaint, (request.prompt, request.system))

@@ -1,0 +1,91 @@
+"""How long a provider may take, stage by stage."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from amrikyy.errors import ModelTimeout
+
+AFTER_FINISH_S = 2.0
+"""Seconds for what may follow a finished answer (its usage, the end of the body); then the answer is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds for connecting, until the first token, between two tokens, and for the whole call."""
+
+    connect_s: float = 5
+    first_token_s: float = 60
+    token_gap_s: float = 30
+    total_s: float = 300
+
+
+class Clock:
+    """The deadlines of one call as it goes on.
+
+    Only time spent waiting for the provider counts towards a stage, so a reader that pauses does not make the provider
+    late. A plain call has no first token to wait for: its answer comes at once and whole, so only the total counts.
+    """
+
+    __slots__ = ("_began_wait", "_deadlines", "_end", "_loop", "_model", "_stage", "_waited_s")
+
+    def __init__(self, deadlines: Deadlines, model: str, *, streaming: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = deadlines
+        self._model = model
+        self._end = self._loop.time() + deadlines.total_s
+        self._stage: Literal["first", "gap", "after", "whole"] = "first" if streaming else "whole"
+        self._waited_s = 0.0
+        self._began_wait = 0.0
+
+    @property
+    def _limit_s(self) -> float:
+        match self._stage:
+            case "first":
+                return self._deadlines.first_token_s
+            case "gap":
+                return self._deadlines.token_gap_s
+            case "after":
+                return AFTER_FINISH_S
+            case "whole":
+                return self._deadlines.total_s
+
+    def wait(self) -> float:
+        """Begin to wait for the provider. Returns the loop time at which patience ends."""
+        self._began_wait = self._loop.time()
+        return min(self._end, self._began_wait + self._limit_s - self._waited_s)
+
+    def waited(self) -> None:
+        """Something came. If it was no token (a comment that only keeps alive), the stage goes on as it was."""
+        self._waited_s += self._loop.time() - self._began_wait
+
+    def token(self) -> None:
+        """A token has come; the next may take as long again."""
+        if self._stage == "first":
+            self._stage = "gap"
+        self._waited_s = 0.0
+
+    def finish(self) -> None:
+        """The answer is complete; what still comes is a courtesy."""
+        if self._stage != "after":
+            self._stage = "after"
+            self._waited_s = 0.0
+
+    def passed(self) -> ModelTimeout:
+        """The error for the deadline that has passed."""
+        limits = self._deadlines
+        if self._stage == "whole" or self._loop.time() >= self._end:
+            what, limit_s, variable = "did not finish its answer", limits.total_s, "MODEL_TIMEOUT_S"
+        elif self._stage == "first":
+            what, limit_s, variable = "did not begin to answer", limits.first_token_s, "MODEL_FIRST_TOKEN_TIMEOUT_S"
+        else:
+            what, limit_s, variable = "fell silent in its answer", limits.token_gap_s, "MODEL_TOKEN_TIMEOUT_S"
+        return ModelTimeout(f"The model {self._model} {what} within {limit_s:g} s ({variable}).", model=self._model)
+
+    def not_connected(self) -> ModelTimeout:
+        """The error for a connection that was not made in time."""
+        limit_s = self._deadlines.connect_s
+        return ModelTimeout(
+            f"No connection to the model {self._model} within {limit_s:g} s (MODEL_CONNECT_TIMEOUT_S).",
+            model=self._model,
+        )

@@ -1,0 +1,223 @@
+"""The configured models: which there are, which serve which tier, and the connections that they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from amrikyy.llm.breaker import Breaker
+from amrikyy.llm.chain import ModelChain, Retry
+from amrikyy.llm.deadlines import Deadlines
+from amrikyy.llm.gemini import GeminiClient
+from amrikyy.llm.offline import OfflineClient
+from amrikyy.llm.openai import OpenAIClient
+from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens
+from amrikyy.llm.request import Client, Tier, Usage
+
+log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS = 1000
+"""Open connections to all providers: as many as streams that a process serves. What comes beyond waits, within
+MODEL_CONNECT_TIMEOUT_S."""
+
+PROVIDERS = ("gemini", "openai", "ollama", "offline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsConfig:
+    """What decides which models there are; the fields are the variables of the same name.
+
+    Attributes:
+        retry: how often and with what pauses a model is tried.
+        allow_offline_default: the offline model serves when nothing is configured.
+    """
+
+    models: str | None = None
+    gemini_api_key: str | None = field(default=None, repr=False)
+    gemini_model: str = "gemini-2.0-flash-exp"
+    gemini_pro_model: str = "gemini-2.5-pro"
+    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str = "https://api.openai.com/v1"
+    ollama_base_url: str = "http://localhost:11434/v1"
+    offline_tokens_per_s: float = 50
+    prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    retry: Retry = field(default_factory=Retry)
+    allow_offline_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One entry of MODELS."""
+
+    provider: str
+    model: str
+
+    @classmethod
+    def parse(cls, text: str) -> list["ModelSpec"]:
+        """Read MODELS: `provider:model`, in the order in which they are asked; each counts once.
+
+        Raises:
+            ValueError: saying what is wrong with it.
+        """
+        specs: list[ModelSpec] = []
+        for entry in filter(None, (part.strip() for part in text.split(","))):
+            provider, _, model = (part.strip() for part in entry.partition(":"))
+            if provider not in PROVIDERS:
+                raise ValueError(f"MODELS: {entry!r} names no known provider; {_HOW}.")
+            if provider == "offline":
+                model = "offline"
+            elif not model:
+                raise ValueError(f"MODELS: {entry!r} names no model; {_HOW}.")
+            specs.append(cls(provider, model.removeprefix("models/") if provider == "gemini" else model))
+        if not specs:
+            raise ValueError(f"MODELS names no model; {_HOW}.")
+        if len(specs) > 1 and any(spec.provider == "offline" for spec in specs):
+            raise ValueError(
+                "MODELS: the offline model serves alone or not at all. At the end of a fallback chain it would hide an "
+                "outage behind answers that no AI gave."
+            )
+        return list(dict.fromkeys(specs))
+
+
+_HOW = "write provider:model, for example gemini:gemini-2.5-pro, openai:gpt-5-mini, ollama:llama3.2, or offline alone"
+
+
+class Models:
+    """The models of this process.
+
+    Attributes:
+        clients: each model once, in the order in which they are asked; for health.
+        breakers: the circuit breakers by the clients' names; for health.
+    """
+
+    def __init__(
+        self,
+        tiers: Mapping[Tier, Client],
+        clients: Sequence[Client],
+        *,
+        breakers: Mapping[str, Breaker],
+        session: aiohttp.ClientSession | None,
+        prices: Prices,
+    ) -> None:
+        self._tiers = dict(tiers)
+        self.clients = list(clients)
+        self.breakers = dict(breakers)
+        self._session = session
+        self._prices = prices
+
+    def for_tier(self, tier: Tier) -> Client:
+        """The client that serves a tier: a chain of those that may."""
+        return self._tiers[tier]
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the offline model serves, and no AI."""
+        return isinstance(self.clients[0], OfflineClient)
+
+    def estimate(self, usage: Usage, output_length: int) -> Usage:
+        """What a call used that was cut off after so many characters: tokens estimated, cost accordingly."""
+        output_tokens = max(usage.output_tokens, estimate_tokens(output_length))
+        cost_usd = self._prices.cost(usage.provider, usage.model, usage.input_tokens, output_tokens)
+        return replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def open_models(config: ModelsConfig) -> Models:
+    """Make the clients; needs a running event loop. Nothing is connected yet.
+
+    Raises:
+        ValueError: the configuration names no usable model; the message says what to set.
+    """
+    tiers = _specs_by_tier(config)
+    wanted = list(dict.fromkeys(spec for specs in tiers.values() for spec in specs))
+    for spec in wanted:
+        _check(spec, config)
+    prices = Prices(config.prices)
+    session = None
+    if any(spec.provider != "offline" for spec in wanted):
+        connector = aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=30
+        )
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    clients = {spec: _client(spec, config, session, prices) for spec in wanted}
+    breakers = {spec: Breaker() for spec in wanted}
+    for spec in wanted:
+        # Asked now, so that no request waits until the price table is read.
+        if prices.cost(spec.provider, spec.model, 1, 1) is None:
+            log.info("model_price_unknown", model=clients[spec].name, hint="set MODEL_PRICES to count its cost")
+    chains: dict[Tier, Client] = {
+        tier: ModelChain(
+            [(clients[spec], breakers[spec]) for spec in specs], retry=config.retry, total_s=config.deadlines.total_s
+        )
+        for tier, specs in tiers.items()
+    }
+    by_name = {clients[spec].name: breakers[spec] for spec in wanted}
+    return Models(chains, list(clients.values()), breakers=by_name, session=session, prices=prices)
+
+
+def _specs_by_tier(config: ModelsConfig) -> dict[Tier, list[ModelSpec]]:
+    if config.models and config.models.strip():
+        specs = ModelSpec.parse(config.models)
+        return {"standard": specs, "pro": specs}
+    if config.gemini_api_key:
+        return {
+            "standard": ModelSpec.parse(f"gemini:{config.gemini_model}"),
+            "pro": ModelSpec.parse(f"gemini:{config.gemini_pro_model}"),
+        }
+    if config.allow_offline_default:
+        return {"standard": ModelSpec.parse("offline"), "pro": ModelSpec.parse("offline")}
+    raise ValueError(
+        "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with OPENAI_API_KEY), or "
+        "MODELS=offline to serve the built-in model, which is no AI."
+    )
+
+
+def _check(spec: ModelSpec, config: ModelsConfig) -> None:
+    """Refuse what cannot work, naming the variable."""
+    key, key_variable, url, url_variable = {
+        "gemini": (config.gemini_api_key, "GEMINI_API_KEY", config.gemini_base_url, "GEMINI_BASE_URL"),
+        "openai": (config.openai_api_key, "OPENAI_API_KEY", config.openai_base_url, "OPENAI_BASE_URL"),
+        "ollama": (None, "", config.ollama_base_url, "OLLAMA_BASE_URL"),
+        "offline": (None, "", "http://localhost", ""),
+    }[spec.provider]
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url_variable} is not an address; write one like https://host/v1.")
+    # A server of one's own that speaks OpenAI's protocol often wants no key.
+    needs_key = spec.provider == "gemini" or (spec.provider == "openai" and parts.hostname == "api.openai.com")
+    if needs_key and not key:
+        raise ValueError(f"{key_variable} is not set, and {spec.provider}:{spec.model} needs it.")
+    if key is not None and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValueError(f"{key_variable} has characters in it that no key has, such as spaces or line breaks.")
+
+
+def _client(spec: ModelSpec, config: ModelsConfig, session: aiohttp.ClientSession | None, prices: Prices) -> Client:
+    if session is None:
+        return OfflineClient(config.offline_tokens_per_s)
+    if spec.provider == "gemini":
+        return GeminiClient(
+            spec.model,
+            config.gemini_api_key or "",
+            session=session,
+            base_url=config.gemini_base_url,
+            deadlines=config.deadlines,
+            prices=prices,
+        )
+    is_openai = spec.provider == "openai"
+    return OpenAIClient(
+        spec.model,
+        config.openai_api_key if is_openai else None,
+        session=session,
+        base_url=config.openai_base_url if is_openai else config.ollama_base_url,
+        provider=spec.provider,
+        deadlines=config.deadlines,
+        prices=prices,
+    )

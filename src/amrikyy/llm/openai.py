@@ -1,0 +1,218 @@
+"""The client of OpenAI's chat completions, which many servers speak (platform.openai.com/docs/api-reference/chat)."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import structlog
+
+from amrikyy.errors import ContextTooLong, ModelError, ModelQuotaExceeded, ModelRateLimited, ModelRefused
+from amrikyy.llm.causes import Complaint, Origin, cause
+from amrikyy.llm.client import Tally, WireClient
+from amrikyy.llm.deadlines import Deadlines
+from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
+from amrikyy.llm.prices import Prices
+from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.wire import UNDECODABLE, Exchange, decode
+
+log = structlog.get_logger(__name__)
+
+BASE_URL = "https://api.openai.com/v1"
+
+_SERVICES = {"openai": ("OpenAI", "OPENAI_API_KEY", "OPENAI_BASE_URL"), "ollama": ("Ollama", "", "OLLAMA_BASE_URL")}
+
+_CODES: dict[str, type[ModelError]] = {
+    "context_length_exceeded": ContextTooLong,
+    "exceed_context_size_error": ContextTooLong,  # llama.cpp
+    "insufficient_quota": ModelQuotaExceeded,
+    "billing_hard_limit_reached": ModelQuotaExceeded,
+    "rate_limit_exceeded": ModelRateLimited,
+    "content_filter": ModelRefused,
+    "content_policy_violation": ModelRefused,
+}
+"""The causes that error codes name; servers that imitate OpenAI have some of their own."""
+
+_TOO_LONG = ("maximum context length", "context window", "available context size", "maximum model length")
+
+
+class _Wire(msgspec.Struct, gc=False):
+    pass
+
+
+class _Message(_Wire):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(_Wire):
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Counted(_Wire):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Error(_Wire):
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+
+
+class _Answer(_Wire):
+    choices: list[_Choice] | None = None
+    usage: _Counted | None = None
+    error: _Error | str | None = None
+
+
+class _ErrorAnswer(_Wire):
+    error: _Error | str | None = None
+    message: str | None = None
+    detail: Any = None
+
+
+_answers = msgspec.json.Decoder(_Answer)
+_errors = msgspec.json.Decoder(_ErrorAnswer)
+
+
+class _NotUnderstood(Exception):
+    """The server does not know a parameter, and the dialect has been adapted."""
+
+
+class OpenAIClient(WireClient):
+    """One model of a server that speaks chat completions."""
+
+    def __init__(
+        self,
+        model: str,
+        api_key: str | None,
+        *,
+        session: aiohttp.ClientSession,
+        base_url: str = BASE_URL,
+        provider: str = "openai",
+        deadlines: Deadlines | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        service, key_variable, url_variable = _SERVICES[provider]
+        super().__init__(
+            Origin(f"{provider}:{model}", service, key_variable or url_variable, url_variable, api_key),
+            session=session,
+            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+            deadlines=deadlines,
+            prices=prices,
+        )
+        self._base_url = base_url.rstrip("/")
+        # OpenAI's reasoning models only know the new name of the limit, most other servers only the old one.
+        is_openai = urlsplit(base_url).hostname == "api.openai.com"
+        self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
+
+    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        """Ask; see `Client.stream`. A server that does not know a parameter is asked again without it."""
+        while True:
+            body = self._body(request)
+            try:
+                attempt = self._attempt(request, self._url(request), body)
+                items = attempt if request.schema is None else _unfenced(attempt)
+                async with aclosing(attempt), aclosing(items):
+                    async for item in items:
+                        yield item
+                return
+            except _NotUnderstood as complaint:
+                log.info("model_parameter_dropped", model=self.name, parameter=str(complaint))
+
+    @property
+    def _ping_url(self) -> str:
+        return f"{self._base_url}/models"
+
+    def _url(self, request: Request) -> str:
+        return f"{self._base_url}/chat/completions"
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        return self._dialect.body(self.model, request)
+
+    def _read(self, data: bytes, tally: Tally) -> str:
+        if data == b"[DONE]":
+            return ""  # no end of the answer by itself: that is the finish reason, which a cut answer lacks
+        answer = decode(_answers, data, self.name)
+        if answer.usage is not None:
+            self._read_usage(answer.usage, tally)
+        if not answer.choices:
+            if answer.error is not None:
+                raise self._failed(answer.error)
+            return ""
+        choice = answer.choices[0]
+        if reason := choice.finish_reason:
+            tally.finished = True
+            tally.truncated = reason == "length"
+            if reason == "content_filter":
+                tally.refusal = reason
+            elif reason == "error" and answer.error is not None:
+                raise self._failed(answer.error)
+        said = choice.delta or choice.message
+        if said is None:
+            return ""
+        if said.content:
+            tally.tokens_came = True
+            return said.content
+        if said.refusal:
+            tally.refusal = "refusal"
+        if said.reasoning_content or said.reasoning:
+            tally.tokens_came = True  # it thinks, so it has not fallen silent
+        return ""
+
+    def _read_usage(self, counted: _Counted, tally: Tally) -> None:
+        if counted.prompt_tokens is not None and counted.completion_tokens is not None:
+            tally.input_tokens = counted.prompt_tokens
+            tally.output_tokens = counted.completion_tokens
+            tally.reported = True
+
+    def _failed(self, error: _Error | str) -> ModelError:
+        """The error for one that came inside an answer that had begun well."""
+        found = error if isinstance(error, _Error) else _Error(message=error)
+        status = found.code if isinstance(found.code, int) else 500
+        return cause(self._origin, status, _describe(status, found))
+
+    def _complaint(self, status: int, body: bytes) -> Complaint:
+        try:
+            answer = _errors.decode(body)
+        except UNDECODABLE:
+            return Complaint()
+        if isinstance(answer.error, _Error):
+            return _describe(status, answer.error)
+        return _describe(status, _Error(message=str(answer.error or answer.message or answer.detail or "")))
+
+    async def _refusal(self, reply: Exchange, request: Request, body: dict[str, Any]) -> ModelError:
+        if reply.status in ADAPTABLE:
+            complaint = self._complaint(reply.status, await reply.body())
+            if parameter := self._dialect.learn(complaint.message, body, request.schema):
+                raise _NotUnderstood(parameter)
+            return self._error(reply.status, complaint, request)
+        return await super()._refusal(reply, request, body)
+
+
+async def _unfenced(answer: AsyncGenerator[str | Usage, None]) -> AsyncGenerator[str | Usage, None]:
+    """The same answer without the code fence that many models put around JSON."""
+    fence = Unfence()
+    async for item in answer:
+        text = fence.feed(item) if isinstance(item, str) else fence.end()
+        if text:
+            yield text
+        if not isinstance(item, str):
+            yield item
+
+
+def _describe(status: int, error: _Error) -> Complaint:
+    message = f"{error.message or ''}{f' ({error.param})' if error.param else ''}"
+    code = str(error.code or error.type or "")
+    kind = _CODES.get(code) or _CODES.get(error.type or "")
+    if kind is None and status != 429 and any(words in message.lower() for words in _TOO_LONG):
+        kind = ContextTooLong
+    return Complaint(message, code, kind)

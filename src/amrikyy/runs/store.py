@@ -1,0 +1,293 @@
+"""Runs for good: every run is recorded in the database, in batches off the request's path, and can be looked up."""
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, Select, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import runs
+from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
+from amrikyy.runs.run import Run
+
+log = structlog.get_logger(__name__)
+
+BATCH_AFTER_S = 0.05
+"""How long a record waits for company. One transaction for many is what keeps the run log off the critical path."""
+
+BATCH = 500
+"""Rows in one statement."""
+
+MAX_PENDING = 5_000
+"""Records that may wait while the database is away. Beyond, new runs are refused, so that none is lost."""
+
+_CHANGING = (
+    "status", "result", "error", "model", "input_tokens", "output_tokens", "usage_estimated", "cost_usd", "cached",
+    "events", "finished_at", "duration_ms",
+)  # fmt: skip
+
+RETRY_AFTER_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it was recorded. `request`, `result` and `error` are JSON values."""
+
+    id: str
+    owner: str
+    agent: str
+    operation: str
+    status: str
+    request: Any
+    result: Any
+    error: Any
+    model: str | None
+    input_tokens: int
+    output_tokens: int
+    usage_estimated: bool
+    cost_usd: float | None
+    cached: bool
+    events: int
+    parent_id: str | None
+    started_at: datetime
+    duration_ms: float | None
+
+
+class RunRecords:
+    """Writes and reads the `runs` table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._pending: dict[str, Run] = {}
+        self._work = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._failing = False
+        self._task = asyncio.get_running_loop().create_task(self._write_forever(), name="run-records")
+
+    @property
+    def waiting(self) -> int:
+        """Runs whose present state is not in the database yet."""
+        return len(self._pending)
+
+    def note(self, run: Run) -> None:
+        """Record the run as it is at the time of writing, soon.
+
+        Raises:
+            Unavailable: the database has been away for so long that a new run could not be recorded.
+        """
+        if len(self._pending) >= MAX_PENDING and not run.execution.ended:
+            raise Unavailable(
+                "The database has been unreachable for too long, and runs can no longer be recorded. Try again later.",
+                code="database_unavailable",
+                retry_after_s=5,
+            )
+        self._pending[run.id] = run
+        self._work.set()
+
+    async def flush(self) -> None:
+        """Write what waits, now.
+
+        Raises:
+            Unavailable: the database cannot be reached; nothing is lost, the writer tries again.
+        """
+        async with self._writing:
+            while self._pending:
+                batch = dict(list(self._pending.items())[:BATCH])
+                for run_id in batch:
+                    del self._pending[run_id]
+                try:
+                    await self._write([self._row(run) for run in batch.values()])
+                except BaseException:
+                    self._pending = batch | self._pending  # a newer note of the same run wins
+                    raise
+
+    async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
+        """The record of one run.
+
+        Args:
+            run_id: which one.
+            owner: whose it must be; None for anybody's.
+
+        Raises:
+            NotFound: there is none, or it is somebody else's: the two are not told apart.
+            Unavailable: the database cannot be reached.
+        """
+        await self.flush()
+        query = select(runs).where(runs.c.id == run_id)
+        if owner is not None:
+            query = query.where(runs.c.owner == owner)
+        rows = await self._read(query)
+        if not rows:
+            raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
+        return self._record(rows[0])
+
+    async def page(
+        self,
+        *,
+        owner: str | None,
+        agent: str | None = None,
+        operation: str | None = None,
+        status: str | None = None,
+        parent_id: str | None = None,
+        before: str | None = None,
+        limit: int = 20,
+    ) -> list[RunRecord]:
+        """Runs, newest first. `before` is the id of the last run of the page before; ids sort by time.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        await self.flush()
+        query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        wanted = {
+            runs.c.owner: owner,
+            runs.c.agent: agent,
+            runs.c.operation: operation,
+            runs.c.status: status,
+            runs.c.parent_id: parent_id,
+        }
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(column == value)
+        if before is not None:
+            query = query.where(runs.c.id < before)
+        return [self._record(row) for row in await self._read(query)]
+
+    async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
+        """Delete old runs, a batch a transaction, so that nothing waits long for a lock.
+
+        Returns:
+            how many were deleted.
+        """
+        deleted = 0
+        old = select(runs.c.id).where(runs.c.started_at < datetime.now(UTC) - older_than).limit(batch)
+        while True:
+            async with self._database.begin() as connection:
+                count = (await connection.execute(delete(runs).where(runs.c.id.in_(old)))).rowcount
+            deleted += count
+            if count < batch:
+                return deleted
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.flush()
+        except (AmrikyyError, TimeoutError):
+            log.error("runs_not_recorded", lost=self.waiting)
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(BATCH_AFTER_S)
+            self._work.clear()
+            try:
+                await self.flush()
+            except AmrikyyError as error:
+                if not self._failing:
+                    log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
+                self._failing = True
+                self._work.set()
+                await asyncio.sleep(RETRY_AFTER_S)
+            else:
+                if self._failing:
+                    log.info("runs_are_recorded_again")
+                self._failing = False
+
+    async def _write(self, rows: list[dict[str, Any]]) -> None:
+        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
+        insert = dialect.insert(runs)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[runs.c.id], set_={name: insert.excluded[name] for name in _CHANGING}
+        )
+        async with self._database.begin() as connection:
+            await connection.execute(upsert, rows)
+
+    async def _read(self, query: Select[Any]) -> list[Row[Any]]:
+        async with self._database.connect() as connection:
+            return list((await connection.execute(query)).all())
+
+    def _row(self, run: Run) -> dict[str, Any]:
+        spent, outcome = run.execution.spent, run.execution.outcome
+        error = outcome.error if outcome else None
+        return {
+            "id": run.id,
+            "owner": run.owner,
+            "agent": run.agent,
+            "operation": run.operation,
+            "status": run.status,
+            "request": json.dumps(run.request),
+            "result": outcome.result.decode() if outcome and outcome.result is not None else None,
+            "error": json.dumps(_error(error)) if error else None,
+            "model": spent.model,
+            "input_tokens": spent.input_tokens,
+            "output_tokens": spent.output_tokens,
+            "usage_estimated": spent.estimated,
+            "cost_usd": spent.cost_usd,
+            "cached": run.cached,
+            "events": len(run.execution.events),
+            "parent_id": run.parent_id,
+            "instance": self.instance,
+            "started_at": run.started_at,
+            "deadline_at": run.started_at + timedelta(seconds=run.deadline_s),
+            "finished_at": run.started_at + timedelta(seconds=run.duration_s) if run.duration_s is not None else None,
+            "duration_ms": round(run.duration_s * 1000, 3) if run.duration_s is not None else None,
+        }
+
+    def _record(self, row: Row[Any]) -> RunRecord:
+        status, error = row.status, json.loads(row.error) if row.error else None
+        if status == "running" and row.instance != self.instance and self._is_lost(row):
+            status = "failed"
+            error = _error(RunLost("The process that ran this died before the run had ended. Start it again."))
+        return RunRecord(
+            id=row.id,
+            owner=row.owner,
+            agent=row.agent,
+            operation=row.operation,
+            status=status,
+            request=json.loads(row.request) if row.request else None,
+            result=json.loads(row.result) if row.result else None,
+            error=error,
+            model=row.model,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            usage_estimated=row.usage_estimated,
+            cost_usd=row.cost_usd,
+            cached=row.cached,
+            events=row.events,
+            parent_id=row.parent_id,
+            started_at=row.started_at,
+            duration_ms=row.duration_ms,
+        )
+
+    def _is_lost(self, row: Row[Any]) -> bool:
+        """Whether the process that the run belongs to is dead: known at once on this machine, else by its deadline."""
+        host, pid, _ = row.instance.rsplit(":", 2)
+        if host == socket.gethostname():
+            if int(pid) == os.getpid():
+                return True  # an earlier process with our number, as in a restarted container
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                return True
+            except PermissionError:
+                pass
+        return bool(datetime.now(UTC) > row.deadline_at)
+
+
+def _error(error: AmrikyyError) -> dict[str, Any]:
+    return {"error": error.title, "code": error.code, "message": error.message, "details": error.details}

@@ -1,0 +1,232 @@
+"""The runtime: everything that lives as long as the process, opened in one place and closed in reverse."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
+from amrikyy.auth import Accounts, Authenticator, AuthStore, FirstAdmin, Passwords, Tokens, generate, parse_env_keys
+from amrikyy.db import Database, migrate, open_database
+from amrikyy.errors import AmrikyyError
+from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.store import RunRecords
+from amrikyy.settings import ConfigurationError, Settings
+
+log = structlog.get_logger(__name__)
+
+PURGE_EVERY_S = 3600
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What the app, the command line and the tests work with.
+
+    Attributes:
+        not_ready: why requests should go elsewhere; None when they are welcome.
+        first_admin: who was made at this start because there was no admin yet.
+    """
+
+    settings: Settings
+    registry: Registry
+    database: Database
+    models: Models
+    live: LiveRuns
+    records: RunRecords
+    runner: Runner
+    accounts: Accounts
+    authenticator: Authenticator
+    first_admin: FirstAdmin | None
+    not_ready: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since everything was open."""
+        return time.monotonic() - self.started
+
+    @property
+    def database_name(self) -> str:
+        """For people: what database, without its credentials."""
+        if self.database.dialect == "sqlite":
+            return f"SQLite ({self.settings.database.removeprefix('sqlite:///')})"
+        url = urlsplit(self.settings.database)
+        return f"PostgreSQL ({url.hostname}{url.path})"
+
+    @property
+    def models_name(self) -> str:
+        """For people: which models answer, in the order in which they are asked."""
+        if self.models.is_offline:
+            return "offline: built in, deterministic, no AI. Set GEMINI_API_KEY (or MODELS) for a real one"
+        return ", then ".join(client.name for client in self.models.clients)
+
+    @property
+    def limits_name(self) -> str:
+        """For people: where limits are counted."""
+        return "declared by the agents, not enforced in this version"
+
+    def features(self) -> list[tuple[str, bool]]:
+        """The guide's features, and whether each is on."""
+        return [
+            ("LangSmith Tracing", False),
+            ("SSE Streaming", True),
+            ("Multi-Agent Coordination", False),
+            ("Agent Management API", False),
+            ("RBAC Authentication", True),
+            ("Redis Rate Limiting", False),
+            ("Prometheus Metrics", False),
+        ]
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[Runtime]:
+    """Open everything, bring the schema up to date, and close everything at the end.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+        Unavailable: the database cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        database = await _open_database(settings, stack)
+        models = await _open_models(settings)
+        stack.push_async_callback(models.close)
+        records = RunRecords(database)
+        stack.push_async_callback(records.close)
+        live = LiveRuns(settings.stream_resume_s)
+        runner = Runner(models, live, records, timeout_s=settings.run_timeout_s)
+        stack.push_async_callback(runner.close)
+        accounts, authenticator = _open_identity(settings, database, stack)
+        first_admin = await accounts.ensure_first_admin(
+            settings.admin_email,
+            _reveal(settings.admin_password),
+            development=settings.app_env == "development",
+        )
+        preparing = asyncio.get_running_loop().create_task(_prepare(registry), name="prepare-agents")
+        stack.push_async_callback(_stop, preparing)
+        upkeep = asyncio.get_running_loop().create_task(_upkeep(records, accounts, settings), name="upkeep")
+        stack.push_async_callback(_stop, upkeep)
+        runtime = Runtime(
+            settings, registry, database, models, live, records, runner, accounts, authenticator, first_admin
+        )
+        try:
+            yield runtime
+        finally:
+            runtime.not_ready = "The server is stopping."
+
+
+@asynccontextmanager
+async def open_accounts_of(settings: Settings) -> AsyncIterator[Accounts]:
+    """Only the accounts, for the command line."""
+    async with AsyncExitStack() as stack:
+        database = await _open_database(settings, stack)
+        yield _open_identity(settings, database, stack)[0]
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    try:
+        database = open_database(settings.database)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    stack.push_async_callback(database.close)
+    await migrate.upgrade(database)
+    return database
+
+
+def _open_identity(settings: Settings, database: Database, stack: AsyncExitStack) -> tuple[Accounts, Authenticator]:
+    store = AuthStore(database)
+    tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+    try:
+        env_keys = parse_env_keys(_reveal(settings.valid_api_keys) or "")
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    accounts = Accounts(store, tokens, Passwords())
+    stack.callback(accounts.close)
+    authenticator = Authenticator(store, tokens, env_keys)
+    stack.push_async_callback(authenticator.close)
+    return accounts, authenticator
+
+
+def _jwt_secret(settings: Settings) -> str:
+    """The configured secret; in development one is made at the first start and kept, so that tokens outlive it."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    path = settings.data_dir / "jwt_secret"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret = generate.jwt_secret()
+        with suppress(FileExistsError):  # another process was faster: its secret holds
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text(secret)
+        log.warning("jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` makes one")
+        return path.read_text().strip()
+
+
+async def _open_models(settings: Settings) -> Models:
+    config = ModelsConfig(
+        models=settings.models,
+        gemini_api_key=_reveal(settings.gemini_api_key),
+        gemini_model=settings.gemini_model,
+        gemini_pro_model=settings.gemini_pro_model,
+        gemini_base_url=settings.gemini_base_url,
+        openai_api_key=_reveal(settings.openai_api_key),
+        openai_base_url=settings.openai_base_url,
+        ollama_base_url=settings.ollama_base_url,
+        offline_tokens_per_s=settings.offline_tokens_per_s,
+        prices={
+            name: ModelPrice(input=price.input, output=price.output) for name, price in settings.model_prices.items()
+        },
+        deadlines=Deadlines(
+            connect_s=settings.model_connect_timeout_s,
+            first_token_s=settings.model_first_token_timeout_s,
+            token_gap_s=settings.model_token_timeout_s,
+            total_s=settings.model_timeout_s,
+        ),
+        retry=Retry(attempts=settings.model_attempts),
+        allow_offline_default=not settings.production,
+    )
+    try:
+        return open_models(config)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+async def _prepare(registry: Registry) -> None:
+    """Load what the agents need, off the event loop, so that the first request does not wait for it."""
+    for agent in registry:
+        if agent.prepare is not None:
+            try:
+                await asyncio.to_thread(agent.prepare)
+            except Exception:
+                log.exception("agent_not_prepared", agent=agent.name)
+
+
+async def _upkeep(records: RunRecords, accounts: Accounts, settings: Settings) -> None:
+    """Delete what is too old, every hour."""
+    while True:
+        await asyncio.sleep(PURGE_EVERY_S)
+        try:
+            runs = await records.purge(timedelta(days=settings.run_retention_days))
+            tokens = await accounts.delete_expired()
+            log.info("upkeep_done", runs_deleted=runs, refresh_tokens_deleted=tokens)
+        except AmrikyyError as error:
+            log.error("upkeep_failed", reason=error.message)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,221 @@
+"""Every setting, read once from the environment and `.env`, checked, and passed in as a value."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Environment = Literal["development", "production", "test"]
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+MIN_JWT_SECRET = 32
+"""Characters; HS256 needs a key at least as long as its hash, 256 bits (RFC 7518 §3.2)."""
+
+
+class ConfigurationError(Exception):
+    """The settings are wrong; the message is one line for each, naming the variable."""
+
+
+class ModelPrice(BaseModel):
+    """Dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Settings(BaseSettings):
+    """The configuration of one process. Each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    # Server
+    app_env: Environment = Field("development", validation_alias=AliasChoices("APP_ENV", "NODE_ENV"))
+    phase2_port: int = Field(3001, ge=1, le=65535)
+    host: str | None = None
+    web_concurrency: int = Field(1, ge=1, le=256)
+    data_dir: Path = Path("data")
+    debug: str | None = None
+    trusted_proxies: CommaList = ()
+    allowed_origins: CommaList = ()
+    drain_timeout_s: float = Field(30, ge=0, le=3600)
+
+    # Database and Redis
+    database_url: str | None = None
+    redis_url: SecretStr | None = None
+    redis_host: str | None = None
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_password: SecretStr | None = None
+    redis_db: int = Field(0, ge=0)
+
+    # Identity
+    jwt_secret: SecretStr | None = None
+    encryption_key: SecretStr | None = None
+    valid_api_keys: SecretStr | None = None
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+    access_token_ttl_s: int = Field(900, ge=30, le=86_400)
+    refresh_token_ttl_s: int = Field(30 * 86_400, ge=300)
+    supabase_url: str | None = None
+    supabase_anon_key: SecretStr | None = None
+    supabase_service_role_key: SecretStr | None = None
+    supabase_jwt_secret: SecretStr | None = None
+
+    # Models
+    gemini_api_key: SecretStr | None = None
+    gemini_model: str = "gemini-2.0-flash-exp"
+    gemini_pro_model: str = "gemini-2.5-pro"
+    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    ollama_base_url: str = "http://localhost:11434/v1"
+    models: str | None = None
+    model_prices: dict[str, ModelPrice] = Field(default_factory=dict)
+    model_connect_timeout_s: float = Field(5, gt=0)
+    model_first_token_timeout_s: float = Field(60, gt=0)
+    model_token_timeout_s: float = Field(30, gt=0)
+    model_timeout_s: float = Field(300, gt=0)
+    model_attempts: int = Field(3, ge=1, le=10)
+    offline_tokens_per_s: float = Field(50, ge=0)
+
+    # Agents
+    agents: CommaList = ()
+    home_airport: str = "JFK"
+
+    # Streams and runs
+    stream_resume_s: float = Field(300, ge=0)
+    stream_grace_s: float = Field(10, ge=0)
+    run_timeout_s: float = Field(600, gt=0)
+    run_retention_days: float = Field(30, gt=0)
+
+    # Limits
+    rate_limits: dict[str, str] = Field(default_factory=dict)
+    rate_limit_whitelist: CommaList = ()
+    max_concurrent_streams: int = Field(1000, ge=1)
+
+    # Seeing it
+    metrics_public: bool = False
+    langsmith_api_key: SecretStr | None = None
+    langsmith_project: str = "amrikyy-agent"
+    langsmith_endpoint: str = "https://api.smith.langchain.com"
+
+    @field_validator("trusted_proxies", "allowed_origins", "agents", "rate_limit_whitelist", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("app_env", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            text = value.get_secret_value()
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", text) and len(text.encode()) != 32:
+                raise ValueError("must be 64 hex digits or 32 characters; `amrikyy secrets` makes one")
+        return value
+
+    @property
+    def production(self) -> bool:
+        """Whether this is the real thing: secrets must be given, and errors say nothing about our insides."""
+        return self.app_env == "production"
+
+    @property
+    def bind_host(self) -> str:
+        """The address to listen on: this machine only in development, unless HOST says otherwise."""
+        return self.host or ("0.0.0.0" if self.production else "127.0.0.1")  # noqa: S104 - a container must be reachable
+
+    @cached_property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'amrikyy.db'}"
+
+    @cached_property
+    def redis(self) -> str | None:
+        """Redis' URL from REDIS_URL, else from REDIS_HOST and its companions; None when neither is set."""
+        if self.redis_url:
+            return self.redis_url.get_secret_value()
+        if not self.redis_host:
+            return None
+        password = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
+        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment and `.env`; `overrides` win (tests, command-line flags).
+
+        Raises:
+            ConfigurationError: one line for each wrong variable.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise ConfigurationError("\n".join(_explain(wrong) for wrong in error.errors())) from None
+        except Exception as error:  # pydantic-settings wraps JSON errors of dict-valued variables
+            cause = error.__cause__
+            if isinstance(cause, json.JSONDecodeError):
+                name = re.search(r'field "(\w+)"', str(error))
+                raise ConfigurationError(f"{name[1].upper() if name else 'A variable'} is not JSON: {cause}") from None
+            raise
+
+    def check(self) -> list[str]:
+        """What is wrong with this configuration as a whole.
+
+        Returns:
+            warnings that a person should read, none of which stops the start.
+
+        Raises:
+            ConfigurationError: the start must not go on; one line for each reason.
+        """
+        wrong: list[str] = []
+        secret = self.jwt_secret.get_secret_value() if self.jwt_secret else None
+        if secret is not None and len(secret) < MIN_JWT_SECRET:
+            wrong.append(f"JWT_SECRET is shorter than {MIN_JWT_SECRET} characters; `amrikyy secrets` makes one.")
+        if self.production:
+            if secret is None:
+                wrong.append("JWT_SECRET is not set, and production needs one; `amrikyy secrets` makes one.")
+            if "*" in self.allowed_origins:
+                wrong.append("ALLOWED_ORIGINS=* would let any site act with a user's credentials; name the origins.")
+            if not self.models and not self.gemini_api_key:
+                wrong.append(
+                    "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with "
+                    "OPENAI_API_KEY), or MODELS=offline to serve the built-in model, which is no AI."
+                )
+        if self.web_concurrency > 1:
+            wrong.append(
+                "WEB_CONCURRENCY is more than 1, and more than one worker process needs Redis: set REDIS_URL."
+                if self.redis is None
+                else "WEB_CONCURRENCY is more than 1, and this version runs one process only: set it to 1."
+            )
+        for name in ("admin_email", "admin_password"):
+            other = "admin_password" if name == "admin_email" else "admin_email"
+            if getattr(self, name) and not getattr(self, other):
+                wrong.append(f"{name.upper()} is set without {other.upper()}; the first admin needs both.")
+        if wrong:
+            raise ConfigurationError("\n".join(wrong))
+        pending: Mapping[str, object] = {
+            "REDIS_URL": self.redis,
+            "SUPABASE_URL": self.supabase_url,
+            "LANGSMITH_API_KEY": self.langsmith_api_key,
+            "ENCRYPTION_KEY": self.encryption_key,
+        }
+        return [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
+
+
+def _explain(wrong: Any) -> str:
+    name = str(wrong["loc"][0]).upper() if wrong["loc"] else "The configuration"
+    inside = ".".join(str(part) for part in wrong["loc"][1:])
+    message = wrong["msg"].removeprefix("Value error, ")
+    return f"{name}{f' ({inside})' if inside else ''}: {message[:1].lower()}{message[1:]}"

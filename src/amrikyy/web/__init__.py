@@ -1,0 +1,1 @@
+"""HTTP: the only package, with app.py, that knows what a request is."""

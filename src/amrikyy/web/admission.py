@@ -1,0 +1,74 @@
+"""Admission: may the caller, and only then, what is in the body. Nothing is read before what precedes it has passed."""
+
+import asyncio
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import BodyTooLarge, Forbidden, UnsupportedMediaType, ValidationFailed
+from amrikyy.web.endpoint import Call
+
+MAX_BODY = 1_000_000
+"""Bytes. The largest request that an operation accepts is some tens of kilobytes."""
+
+BODY_TIMEOUT_S = 30
+"""A body that trickles in for longer only holds a connection."""
+
+
+async def admit(call: Call) -> None:
+    """Check the permission, then read and validate the query and the body.
+
+    Raises:
+        Forbidden: the caller's role has not the permission.
+        ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
+    """
+    endpoint = call.endpoint
+    if isinstance(endpoint.needs, Permission) and endpoint.needs not in call.principal.permissions:
+        raise Forbidden(
+            f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} has not.",
+            details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
+        )
+    if endpoint.query is not None:
+        call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
+    if endpoint.body is not None:
+        body = await _read_body(call)
+        try:
+            call.body = endpoint.body.__pydantic_validator__.validate_json(body or b"{}")
+        except ValidationError as error:
+            raise ValidationFailed.from_pydantic(error, endpoint.body) from None
+
+
+def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValidationFailed.from_pydantic(error, model, where="query parameters") from None
+
+
+async def _read_body(call: Call) -> bytes:
+    length = call.header(b"content-length")
+    if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
+        raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await call.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                if chunk := message.get("body", b""):
+                    size += len(chunk)
+                    if size > MAX_BODY:
+                        raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+                    chunks.append(chunk)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
+    content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
+    if size and content_type != "application/json" and not content_type.endswith("+json"):
+        raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    return b"".join(chunks)

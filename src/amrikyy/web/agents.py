@@ -1,0 +1,168 @@
+"""`/api/agents`: what agents there are, and running an operation for a JSON answer."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, create_model
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from amrikyy.agents.agent import Operation
+from amrikyy.agents.registry import Registry
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import (
+    AmrikyyError,
+    ContextTooLong,
+    DeadlineExceeded,
+    ModelCircuitOpen,
+    ModelError,
+    ModelTimeout,
+    RunCancelled,
+    Unavailable,
+)
+from amrikyy.runs.run import Run
+from amrikyy.web.endpoint import Call, Endpoint
+from amrikyy.web.errors import encode
+from amrikyy.web.replies import Success, TokenUsage, Wire, reply
+
+RUN_ERRORS: tuple[type[AmrikyyError], ...] = (
+    ContextTooLong, RunCancelled, ModelError, ModelCircuitOpen, Unavailable, ModelTimeout, DeadlineExceeded,
+)  # fmt: skip
+"""What a run can end with, whatever the operation."""
+
+
+class OperationReply(Success):
+    """What running an operation answers."""
+
+    agent: str
+    operation: str
+    run_id: str
+    result: Any
+    model: str | None = Field(description='The model that answered; "offline" is the built-in one, which is no AI.')
+    usage: TokenUsage
+    cost_usd: float | None = Field(description="US dollars; null when the model's price is not known.")
+    cached: bool
+    duration: str = Field(examples=["2.5s"])
+
+
+class OperationInfo(Wire):
+    """One operation in the list of agents."""
+
+    name: str
+    description: str
+    limit: str | None = Field(description="How often one caller may run it.", examples=["20/minute"])
+    cache_seconds: int = Field(description="How long a result stays good; 0 means it is never cached.")
+    streaming: Literal["tokens", "partials"] = Field(description="What its stream consists of.")
+
+
+class AgentInfo(Wire):
+    """One agent in the list of agents."""
+
+    name: str
+    description: str
+    registered_at: datetime
+    capabilities: list[str]
+    metadata: dict[str, str]
+    operations: list[OperationInfo]
+
+
+class AgentList(Success):
+    """All agents that this server serves."""
+
+    count: int
+    agents: list[AgentInfo]
+
+
+def agent_endpoints(registry: Registry) -> list[Endpoint]:
+    """The routes of this file; each operation has one of its own."""
+    listing = _listing(registry)
+
+    async def list_agents(_: Call) -> Response:
+        return Response(listing, media_type="application/json")
+
+    async def no_such_operation(call: Call) -> Response:
+        _ = registry[call.params["agent"]][call.params["operation"]]
+        raise AssertionError("an operation that exists has a route of its own")
+
+    return [
+        Endpoint(
+            method="GET", path="/api/agents/list", handler=list_agents, needs=Permission.AGENT_READ, tag="Agents",
+            summary="List all registered agents", answer=AgentList,
+        ),
+        *(_operation_endpoint(operation) for operation in registry.operations()),
+        Endpoint(
+            method="POST", path="/api/agents/{agent}/{operation}", handler=no_such_operation,
+            needs=Permission.AGENT_EXECUTE, tag="Agents", summary="Explain that there is no such operation",
+            hidden=True,
+        ),
+    ]  # fmt: skip
+
+
+def reply_type(operation: Operation[Any, Any]) -> type[BaseModel]:
+    """The JSON answer of one operation, with its own result."""
+    name = f"{operation.agent.title()}{operation.name[0].upper()}{operation.name[1:]}Reply".replace("-", "")
+    return create_model(name, __base__=OperationReply, result=(operation.result_type, ...))
+
+
+def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
+    async def run_operation(call: Call) -> Response:
+        runtime = call.runtime
+        run = runtime.runner.start(operation, call.body, owner=call.principal.id)
+        call.exchange.run_id = run.id
+        error = await _end_of(run, call.receive)
+        call.exchange.extra_headers.append((b"x-run-id", run.id.encode()))
+        call.exchange.timings.append(("model", run.elapsed_s * 1000))
+        if error is not None:
+            raise error
+        return Response(encode(reply(run)), media_type="application/json")
+
+    return Endpoint(
+        method="POST", path=f"/api/agents/{operation.agent}/{operation.name}", handler=run_operation,
+        needs=Permission.AGENT_EXECUTE, tag=operation.agent.title(), summary=operation.description,
+        body=operation.request_type, answer=reply_type(operation), errors=RUN_ERRORS,
+    )  # fmt: skip
+
+
+async def _end_of(run: Run, receive: Receive) -> AmrikyyError | None:
+    """Wait for the end of the run; a caller who disconnects takes it along."""
+    leaving: asyncio.Future[Message] = asyncio.ensure_future(receive())
+    # When the run has ended, cancelling it does nothing, so the callback may fire then, too.
+    leaving.add_done_callback(lambda _: run.cancel("The caller disconnected."))
+    try:
+        outcome = await run.execution.wait()
+    except asyncio.CancelledError:
+        run.cancel("The server is stopping.")
+        raise
+    finally:
+        gone = leaving.done()
+        leaving.cancel()
+    if gone and isinstance(outcome.error, RunCancelled):
+        raise ClientDisconnect
+    return outcome.error
+
+
+def _listing(registry: Registry) -> bytes:
+    """Encoded once: it does not change while the process lives."""
+    agents = [
+        AgentInfo(
+            name=agent.name,
+            description=agent.description,
+            registered_at=registry.registered_at[agent.name],
+            capabilities=list(agent.capabilities),
+            metadata=agent.metadata,
+            operations=[
+                OperationInfo(
+                    name=operation.name,
+                    description=operation.description,
+                    limit=str(operation.limit or agent.limit) if operation.limit or agent.limit else None,
+                    cache_seconds=int(operation.cache_for.total_seconds()),
+                    streaming="tokens" if operation.writes_text else "partials",
+                )
+                for operation in agent.operations.values()
+            ],
+        )
+        for agent in registry
+    ]
+    return AgentList(count=len(agents), agents=agents).model_dump_json(by_alias=True).encode()

@@ -1,0 +1,123 @@
+"""`/api/auth`: logging in, staying logged in, logging out, and who one is."""
+
+from pydantic import ConfigDict, Field, SecretStr
+
+from amrikyy.agents.agent import Request
+from amrikyy.auth import Login, User
+from amrikyy.errors import Forbidden, Unauthenticated, Unavailable
+from amrikyy.web.endpoint import ANY_CALLER, PUBLIC, Answer, Call, Endpoint
+from amrikyy.web.replies import Success, Wire
+
+
+class Credentials(Request):
+    """Who logs in."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)  # a password may begin or end with a space
+
+    email: str = Field(min_length=3, max_length=254, examples=["user@example.com"])
+    password: SecretStr = Field(min_length=1, max_length=256, examples=["a long password"])
+
+
+class RefreshToken(Request):
+    """The refresh token of the login."""
+
+    refresh_token: SecretStr = Field(min_length=1, max_length=256)
+
+
+class UserInfo(Wire):
+    """A user, as the user may see it."""
+
+    id: str
+    email: str
+    name: str | None
+    role: str
+    permissions: list[str]
+
+
+class LoginReply(Success):
+    """Tokens. The access token goes into `Authorization: Bearer`; the refresh token gets the next pair, once."""
+
+    token: str
+    refresh_token: str
+    expires_in: int = Field(description="Seconds until the access token expires.")
+    user: UserInfo
+
+
+class Me(Success):
+    """Who the credential belongs to."""
+
+    id: str = Field(description="The owner of the runs that this credential starts.")
+    kind: str = Field(description='"user" or "key".')
+    name: str | None
+    email: str | None
+    role: str
+    permissions: list[str]
+
+
+class LoggedOut(Success):
+    """The session is over."""
+
+    message: str
+
+
+async def login(call: Call) -> Answer:
+    """Password in, tokens out."""
+    body: Credentials = call.body
+    return _reply(await call.runtime.accounts.login(body.email, body.password.get_secret_value()))
+
+
+async def refresh(call: Call) -> Answer:
+    """Refresh token in, new tokens out."""
+    body: RefreshToken = call.body
+    return _reply(await call.runtime.accounts.refresh(body.refresh_token.get_secret_value()))
+
+
+async def logout(call: Call) -> Answer:
+    """End the session that the access token belongs to."""
+    await call.runtime.accounts.logout(call.principal)
+    return LoggedOut(message="You are logged out.")
+
+
+async def me(call: Call) -> Answer:
+    """Who asks."""
+    principal = call.principal
+    return Me(
+        id=principal.id,
+        kind=principal.kind,
+        name=principal.name,
+        email=principal.email,
+        role=principal.role.value,
+        permissions=sorted(permission.value for permission in principal.permissions),
+    )
+
+
+def _reply(tokens: Login) -> LoginReply:
+    return LoginReply(
+        token=tokens.access_token,
+        refresh_token=tokens.refresh_token,
+        expires_in=tokens.expires_in,
+        user=_info(tokens.user),
+    )
+
+
+def _info(user: User) -> UserInfo:
+    return UserInfo(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        role=user.role.value,
+        permissions=sorted(permission.value for permission in user.role.permissions),
+    )
+
+
+AUTH = [
+    Endpoint(method="POST", path="/api/auth/login", handler=login, needs=PUBLIC, tag="Identity", summary="Log in",
+             body=Credentials, answer=LoginReply, errors=(Unauthenticated, Unavailable)),
+    Endpoint(method="POST", path="/api/auth/refresh", handler=refresh, needs=PUBLIC, tag="Identity",
+             summary="Get new tokens", body=RefreshToken, answer=LoginReply, errors=(Unauthenticated, Unavailable),
+             description="A refresh token works once. Using one again ends every session that came from its login."),
+    Endpoint(method="POST", path="/api/auth/logout", handler=logout, needs=ANY_CALLER, tag="Identity",
+             summary="Log out", answer=LoggedOut, errors=(Forbidden,)),
+    Endpoint(method="GET", path="/api/auth/me", handler=me, needs=ANY_CALLER, tag="Identity",
+             summary="Who the credential belongs to", answer=Me),
+]  # fmt: skip

@@ -1,0 +1,155 @@
+"""How a route is declared, and how a request finds it.
+
+One declaration gives the route, who may use it, what its body must be, and its entry in the OpenAPI
+document, so that none of them can be forgotten or contradict another.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amrikyy.auth.principal import Principal
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import AmrikyyError, MethodNotAllowed, NotFound
+from amrikyy.web.exchange import Exchange, exchange_of
+
+if TYPE_CHECKING:
+    from amrikyy.runtime import Runtime
+
+PUBLIC: Final = "public"
+"""Anybody may use the route, without a credential. Stated, never the default."""
+
+ANY_CALLER: Final = "any caller"
+"""Whoever has a valid credential may use the route, whatever the role."""
+
+Needs = Permission | Literal["public", "any caller"]
+
+
+class Call:
+    """One admitted request, as a handler sees it."""
+
+    __slots__ = ("body", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
+
+    def __init__(
+        self, scope: Scope, receive: Receive, runtime: "Runtime", endpoint: "Endpoint", params: Mapping[str, str]
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.runtime = runtime
+        self.endpoint = endpoint
+        self.params = params
+        self.exchange: Exchange = exchange_of(scope)
+        self.body: Any = None
+        self.query: Any = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks. Only the handler of a public route may find nobody."""
+        assert self.exchange.principal is not None
+        return self.exchange.principal
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that lower-case name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value, "latin-1")
+        return None
+
+
+Answer = ASGIApp | BaseModel
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    Attributes:
+        path: a template; its parameters are camelCase, as in the documentation ("/api/runs/{runId}").
+        needs: the permission, or PUBLIC, or ANY_CALLER.
+        body: what the JSON body must be; it is read only after everything else has been checked.
+        query: what the query string must be.
+        answer: the body of a success, for the documentation; the handler returns one, or a response of its own.
+        status: of a success.
+        media_type: of a success.
+        errors: which errors a caller must expect beyond those that its parts imply.
+        hidden: not in the documentation (it only exists to explain a mistake).
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    needs: Needs
+    tag: str
+    summary: str
+    description: str = ""
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    media_type: str = "application/json"
+    errors: tuple[type[AmrikyyError], ...] = field(default=())
+    hidden: bool = False
+
+
+class Routes:
+    """Finds the endpoint of a request and answers with what its handler returns.
+
+    Paths without parameters, which are nearly all (each operation has its own), are found in a dictionary.
+    """
+
+    def __init__(
+        self,
+        endpoints: list[Endpoint],
+        runtime: Callable[[], "Runtime"],
+        admit: Callable[[Call], Awaitable[None]],
+    ) -> None:
+        self.endpoints = endpoints
+        self._runtime = runtime
+        self._admit = admit
+        self._static: dict[str, dict[str, Endpoint]] = {}
+        templates: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            table = templates if "{" in endpoint.path else self._static
+            methods = table.setdefault(endpoint.path, {})
+            if endpoint.method in methods:
+                raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
+            methods[endpoint.method] = endpoint
+        self._templates = [(_compile(path), methods) for path, methods in templates.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request."""
+        methods, params = self._find(scope["path"])
+        method = scope["method"]
+        endpoint = methods.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            allowed = ", ".join(sorted(methods))
+            exchange_of(scope).extra_headers.append((b"allow", allowed.encode()))
+            raise MethodNotAllowed(f"This path answers to {allowed}, not to {method[:16]}.")
+        call = Call(scope, receive, self._runtime(), endpoint, params)
+        call.exchange.route = endpoint.path
+        await self._admit(call)
+        answer = await endpoint.handler(call)
+        if isinstance(answer, BaseModel):
+            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
+            answer = Response(body, endpoint.status, media_type="application/json")
+        await answer(scope, receive, send)
+
+    def _find(self, path: str) -> tuple[dict[str, Endpoint], dict[str, str]]:
+        if methods := self._static.get(path):
+            return methods, {}
+        for pattern, methods in self._templates:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        raise NotFound("There is nothing at this path; /api/docs lists what there is.", code="no_such_path")
+
+
+def _compile(template: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", template)
+    pattern = "".join(f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    return re.compile(pattern)

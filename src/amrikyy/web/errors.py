@@ -1,0 +1,33 @@
+"""Errors as bodies: the one JSON form that every refusal and failure has, as a response or as an event."""
+
+import math
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from amrikyy.errors import AmrikyyError, Unauthenticated
+
+encode = msgspec.json.Encoder().encode
+
+
+def error_body(error: AmrikyyError, request_id: str | None) -> dict[str, Any]:
+    """The body of §2: error, code, message, details and the request's id."""
+    return {
+        "success": False,
+        "error": error.title,
+        "code": error.code,
+        "message": error.message,
+        "details": error.details,
+        "requestId": request_id,
+    }
+
+
+def error_response(error: AmrikyyError, request_id: str) -> Response:
+    """The error as an HTTP response."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"  # RFC 9110 §11.6.1 wants a challenge with every 401
+    return Response(encode(error_body(error, request_id)), error.status, headers=headers, media_type="application/json")

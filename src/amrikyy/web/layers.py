@@ -1,0 +1,159 @@
+"""The layers around every route, as plain ASGI: each is passed by all requests, so each is short."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from amrikyy.auth.authenticator import Authenticator
+from amrikyy.errors import AmrikyyError, InternalError
+from amrikyy.telemetry.logs import AccessLog
+from amrikyy.web.errors import error_response
+from amrikyy.web.exchange import Exchange, exchange_of
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,64}")
+MAX_LOGGED_PATH = 200
+"""Characters of an unknown path in the access line: a caller decides how long it is."""
+
+SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
+    # The headers that Helmet 8 sets by default, with the policy narrowed to what an API and its docs page need.
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
+     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"origin-agent-cluster", b"?1"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-dns-prefetch-control", b"off"),
+    (b"x-download-options", b"noopen"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"x-permitted-cross-domain-policies", b"none"),
+    (b"x-xss-protection", b"0"),
+]  # fmt: skip
+
+
+class Observe:
+    """Outermost: gives the request its id, every response its standard headers, and the log its line."""
+
+    def __init__(self, app: ASGIApp, access_log: AccessLog) -> None:
+        self._app = app
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other kinds of scope pass untouched."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(_request_id(scope))
+        scope["exchange"] = exchange
+        request_id = exchange.request_id.encode()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *SECURITY_HEADERS,
+                    *exchange.extra_headers,
+                    (b"x-request-id", request_id),
+                    (b"server-timing", exchange.server_timing()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._write_line(scope, exchange)
+
+    def _write_line(self, scope: Scope, exchange: Exchange) -> None:
+        self._access_log.write(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "event": "request",
+                "request_id": exchange.request_id,
+                "method": scope["method"][:16],
+                "path": exchange.route or _printable(scope["path"]),
+                "status": exchange.status,
+                "ms": round(exchange.elapsed_ms, 2),
+                "caller": exchange.principal.id if exchange.principal else None,
+                "run_id": exchange.run_id,
+            }
+        )
+
+
+class AnswerErrors:
+    """Turns what is raised inside into the one JSON error body; a surprise is logged and tells nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other kinds of scope pass untouched."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        try:
+            await self._app(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return  # there is nobody left to answer
+        except AmrikyyError as raised:
+            error = raised
+        except Exception:
+            log.exception("request_failed", request_id=exchange.request_id, path=_printable(scope["path"]))
+            error = InternalError("Something went wrong on our side. The log has the cause under this request's id.")
+        if exchange.status is None:
+            await error_response(error, exchange.request_id)(scope, receive, send)
+        else:
+            # The status is on its way already; breaking the connection is the only honest sign left.
+            raise ConnectionError(f"the response of request {exchange.request_id} broke off: {error.code}")
+
+
+class Authenticate:
+    """Lets nobody in without a valid credential, except to the public routes, whatever the path, method or body."""
+
+    def __init__(
+        self, app: ASGIApp, authenticator: Callable[[], Authenticator], public: frozenset[tuple[str, str]]
+    ) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; other kinds of scope pass untouched."""
+        if scope["type"] == "http" and (scope["method"], scope["path"]) not in self._public:
+            authorization = api_key = None
+            for name, value in scope["headers"]:
+                if name == b"authorization":
+                    authorization = value
+                elif name == b"x-api-key":
+                    api_key = value
+            began = time.perf_counter()
+            authenticator = self._authenticator()
+            exchange = exchange_of(scope)
+            exchange.principal = authenticator.cached(authorization, api_key) or await authenticator.authenticate(
+                authorization, api_key
+            )
+            exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
+        await self._app(scope, receive, send)
+
+
+def _printable(path: str) -> str:
+    """A path as a log line may have it: no line break and no control character that a caller put in."""
+    return path[:MAX_LOGGED_PATH].encode("unicode_escape").decode()
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return f"req_{secrets.token_hex(12)}"

@@ -1,0 +1,196 @@
+"""The OpenAPI document, made from the declared endpoints: what is not declared cannot be served, and the reverse."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+
+from amrikyy import __version__
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import (
+    AmrikyyError,
+    BodyTooLarge,
+    Forbidden,
+    InternalError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from amrikyy.web.endpoint import PUBLIC, Endpoint
+from amrikyy.web.replies import Wire
+
+Mode = Literal["validation", "serialization"]
+
+REFERENCE = "#/components/schemas/{model}"
+
+DESCRIPTION = """A server for AI agents: JSON answers, token streams, and everything that production needs around them.
+
+Authenticate with `Authorization: Bearer <token>` (from `POST /api/auth/login`) or `x-api-key: <key>`.
+Every error has the same body, and `code` is the word to switch on. Times are ISO 8601 in UTC."""
+
+RESPONSE_HEADERS = {
+    "x-request-id": "The id of this exchange: the caller's own if it was well formed.",
+    "server-timing": "Milliseconds by stage.",
+}
+
+
+class ErrorBody(Wire):
+    """Every error."""
+
+    success: Literal[False] = False
+    error: str = Field(description="A short title.", examples=["Validation failed"])
+    code: str = Field(description="A stable word that a program can switch on.", examples=["validation_failed"])
+    message: str = Field(description="What happened and what to do about it.")
+    details: list[dict[str, Any]] = Field(description="For validation: `field`, `message` and `type` of every mistake.")
+    request_id: str | None
+
+
+def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """The document, OpenAPI 3.1, as JSON values."""
+    shown = [endpoint for endpoint in endpoints if not endpoint.hidden]
+    schemas, definitions = _schemas(shown)
+    paths: dict[str, dict[str, Any]] = defaultdict(dict)
+    for endpoint in shown:
+        paths[endpoint.path][endpoint.method.lower()] = _operation(endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Amrikyy Agent",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in shown)],
+        "paths": dict(paths),
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+        "security": [{"bearer": []}, {"apiKey": []}],
+    }
+
+
+def _schemas(endpoints: list[Endpoint]) -> tuple[dict[tuple[type[BaseModel], Mode], Any], dict[str, Any]]:
+    wanted: dict[tuple[type[BaseModel], Mode], None] = {(ErrorBody, "serialization"): None}
+    for endpoint in endpoints:
+        if endpoint.body is not None:
+            wanted[endpoint.body, "validation"] = None
+        if endpoint.answer is not None:
+            wanted[endpoint.answer, "serialization"] = None
+    schemas, definitions = models_json_schema(list(wanted), by_alias=True, ref_template=REFERENCE)
+    by_model: dict[Any, Any] = dict(schemas)
+    return by_model, definitions.get("$defs", {})
+
+
+def _operation(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(endpoint),
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary.rstrip("."),
+        "description": _description(endpoint),
+        "responses": _responses(endpoint, schemas),
+    }
+    if parameters := [*_path_parameters(endpoint), *_query_parameters(endpoint)]:
+        operation["parameters"] = parameters
+    if endpoint.body is not None:
+        schema = schemas[endpoint.body, "validation"]
+        operation["requestBody"] = {
+            "required": any(field.is_required() for field in endpoint.body.model_fields.values()),
+            "content": {"application/json": {"schema": schema}},
+        }
+    if endpoint.needs == PUBLIC:
+        operation["security"] = []
+    return operation
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    words = endpoint.path.removeprefix("/api").replace("{", "").replace("}", "").strip("/").split("/")
+    return "-".join([endpoint.method.lower(), *filter(None, words)])
+
+
+def _description(endpoint: Endpoint) -> str:
+    match endpoint.needs:
+        case Permission() as permission:
+            needs = f"Needs the permission `{permission.value}`."
+        case "public":
+            needs = "Public."
+        case _:
+            needs = "Needs a valid credential."
+    return f"{endpoint.description}\n\n{needs}".strip()
+
+
+def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], Any]) -> dict[str, Any]:
+    if endpoint.answer is not None:
+        content: dict[str, Any] = {"schema": schemas[endpoint.answer, "serialization"]}
+    else:
+        content = {"schema": {"type": "string"}}
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in RESPONSE_HEADERS.items()}
+    responses: dict[str, Any] = {
+        str(endpoint.status): {
+            "description": "Success",
+            "headers": headers,
+            "content": {endpoint.media_type: content},
+        }
+    }
+    by_status: dict[int, list[type[AmrikyyError]]] = defaultdict(list)
+    for error in _errors(endpoint):
+        by_status[error.status].append(error)
+    for status, errors in sorted(by_status.items()):
+        described = "; ".join(f"`{error.code}`: {_first_sentence(error)}" for error in errors)
+        responses[str(status)] = {
+            "description": described,
+            "content": {"application/json": {"schema": schemas[ErrorBody, "serialization"]}},
+        }
+    return responses
+
+
+def _errors(endpoint: Endpoint) -> list[type[AmrikyyError]]:
+    errors: list[type[AmrikyyError]] = []
+    if endpoint.needs != PUBLIC:
+        errors += [Unauthenticated, Unavailable]
+    if isinstance(endpoint.needs, Permission):
+        errors.append(Forbidden)
+    if endpoint.query is not None or endpoint.body is not None:
+        errors.append(ValidationFailed)
+    if endpoint.body is not None:
+        errors += [BodyTooLarge, UnsupportedMediaType]
+    if "{" in endpoint.path:
+        errors.append(NotFound)
+    return list(dict.fromkeys([*errors, *endpoint.errors, InternalError]))
+
+
+def _first_sentence(error: type[AmrikyyError]) -> str:
+    return (error.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    if endpoint.query is None:
+        return []
+    schema = endpoint.query.model_json_schema(by_alias=True)
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _without_null(property_)}
+        for name, property_ in schema.get("properties", {}).items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter is left out and never null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    rest = {
+        key: value for key, value in schema.items() if key not in ("anyOf", "title", "default") or value is not None
+    }
+    rest.pop("anyOf", None)
+    return rest | options[0] if len(options) == 1 else schema

@@ -1,0 +1,84 @@
+"""Bodies that several routes share, and what a run looks like to its caller."""
+
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from amrikyy.runs.run import Run
+
+
+class Wire(BaseModel):
+    """Base of the bodies that this server answers with: camelCase outside."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Success(Wire):
+    """Every success says so."""
+
+    success: Literal[True] = True
+
+
+class TokenUsage(Wire):
+    """Tokens that the model used, this run's children included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    usage_estimated: bool = Field(
+        default=False, exclude_if=lambda estimated: not estimated, description="A provider did not report its tokens."
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """Like the guide's "2.5s"; short ones in milliseconds."""
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+
+
+def usage_of(run: Run) -> dict[str, Any]:
+    """Tokens, under the names that the field uses; `usageEstimated` only when they were not reported."""
+    spent = run.execution.spent
+    usage: dict[str, Any] = {
+        "promptTokens": spent.input_tokens,
+        "completionTokens": spent.output_tokens,
+        "totalTokens": spent.total_tokens,
+    }
+    return usage | {"usageEstimated": True} if spent.estimated else usage
+
+
+def completion(run: Run) -> dict[str, Any]:
+    """The data of the `complete` event."""
+    spent = run.execution.spent
+    return {
+        "totalTokens": spent.total_tokens,
+        "duration": duration_text(run.elapsed_s),
+        "usage": usage_of(run),
+        "costUsd": spent.cost_usd,
+        "model": spent.model,
+        "cached": run.cached,
+        "result": _result(run),
+    }
+
+
+def reply(run: Run) -> dict[str, Any]:
+    """The body that answers `POST /api/agents/{agent}/{operation}`."""
+    spent = run.execution.spent
+    return {
+        "success": True,
+        "agent": run.agent,
+        "operation": run.operation,
+        "runId": run.id,
+        "result": _result(run),
+        "model": spent.model,
+        "usage": usage_of(run),
+        "costUsd": spent.cost_usd,
+        "cached": run.cached,
+        "duration": duration_text(run.elapsed_s),
+    }
+
+
+def _result(run: Run) -> msgspec.Raw | None:
+    outcome = run.execution.outcome
+    return msgspec.Raw(outcome.result) if outcome is not None and outcome.result is not None else None

@@ -1,0 +1,214 @@
+"""An agent is one file: what its declaration gives, and what is refused."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from amrikyy.agents import Agent, Request, Result, RunContext, TextResult, days, hours, minutes
+from amrikyy.agents.registry import Registry, load_registry
+from amrikyy.errors import NotFound, ValidationFailed
+from amrikyy.ratelimit import Limit
+from tests.serving import MakeSettings, serve
+
+OWN_AGENT = '''
+from amrikyy.agents import Agent, Request, Result, RunContext, hours
+from pydantic import Field
+
+support = Agent("support", "Answers customers.", limit="60/minute")
+
+
+class Question(Request):
+    text: str = Field(min_length=3, max_length=2000)
+
+
+class Answer(Result):
+    answer: str = Field(description="Two or three friendly sentences.")
+    needs_a_person: bool
+    urgency: int = Field(ge=1, le=5)
+
+
+@support.operation(limit="20/minute", cache_for=hours(1))
+async def answer_question(question: Question, run: RunContext) -> Answer:
+    """Answer a customer's question."""
+    return await run.generate(Answer, prompt=f"Question: {question.text}")
+
+
+@support.operation()
+async def write_letter(question: Question, run: RunContext):
+    """Write a letter."""
+    async for piece in run.stream(prompt=question.text):
+        yield piece
+'''
+
+
+class Empty(Request):
+    pass
+
+
+class Count(Request):
+    how_many: int = 1
+    names: list[str] = Field(default_factory=list)
+
+
+class Number(Result):
+    the_number: int
+
+
+def test_the_declaration_gives_name_types_and_policy() -> None:
+    agent = Agent("sums", "Counts.", limit="60/minute")
+
+    @agent.operation(limit="20/minute", cache_for=minutes(5), shared=True, tier="pro")
+    async def count_things(count: Count, run: RunContext) -> Number:
+        """Count things.
+
+        More about it.
+        """
+        return Number(the_number=count.how_many)
+
+    operation = agent["countThings"]
+    assert operation is count_things
+    assert (operation.name, operation.key) == ("countThings", "sums.countThings")
+    assert operation.description == "Count things."
+    assert (operation.request_type, operation.result_type) == (Count, Number)
+    assert (operation.limit, operation.cache_for) == (Limit(20, 60), timedelta(minutes=5))
+    assert (operation.shared, operation.tier, operation.writes_text) == (True, "pro", False)
+
+
+def test_an_async_generator_writes_a_text() -> None:
+    agent = Agent("writer", "Writes.")
+
+    @agent.operation()
+    async def write(_: Empty, run: RunContext) -> AsyncIterator[str]:
+        """Write."""
+        yield "text"
+
+    assert write.writes_text
+    assert write.result_type is TextResult
+
+
+def test_wrong_declarations_are_refused_with_the_place() -> None:
+    agent = Agent("wrong", "Is wrong.")
+    with pytest.raises(ValueError, match="lower-case"):
+        Agent("Not Good", "x")
+    with pytest.raises(ValueError, match="20/minute"):
+        agent.operation(limit="often")
+    with pytest.raises(TypeError, match="the request's type"):
+
+        @agent.operation()
+        async def no_types(request, run):  # type: ignore[no-untyped-def]
+            return None
+
+    with pytest.raises(TypeError, match="returns a Result"):
+
+        @agent.operation()  # type: ignore[arg-type]
+        async def no_result(request: Empty, run: RunContext) -> dict[str, int]:
+            return {}
+
+    with pytest.raises(TypeError, match="async function"):
+
+        @agent.operation()  # type: ignore[arg-type]
+        def not_async(request: Empty, run: RunContext) -> Number:
+            return Number(the_number=1)
+
+    with pytest.raises(ValueError, match="no operations"):
+        Registry([agent])
+
+
+def test_two_agents_or_operations_of_one_name_are_refused() -> None:
+    agent = Agent("twice", "Twice.")
+
+    @agent.operation()
+    async def do(request: Empty, run: RunContext) -> Number:
+        """Do."""
+        return Number(the_number=1)
+
+    with pytest.raises(ValueError, match="already has"):
+        agent.operation()(do.function)
+    other = Agent("twice", "Twice.")
+    other.operation()(do.function)
+    with pytest.raises(ValueError, match="two agents"):
+        Registry([agent, other])
+
+
+def test_an_unknown_agent_or_operation_names_what_there_is() -> None:
+    registry = load_registry()
+    with pytest.raises(NotFound, match="there are travel, content, innovation"):
+        registry["nobody"]
+    with pytest.raises(NotFound, match="searchFlights"):
+        registry["travel"]["fly"]
+
+
+def test_requests_are_camel_case_closed_and_name_every_mistake() -> None:
+    agent = Agent("camel", "Camels.")
+
+    @agent.operation()
+    async def count(request: Count, run: RunContext) -> Number:
+        """Count."""
+        return Number(the_number=1)
+
+    assert count.parse(b'{"howMany": 3}').how_many == 3
+    with pytest.raises(ValidationFailed) as caught:
+        count.parse(b'{"howMany": "many", "names": [1], "more": true}')
+    assert {detail["field"] for detail in caught.value.details} == {"howMany", "names.0", "more"}
+
+
+def test_a_text_result_is_derived_from_its_text() -> None:
+    result = TextResult.from_text("# A *good* title\n\nIt's five words, right?\n", Empty())
+    assert (result.title, result.word_count, result.reading_time_minutes) == ("A *good* title".strip("*"), 7, 1)
+    assert TextResult.from_text("", Empty()).reading_time_minutes == 0
+    long = TextResult.from_text("word " * 239, Empty(), truncated=True)
+    assert (long.reading_time_minutes, long.truncated) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("20/minute", Limit(20, 60)), ("5/10 seconds", Limit(5, 10)), (" 1000/Day", Limit(1000, 86400))],
+)
+def test_limits_read_as_they_are_written(text: str, limit: Limit) -> None:
+    assert Limit.parse(text) == limit
+    assert Limit.parse(str(limit)) == limit
+
+
+@pytest.mark.parametrize("text", ["", "20", "0/minute", "20/fortnight", "-1/minute", "1/0 seconds", "1e9/minute"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a limit"):
+        Limit.parse(text)
+
+
+def test_durations() -> None:
+    assert (minutes(5), hours(2), days(1)) == (timedelta(minutes=5), timedelta(hours=2), timedelta(days=1))
+
+
+@pytest.fixture
+def own_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "my_company_agents.py").write_text(OWN_AGENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_company_agents"
+    sys.modules.pop("my_company_agents", None)
+
+
+async def test_an_agent_of_ones_own_is_served_from_its_one_file(own_agent: str, make_settings: MakeSettings) -> None:
+    async with serve(make_settings(agents=own_agent)) as server:
+        body = {"text": "Where is my parcel?"}
+        reply = await server.ask("POST", "/api/agents/support/answerQuestion", body, key="user")
+        assert reply.status == 200, reply.body
+        assert set(reply.json["result"]) == {"answer", "needsAPerson", "urgency"}
+        events = await server.stream("/api/stream/support/answerQuestion", body)
+        assert events[-1].data["result"] == reply.json["result"]
+        letter = await server.stream("/api/stream/support/writeLetter", body)
+        assert "token" in {event.event for event in letter}
+        paths = (await server.ask("GET", "/api/openapi.json", key=None)).json["paths"]
+        assert "/api/stream/support/answerQuestion" in paths
+        names = [agent["name"] for agent in (await server.ask("GET", "/api/agents/list")).json["agents"]]
+        assert names == ["travel", "content", "innovation", "support"]
+
+
+def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
+    with pytest.raises(ValueError, match="AGENTS names 'no_such_module'"):
+        load_registry(["no_such_module"])
+    with pytest.raises(ValueError, match="defines no Agent"):
+        load_registry(["json"])

@@ -1,0 +1,244 @@
+"""The runner: the one way in which anything is executed, however it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from amrikyy.agents import Agent, Request, Result, RunContext
+from amrikyy.agents.runner import Runner
+from amrikyy.errors import ModelRefused, NotFound, Unavailable
+from amrikyy.llm import Models, ModelsConfig, open_models
+from amrikyy.runs.events import Event
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.run import Run
+
+
+class Nothing(Request):
+    pass
+
+
+class Number(Result):
+    number: int
+
+
+class Recorder:
+    """Records in memory, and refuses when told."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, str]] = []
+        self.full = False
+
+    def note(self, run: Run) -> None:
+        if self.full and not run.execution.ended:
+            raise Unavailable("No room.")
+        self.noted.append((run.id, run.status))
+
+
+agent = Agent("test", "Tests.")
+
+
+@agent.operation()
+async def answer(_: Nothing, run: RunContext) -> Number:
+    """Answer."""
+    run.progress(0.2, "Thinking")
+    run.progress(0.1, "Never back")
+    run.progress(1.0, "Nearly")
+    return Number(number=42)
+
+
+@agent.operation()
+async def crash(_: Nothing, run: RunContext) -> Number:
+    """Crash."""
+    raise ZeroDivisionError("secret detail")
+
+
+@agent.operation()
+async def refuse(_: Nothing, run: RunContext) -> Number:
+    """Refuse."""
+    raise ModelRefused("No.", model="test:x")
+
+
+@agent.operation()
+async def misunderstand(_: Nothing, run: RunContext) -> Number:
+    """Blame the caller."""
+    raise NotFound("No such place.")
+
+
+@agent.operation()
+async def wait(_: Nothing, run: RunContext) -> Number:
+    """Wait for ever."""
+    await asyncio.sleep(60)
+    return Number(number=0)
+
+
+@agent.operation()
+async def delegate(_: Nothing, run: RunContext) -> Number:
+    """Ask twice and add up."""
+    first, second = await asyncio.gather(run.call(answer, Nothing()), run.call(answer, Nothing()))
+    return Number(number=first.number + second.number)
+
+
+@agent.operation()
+async def delegate_waiting(_: Nothing, run: RunContext) -> Number:
+    """Wait for a child."""
+    return await run.call(wait, Nothing())
+
+
+@agent.operation()
+async def delegate_refused(_: Nothing, run: RunContext) -> Number:
+    """Ask for what is refused."""
+    return await run.call(refuse, Nothing())
+
+
+@agent.operation()
+async def ask_model(_: Nothing, run: RunContext) -> Number:
+    """Ask the model twice."""
+    await run.generate(Number, prompt="one")
+    return await run.generate(Number, prompt="two")
+
+
+@agent.operation()
+async def write(_: Nothing, run: RunContext) -> AsyncIterator[str]:
+    """Write and stumble."""
+    yield "one "
+    yield "two"
+    raise ModelRefused("No more.", model="test:x")
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[Models]:
+    opened = open_models(ModelsConfig(models="offline", offline_tokens_per_s=0))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
+    made = Runner(models, LiveRuns(keep_s=60), recorder, timeout_s=5)
+    yield made
+    await made.close()
+
+
+async def run_of(runner: Runner, operation: object, **options: object) -> Run:
+    run = runner.start(operation, Nothing(), owner="user:1", **options)  # type: ignore[arg-type]
+    await run.execution.wait()
+    return run
+
+
+async def test_a_run_is_a_list_of_events_that_ends_with_its_result(runner: Runner, recorder: Recorder) -> None:
+    run = await run_of(runner, answer)
+    assert run.execution.events == [
+        Event("started"),
+        Event("progress", (20, "Thinking")),
+        Event("progress", (99, "Nearly")),
+        Event("progress", (100, "Done")),
+        Event("completed"),
+    ]
+    assert run.execution.outcome is not None
+    assert run.execution.outcome.result == b'{"number":42}'
+    assert recorder.noted == [(run.id, "running"), (run.id, "completed")]
+    assert runner.live.get(run.id) is run
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code", "is_failure"),
+    [(crash, "failed", "internal_error", True), (refuse, "failed", "model_refused", True),
+     (misunderstand, "failed", "not_found", False)],
+)  # fmt: skip
+async def test_every_end_is_an_event_and_counted(
+    runner: Runner, operation: object, status: str, code: str, is_failure: bool
+) -> None:
+    run = await run_of(runner, operation)
+    outcome = run.execution.outcome
+    assert outcome is not None
+    assert outcome.error is not None
+    assert (run.status, outcome.error.code) == (status, code)
+    assert "secret detail" not in outcome.error.message
+    assert (runner.tally("test").calls, runner.tally("test").failures) == (1, int(is_failure))
+
+
+async def test_a_run_that_takes_too_long_is_a_504(runner: Runner) -> None:
+    run = await run_of(runner, wait, deadline_s=0.02)
+    assert run.execution.outcome is not None
+    error = run.execution.outcome.error
+    assert error is not None
+    assert (error.status, error.code) == (504, "deadline_exceeded")
+
+
+async def test_a_cancelled_run_says_why_and_is_no_failure(runner: Runner) -> None:
+    run = runner.start(wait, Nothing(), owner="user:1")
+    await asyncio.sleep(0)
+    assert run.cancel("Enough.")
+    outcome = await run.execution.wait()
+    assert outcome.error is not None
+    assert (run.status, outcome.error.message) == ("cancelled", "Enough.")
+    assert not run.cancel("Again.")
+    assert runner.tally("test").failures == 0
+
+
+async def test_a_run_cancelled_before_its_first_step_still_ends(runner: Runner) -> None:
+    run = runner.start(answer, Nothing(), owner="user:1")
+    run.cancel("At once.")
+    async with asyncio.timeout(1):
+        await run.execution.wait()
+    assert run.status == "cancelled"
+
+
+async def test_child_runs_belong_to_their_parent(runner: Runner) -> None:
+    run = await run_of(runner, delegate)
+    assert run.execution.outcome is not None
+    assert run.execution.outcome.result == b'{"number":84}'
+    assert runner.tally("test").calls == 3
+
+
+async def test_cancelling_a_parent_cancels_its_children(runner: Runner) -> None:
+    run = runner.start(delegate_waiting, Nothing(), owner="user:1")
+    while len(list(runner.live.running())) < 2:
+        await asyncio.sleep(0)
+    child = next(each for each in runner.live.running() if each is not run)
+    assert (child.parent_id, child.owner) == (run.id, "user:1")
+    run.cancel("Enough.")
+    await child.execution.wait()
+    assert (child.status, run.status) == ("cancelled", "cancelled")
+
+
+async def test_the_error_of_a_child_is_the_error_of_its_parent(runner: Runner) -> None:
+    run = await run_of(runner, delegate_refused)
+    assert run.execution.outcome is not None
+    assert run.execution.outcome.error is not None
+    assert run.execution.outcome.error.code == "model_refused"
+
+
+async def test_what_all_calls_of_a_run_used_adds_up(runner: Runner) -> None:
+    run = await run_of(runner, ask_model)
+    assert run.status == "completed", run.execution.outcome
+    spent = run.execution.spent
+    assert (spent.model, spent.cost_usd) == ("offline", 0.0)
+    assert spent.output_tokens >= 2
+
+
+async def test_a_text_that_breaks_off_keeps_the_tokens_that_were_written(runner: Runner) -> None:
+    run = await run_of(runner, write, streams=True)
+    assert [event.data for event in run.execution.events if event.kind == "token"] == ["one ", "two"]
+    assert run.execution.events[-1].kind == "failed"
+
+
+async def test_a_run_that_cannot_be_recorded_does_not_begin(runner: Runner, recorder: Recorder) -> None:
+    recorder.full = True
+    with pytest.raises(Unavailable):
+        runner.start(answer, Nothing(), owner="user:1")
+    assert list(runner.live.running()) == []
+
+
+async def test_closing_ends_every_run_with_a_word(runner: Runner) -> None:
+    runs = [runner.start(wait, Nothing(), owner="user:1") for _ in range(5)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await runner.close()
+    assert {run.status for run in runs} == {"cancelled"}

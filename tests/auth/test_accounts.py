@@ -1,0 +1,133 @@
+"""Users and keys: what may be done with them, and by whom."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from amrikyy.auth import Accounts, AuthStore, Principal, Role, generate
+from amrikyy.errors import Conflict, Forbidden, NotFound, ValidationFailed
+from tests.auth.conftest import PASSWORD
+
+ADMIN = Principal(id="user:admin", kind="user", role=Role.ADMIN, user_id="admin")
+
+
+async def test_an_e_mail_address_belongs_to_one_user_whatever_its_letters_case(accounts: Accounts) -> None:
+    user = await accounts.create_user("Ada@Example.com", PASSWORD, Role.USER, name="  Ada ")
+    assert (user.email, user.name, user.role) == ("ada@example.com", "Ada", Role.USER)
+    with pytest.raises(Conflict) as caught:
+        await accounts.create_user("ADA@example.com", PASSWORD, Role.USER)
+    assert caught.value.code == "user_exists"
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "name", "field"),
+    [("no address", PASSWORD, None, "email"), ("a\x00@example.com", PASSWORD, None, "email"),
+     ("x" * 65 + "@example.com", PASSWORD, None, "email"), ("a@example.com", "short", None, "password"),
+     ("a@example.com", PASSWORD, "a\x00b", "name"), ("a@example.com", PASSWORD, "x" * 201, "name")],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_new_user_is_named(
+    accounts: Accounts, email: str, password: str, name: str | None, field: str
+) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await accounts.create_user(email, password, Role.USER, name=name)
+    assert [detail["field"] for detail in caught.value.details] == [field]
+
+
+async def test_users_are_found_by_id_and_by_address(accounts: Accounts) -> None:
+    user = await accounts.create_user("ada@example.com", PASSWORD, Role.USER)
+    assert await accounts.user(user.id) == await accounts.user("Ada@example.com") == user
+    for who in ("nobody@example.com", generate.identifier(), "\x00", ""):
+        with pytest.raises(NotFound):
+            await accounts.user(who)
+
+
+async def test_users_are_listed_a_page_at_a_time(accounts: Accounts) -> None:
+    for name in "cadbe":
+        await accounts.create_user(f"{name}@example.com", PASSWORD, Role.USER)
+    first = await accounts.users(limit=2)
+    rest = await accounts.users(after=first[-1].email)
+    assert [user.email[0] for user in first] == ["a", "b"]
+    assert [user.email[0] for user in rest] == ["c", "d", "e"]
+    assert [user.email[0] async for user in accounts.each_user()] == list("abcde")
+    assert await accounts.users(after="e@example.com") == []
+
+
+async def test_nobody_gives_a_role_above_its_own_or_changes_a_user_who_has_one(accounts: Accounts) -> None:
+    boss = await accounts.create_user("boss@example.com", PASSWORD, Role.INTERNAL)
+    user = await accounts.create_user("user@example.com", PASSWORD, Role.USER, maker=ADMIN)
+    attempts = [
+        accounts.create_user("x@example.com", PASSWORD, Role.INTERNAL, maker=ADMIN),
+        accounts.set_role(user.id, Role.INTERNAL, maker=ADMIN),
+        accounts.set_role(boss.id, Role.USER, maker=ADMIN),
+        accounts.set_disabled(boss.id, disabled=True, maker=ADMIN),
+        accounts.reset_password(boss.id, "another password", maker=ADMIN),
+        accounts.create_key("x", Role.INTERNAL, maker=ADMIN),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Forbidden) as caught:
+            await attempt
+        assert caught.value.code == "role_too_high"
+    assert (await accounts.set_role(user.id, Role.ADMIN, maker=ADMIN)).role is Role.ADMIN
+
+
+async def test_the_last_admin_can_be_neither_demoted_nor_disabled(accounts: Accounts) -> None:
+    first = await accounts.create_user("first@example.com", PASSWORD, Role.ADMIN)
+    with pytest.raises(Conflict):
+        await accounts.set_role(first.id, Role.USER)
+    with pytest.raises(Conflict):
+        await accounts.set_disabled(first.id, disabled=True)
+    assert (await accounts.set_role(first.id, Role.INTERNAL)).role is Role.INTERNAL
+    second = await accounts.create_user("second@example.com", PASSWORD, Role.ADMIN)
+    answers = await asyncio.gather(
+        accounts.set_disabled(first.id, disabled=True), accounts.set_role(second.id, Role.USER), return_exceptions=True
+    )
+    assert sorted(isinstance(answer, Conflict) for answer in answers) == [False, True]
+
+
+async def test_a_disabled_user_can_be_let_in_again(accounts: Accounts) -> None:
+    user = await accounts.create_user("ada@example.com", PASSWORD, Role.USER)
+    assert (await accounts.set_disabled(user.email, disabled=True)).disabled_at is not None
+    assert (await accounts.set_disabled(user.email, disabled=False)).disabled_at is None
+    await accounts.login(user.email, PASSWORD)
+
+
+async def test_a_key_is_shown_once_and_stored_hashed(accounts: Accounts, store: AuthStore) -> None:
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    made = await accounts.create_key(" deploy ", Role.PREMIUM, maker=ADMIN, expires_at=expires_at)
+    (listed,) = await accounts.keys()
+    assert listed == made.info == await store.keys.by_hash(generate.fingerprint(made.key))
+    assert (listed.name, listed.role, listed.created_by) == ("deploy", Role.PREMIUM, "user:admin")
+    assert (listed.expires_at, listed.prefix) == (expires_at, made.key[:8])
+    assert made.key not in str(listed)
+
+
+async def test_a_key_needs_a_name_and_a_future(accounts: Accounts) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await accounts.create_key("  ", Role.USER)
+    assert caught.value.details[0]["field"] == "name"
+    with pytest.raises(ValidationFailed) as caught:
+        await accounts.create_key("old", Role.USER, expires_at=datetime.now(UTC))
+    assert caught.value.details[0]["field"] == "expiresAt"
+
+
+async def test_keys_are_listed_a_page_at_a_time_and_revoked_once(accounts: Accounts) -> None:
+    made = [(await accounts.create_key(f"key {number}", Role.USER)).info for number in range(5)]
+    ids = sorted(info.id for info in made)
+    first = await accounts.keys(limit=3)
+    assert [key.id for key in first + await accounts.keys(after=first[-1].id)] == ids
+    assert [key.id async for key in accounts.each_key()] == ids
+    await accounts.revoke_key(ids[0])
+    assert (await accounts.keys(limit=1))[0].revoked_at is not None
+    for unknown in (ids[0], generate.identifier(), "\x00", ""):
+        with pytest.raises(NotFound):
+            await accounts.revoke_key(unknown)
+
+
+async def test_the_last_use_of_a_key_is_noted_at_most_once_a_minute(accounts: Accounts, store: AuthStore) -> None:
+    info = (await accounts.create_key("x", Role.USER)).info
+    await store.keys.touch(info)
+    first = (await accounts.keys())[0].last_used_at
+    assert first is not None
+    await store.keys.touch(info)  # another replica, which does not know yet
+    assert (await accounts.keys())[0].last_used_at == first

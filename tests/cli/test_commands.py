@@ -1,0 +1,206 @@
+"""The command line, as a person uses it: real processes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+
+def amrikyy(
+    folder: Path, *arguments: str, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in an empty folder and an empty environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "amrikyy", *arguments],
+        cwd=folder, env=_environment(environment), input=stdin, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+
+def _environment(extra: dict[str, str]) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {"OFFLINE_TOKENS_PER_S": "0", "NO_COLOR": "1"} | extra
+
+
+def test_help_comes_at_once_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    shown = amrikyy(tmp_path, "--help")
+    assert shown.returncode == 0
+    for command in ("serve", "dev", "run", "health-check", "users", "keys", "secrets", "db"):
+        assert re.search(rf"^\s*{command}\s+\S", shown.stdout, re.MULTILINE), command
+    loaded = "import amrikyy.cli, sys; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "sqlalchemy", "aiohttp", "uvicorn", "starlette", "structlog"} & set(modules)
+
+
+def test_an_operation_streams_to_the_terminal_and_leaves_a_pipe_the_text_alone(tmp_path: Path) -> None:
+    done = amrikyy(tmp_path, "run", "content", "generateBlogPost", "--topic", "AI in Travel", "--length", "short")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# ")
+    assert re.search(r"offline · \d+ tokens · \$0\.0000 · .* · run_", done.stderr)
+
+
+def test_an_operation_of_data_prints_json_and_lists_take_commas(tmp_path: Path) -> None:
+    arguments = ("--destination", "Rome", "--duration=2", "--budget", "900", "--interests", "food,art")
+    done = amrikyy(tmp_path, "run", "travel", "generateItinerary", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["days"]) == 2
+
+
+def test_wrong_fields_are_named(tmp_path: Path) -> None:
+    done = amrikyy(tmp_path, "run", "content", "generateBlogPost", "--topic", "x", "--tone", "angry")
+    assert done.returncode == 1
+    assert "topic:" in done.stderr
+    assert "tone:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "There is no field --colour" in amrikyy(tmp_path, "run", "travel", "searchHotels", "--colour", "x").stderr
+    assert "has no operation" in amrikyy(tmp_path, "run", "travel", "fly").stderr
+    assert "There is no agent" in amrikyy(tmp_path, "run", "nobody", "fly").stderr
+
+
+def test_run_explains_agents_and_operations(tmp_path: Path) -> None:
+    assert "searchFlights" in amrikyy(tmp_path, "run").stdout
+    shown = amrikyy(tmp_path, "run", "travel", "searchFlights", "--help").stdout
+    assert re.search(r"--origin\s+string\s+required", shown)
+    assert re.search(r"--passengers\s+integer\s+default 1", shown)
+
+
+def test_secrets_are_long_enough_and_never_the_same(tmp_path: Path) -> None:
+    first, second = (dict(line.split("=") for line in amrikyy(tmp_path, "secrets").stdout.split()) for _ in range(2))
+    assert re.fullmatch(r"[0-9a-f]{64}", first["JWT_SECRET"])
+    assert re.fullmatch(r"[0-9a-f]{64}", first["ENCRYPTION_KEY"])
+    assert re.fullmatch(r"api_[0-9a-f]{32}", first["VALID_API_KEYS"])
+    assert not set(first.values()) & set(second.values())
+
+
+def test_users_are_created_listed_promoted_and_disabled(tmp_path: Path) -> None:
+    made = amrikyy(
+        tmp_path, "users", "create", "Ana@Example.com", "--role", "premium", stdin="long enough\nlong enough\n"
+    )
+    assert "Created ana@example.com (premium)" in made.stdout, made.stderr
+    assert (
+        "already a user" in amrikyy(tmp_path, "users", "create", "ana@example.com", "--password", "long enough").stderr
+    )
+    assert "ana@example.com is now admin" in amrikyy(tmp_path, "users", "set-role", "ana@example.com", "admin").stdout
+    assert "last admin" in amrikyy(tmp_path, "users", "disable", "ana@example.com").stderr
+    second = ("users", "create", "bo@example.com", "--role", "admin", "--password", "long enough")
+    assert amrikyy(tmp_path, *second).returncode == 0
+    assert amrikyy(tmp_path, "users", "disable", "ana@example.com").returncode == 0
+    listed = amrikyy(tmp_path, "users", "list", COLUMNS="200").stdout
+    assert re.search(r"ana@example.com\s+admin\s+disabled", listed)
+    assert "is no role" in amrikyy(tmp_path, "users", "set-role", "ana@example.com", "king").stderr
+    assert "at least 10" in amrikyy(tmp_path, "users", "create", "b@example.com", "--password", "short").stderr
+    assert "no user" in amrikyy(tmp_path, "users", "enable", "nobody@example.com").stderr
+
+
+def test_keys_are_shown_once_listed_without_themselves_and_revoked(tmp_path: Path) -> None:
+    made = amrikyy(tmp_path, "keys", "create", "mobile app", "--role", "premium", "--days", "90")
+    key = made.stdout.strip()
+    assert re.fullmatch(r"api_[0-9a-f]{32}", key)
+    listed = amrikyy(tmp_path, "keys", "list", COLUMNS="250").stdout
+    assert key not in listed
+    key_id = re.search(r"mobile app\s+api_\S+\s+premium\s+active.*\s([0-9a-f]{32})\s", listed)
+    assert key_id is not None, listed
+    assert amrikyy(tmp_path, "keys", "revoke", key_id[1]).returncode == 0
+    assert "revoked" in amrikyy(tmp_path, "keys", "list", COLUMNS="250").stdout
+    assert amrikyy(tmp_path, "keys", "revoke", key_id[1]).returncode == 1
+
+
+def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
+    assert amrikyy(tmp_path, "db", "current").returncode == 1
+    assert "Upgraded from nothing" in amrikyy(tmp_path, "db", "upgrade").stdout
+    assert "The schema is at" in amrikyy(tmp_path, "db", "upgrade").stdout
+    assert amrikyy(tmp_path, "db", "current").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"PHASE2_PORT": "abc"}, "PHASE2_PORT"),
+        ({"APP_ENV": "production"}, "JWT_SECRET is not set"),
+        ({"MODELS": "acme:x"}, "names no known provider"),
+        ({"MODELS": "gemini:x,offline", "GEMINI_API_KEY": "k"}, "offline model serves alone"),
+        ({"AGENTS": "no_such_module"}, "no_such_module"),
+        ({"DATABASE_URL": "mysql://u:hunter2@h/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, "database cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_lines_and_nothing_starts(
+    tmp_path: Path, environment: dict[str, str], line: str
+) -> None:
+    port = {"PHASE2_PORT": str(free_port())} | environment
+    done = amrikyy(tmp_path, "serve", **port)
+    assert done.returncode != 0
+    assert line in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "ready to accept" not in done.stdout
+
+
+def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path) -> None:
+    port = free_port()
+    with started(tmp_path, port) as server:
+        banner = read_until(server, "ready to accept connections")
+        assert f"http://127.0.0.1:{port}" in banner
+        assert "offline: built in" in banner
+        assert "SQLite (data/amrikyy.db)" in banner
+        password = re.search(r"admin@example.com  password: (\S+)", banner)
+        assert password is not None
+        body = json.dumps({"email": "admin@example.com", "password": password[1]}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/auth/login", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            assert json.load(reply)["token"]
+        checked = amrikyy(tmp_path, "health-check", PHASE2_PORT=str(port))
+        assert (checked.returncode, checked.stdout.split()[0]) == (0, "healthy")
+
+        second = amrikyy(tmp_path, "serve", PHASE2_PORT=str(port))
+        assert second.returncode == 1
+        assert second.stderr.strip().startswith(f"Port {port} is in use")
+        assert len(second.stderr.strip().splitlines()) == 1
+
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=10) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    with started(tmp_path, port) as again:
+        banner = read_until(again, "ready to accept connections")
+        assert "password:" not in banner
+        again.send_signal(signal.SIGINT)
+        again.wait(timeout=10)
+    assert (tmp_path / "data" / "jwt_secret").stat().st_mode & 0o077 == 0
+    assert amrikyy(tmp_path, "health-check", PHASE2_PORT=str(port)).returncode == 1
+
+
+def started(folder: Path, port: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "amrikyy", "serve"],
+        cwd=folder, env=_environment({"PHASE2_PORT": str(port)}), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def read_until(server: subprocess.Popen[str], end: str) -> str:
+    assert server.stdout is not None
+    lines: list[str] = []
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        line = server.stdout.readline()
+        lines.append(line)
+        if end in line:
+            return "".join(lines)
+        if not line and server.poll() is not None:
+            break
+    raise AssertionError("".join(lines))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

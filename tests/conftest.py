@@ -1,0 +1,96 @@
+"""Fixtures for all tests: a fresh, migrated database, on SQLite and on PostgreSQL, and a server on it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amrikyy.db import Database, migrate, open_database
+from amrikyy.settings import Settings
+from tests.postgres import Postgres
+from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's PostgreSQL; it starts with the first database that is asked of it."""
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy: faster than migrating for each test."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+
+    async def make() -> None:
+        database = open_database(f"sqlite:///{path}")
+        await migrate.upgrade(database)
+        await database.close()
+
+    asyncio.run(make())
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of the test's own, with the newest schema."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    url = postgres.new_database()
+    yield url
+    postgres.release(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of the test's own, with nothing in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    url = postgres.new_database(empty=True)
+    yield url
+    postgres.release(url)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """That database, open."""
+    opened = open_database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def make_settings(database_url: str, tmp_path: Path) -> MakeSettings:
+    """Settings of a test's own, on SQLite and on PostgreSQL; keyword arguments win."""
+
+    def make(**overrides: Any) -> Settings:
+        given: dict[str, Any] = {
+            "app_env": "test",
+            "data_dir": tmp_path,
+            "database_url": database_url,
+            "jwt_secret": "j" * 40,
+            "valid_api_keys": VALID_API_KEYS,
+            "models": "offline",
+            "offline_tokens_per_s": 0,
+            "stream_grace_s": 0.05,
+        }
+        return Settings.load(_env_file=None, **(given | overrides))
+
+    return make
+
+
+@pytest.fixture
+async def server(make_settings: MakeSettings) -> AsyncIterator[Served]:
+    """A server with the offline model."""
+    async with serve(make_settings()) as served:
+        yield served

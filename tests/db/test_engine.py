@@ -1,0 +1,242 @@
+"""Connections, and what happens without a database."""
+
+import asyncio
+import stat
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+
+from amrikyy.db import Database, open_database
+from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.errors import Unavailable
+from tests.postgres import Postgres
+
+MOMENT = datetime(2026, 11, 23, 10, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+
+
+def user(user_id: str, moment: datetime = MOMENT) -> dict[str, Any]:
+    return {
+        "id": user_id, "email": f"{user_id}@example.com", "password_hash": "x", "role": "user",
+        "sessions_valid_from": moment, "created_at": moment, "updated_at": moment,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    url = postgres.new_database()
+    yield url
+    postgres.release(url)
+
+
+def with_query(url: str, query: str) -> str:
+    return urlsplit(url)._replace(query=query).geturl()
+
+
+async def failure(url: str) -> str:
+    """The code of the error that a ping of an unreachable database is."""
+    database = open_database(url)
+    with pytest.raises(Unavailable) as caught:
+        await database.ping()
+    await database.close()
+    assert "secret" not in caught.value.message
+    return caught.value.code
+
+
+async def test_times_keep_their_zone_and_their_microseconds(database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(insert(users).values(user("u1")))
+    async with database.connect() as connection:
+        stored = (await connection.execute(select(users.c.created_at))).scalar_one()
+    assert stored == MOMENT
+    assert stored.utcoffset() == timedelta(0)
+
+
+async def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(StatementError, match="without a time zone"):
+        async with database.begin() as connection:
+            await connection.execute(insert(users).values(user("u1", MOMENT.replace(tzinfo=None))))
+
+
+async def test_references_are_enforced(database: Database) -> None:
+    row = {"token_hash": "t", "family": "f", "user_id": "gone", "issued_at": MOMENT, "expires_at": MOMENT}
+    with pytest.raises(IntegrityError):
+        async with database.begin() as connection:
+            await connection.execute(insert(refresh_tokens).values(row))
+
+
+async def test_an_exception_takes_the_transaction_back(database: Database) -> None:
+    async def change_and_fail() -> None:
+        async with database.begin() as connection:
+            await connection.execute(insert(users).values(user("u1")))
+            raise RuntimeError("on second thoughts")
+
+    with pytest.raises(RuntimeError):
+        await change_and_fail()
+    async with database.connect() as connection:
+        assert (await connection.execute(select(users))).all() == []
+
+
+async def test_transactions_with_the_same_lock_follow_each_other(database: Database) -> None:
+    inside = most = 0
+
+    async def work() -> None:
+        nonlocal inside, most
+        async with database.begin(lock=7):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    assert most == 1
+
+
+async def test_a_wrong_statement_is_our_mistake_and_no_503(database: Database) -> None:
+    for statement in ("SELECT * FROM nowhere", "SELEC 1", "SELECT nothing FROM users"):
+        with pytest.raises(DBAPIError):
+            async with database.connect() as connection:
+                await connection.execute(text(statement))
+    await database.ping()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://nobody:secret@127.0.0.1:9/nothing",
+        "postgresql://nobody:secret@localhost:9/nothing",
+        "postgresql://nobody:secret@no-such-host.invalid/nothing",
+        "postgres://u:secret@127.0.0.1:9/x?sslmode=require&pgbouncer=true",
+        "postgresql+psycopg://u:secret@127.0.0.1:9/x",
+    ],
+)
+async def test_an_unreachable_database_is_a_503(url: str) -> None:
+    assert await failure(url) == "database_unavailable"
+
+
+async def test_a_database_or_login_that_does_not_exist_is_a_503_too(postgresql_url: str) -> None:
+    parts = urlsplit(postgresql_url)
+    assert await failure(parts._replace(path=f"{parts.path}_gone").geturl()) == "database_unavailable"
+    stranger = parts._replace(netloc=f"no-such-role:secret@{parts.netloc.rpartition('@')[2]}")
+    assert await failure(stranger.geturl()) == "database_unavailable"
+
+
+async def test_sslmode_require_does_without_no_encryption(postgresql_url: str) -> None:
+    database = open_database(with_query(postgresql_url, "sslmode=disable"))
+    async with database.connect() as connection:
+        server_can = await connection.scalar(text("SHOW ssl")) == "on"
+    await database.close()
+    url = with_query(postgresql_url, "sslmode=require")
+    if not server_can:
+        assert await failure(url) == "database_unavailable"
+        return
+    database = open_database(url)
+    await database.ping()
+    await database.close()
+
+
+async def test_a_broken_connection_is_a_503_and_the_next_one_works(postgresql_url: str) -> None:
+    database = open_database(postgresql_url)
+    with pytest.raises(Unavailable):
+        async with database.connect() as connection:
+            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    await database.ping()
+    await database.close()
+
+
+async def test_a_statement_that_takes_too_long_is_a_503(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amrikyy.db.engine.STATEMENT_TIMEOUT_S", 0.2)
+    database = open_database(postgresql_url)
+    with pytest.raises(Unavailable):
+        async with database.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(5)"))
+    await database.ping()
+    await database.close()
+
+
+async def test_an_exhausted_pool_is_a_503(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool: Any = database.engine.pool
+    monkeypatch.setattr(pool, "_timeout", 0.05)
+    monkeypatch.setattr(pool, "_max_overflow", 0)
+    async with database.connect(), database.connect(), database.connect(), database.connect(), database.connect():
+        with pytest.raises(Unavailable):
+            await database.ping()
+    await database.ping()
+
+
+async def test_a_broken_file_is_a_503(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_bytes(b"this is not a database" * 100)
+    assert await failure(f"sqlite:///{tmp_path}/a.db") == "database_unavailable"
+
+
+async def test_a_file_that_somebody_else_keeps_locked_is_a_503(tmp_path: Path) -> None:
+    first, second = open_database(f"sqlite:///{tmp_path}/a.db"), open_database(f"sqlite:///{tmp_path}/a.db")
+    async with first.begin():
+        async with second.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout=10")
+            await connection.rollback()
+        with pytest.raises(Unavailable):
+            async with second.begin():
+                pass
+    for database in (first, second):
+        await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://root:secret@host/x", "nonsense", "sqlite://", "sqlite:///:memory:", ""])
+def test_another_kind_of_database_is_refused_in_words_without_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="DATABASE_URL") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["sslmode=on", "connect_timeout=soon", "connect_timeout=0", "schema=public"])
+def test_a_wrong_parameter_is_named(query: str) -> None:
+    with pytest.raises(ValueError, match=query.partition("=")[0]) as caught:
+        open_database(f"postgresql://u:secret@host/x?{query}")
+    assert "DATABASE_URL" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_hosted_connection_string_is_understood(postgresql_url: str) -> None:
+    query = "sslmode=prefer&connect_timeout=3&application_name=amrikyy&channel_binding=prefer"
+    database = open_database(with_query(postgresql_url, query).replace("postgresql://", "postgres://"))
+    async with database.connect() as connection:
+        assert await connection.scalar(text("SHOW application_name")) == "amrikyy"
+    await database.close()
+
+
+async def test_behind_a_pooler_nothing_is_kept_on_a_connection(postgresql_url: str) -> None:
+    database = open_database(with_query(postgresql_url, "pgbouncer=true"))
+    async with database.begin() as connection:
+        for user_id in ("u1", "u2"):
+            await connection.execute(insert(users).values(user(user_id)))
+        await connection.execute(insert(users), [user("u3"), user("u4")])
+        found = (await connection.execute(select(users.c.id).where(users.c.id > "u1").order_by(users.c.id))).all()
+        assert [row.id for row in found] == ["u2", "u3", "u4"]
+        assert await connection.scalar(text("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")) == 0
+    await database.ping()
+    await database.close()
+
+
+async def test_sqlite_runs_in_wal_mode_in_a_folder_and_a_file_of_its_own(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/new/folder/a.db")
+    async with database.connect() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == 1
+        assert (await connection.exec_driver_sql("PRAGMA busy_timeout")).scalar_one() == 5000
+        assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar_one() == 1
+    folder = tmp_path / "new" / "folder"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()] == [0o600] * len(list(folder.iterdir()))
+    await database.close()
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="DATABASE_URL"):
+        open_database(f"sqlite:///{tmp_path}/file/a.db")

@@ -1,0 +1,33 @@
+"""The fixtures of the model tests: a model server, a session, and a client of each protocol."""
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+import aiohttp
+import pytest
+
+from amrikyy.llm.request import Client
+from tests.llm.asking import Protocol, wire_client
+from tests.model_server import ModelServer
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture(params=["gemini", "openai"])
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return cast("Protocol", request.param)
+
+
+@pytest.fixture
+def client(protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession) -> Client:
+    return wire_client(protocol, server.url, session)

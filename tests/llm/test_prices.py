@@ -1,0 +1,49 @@
+"""What a call costs."""
+
+import pytest
+
+from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens
+
+
+def test_the_operators_price_wins() -> None:
+    prices = Prices({"gpt-5": ModelPrice(1, 2), "gemini:x": ModelPrice(3, 4)})
+    assert prices.cost("openai", "gpt-5", 1_000_000, 500_000) == 2.0
+    assert prices.cost("gemini", "x", 1_000_000, 1_000_000) == 7.0
+    assert prices.cost("openai", "x", 1, 1) is None
+
+
+def test_a_price_for_one_provider_wins_over_one_for_all() -> None:
+    prices = Prices({"m": ModelPrice(1, 1), "ollama:m": ModelPrice(0, 0)})
+    assert prices.cost("ollama", "m", 1_000_000, 0) == 0
+    assert prices.cost("openai", "m", 1_000_000, 0) == 1
+
+
+@pytest.mark.parametrize(("provider", "model"), [("gemini", "gemini-2.5-pro"), ("openai", "gpt-4o-mini")])
+def test_public_prices_are_known(provider: str, model: str) -> None:
+    one, two = (Prices().cost(provider, model, 1000 * times, 1000 * times) for times in (1, 2))
+    assert one is not None
+    assert two == pytest.approx(2 * one)
+    assert 0.00001 < one < 0.1
+
+
+def test_output_costs_more_than_input() -> None:
+    prices = Prices()
+    into, out = prices.cost("gemini", "gemini-2.5-pro", 1000, 0), prices.cost("gemini", "gemini-2.5-pro", 0, 1000)
+    assert into is not None
+    assert out is not None
+    assert out > into > 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"), [("openai", "no-such-model"), ("gemini", ""), ("ollama", "gpt-4o"), ("other", "gpt-4o")]
+)
+def test_an_unknown_price_is_none_and_not_nothing(provider: str, model: str) -> None:
+    assert Prices().cost(provider, model, 10, 10) is None
+
+
+def test_the_offline_model_costs_nothing() -> None:
+    assert Prices().cost("offline", "offline", 10, 10) == 0
+
+
+def test_tokens_are_estimated_upwards() -> None:
+    assert [estimate_tokens(length) for length in (0, 1, 4, 5, 400)] == [0, 1, 1, 2, 100]

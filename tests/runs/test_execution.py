@@ -1,0 +1,124 @@
+"""The log of an execution and its readers."""
+
+import asyncio
+
+import pytest
+
+from amrikyy.errors import NotFound
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution, Outcome, Reader, Spent
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.run import Run, new_run_id
+
+
+def ended(*tokens: str) -> Execution:
+    execution = Execution()
+    for token in tokens:
+        execution.append(Event("token", token))
+    execution.end(Event("completed"), Outcome(result=b"{}"))
+    return execution
+
+
+async def read_all(reader: Reader) -> list[Event]:
+    events: list[Event] = []
+    while not reader.at_end:
+        events += await reader.read(timeout_s=1)
+    return events
+
+
+async def test_every_reader_gets_every_event_in_order_wherever_it_begins() -> None:
+    execution = Execution()
+    early = Reader(execution)
+    reading = asyncio.create_task(read_all(early))
+    for number in range(100):
+        execution.append(Event("token", str(number)))
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    late = Reader(execution, after=40)
+    execution.end(Event("completed"), Outcome(result=b"{}"))
+    assert [event.data for event in (await reading)[:-1]] == [str(number) for number in range(100)]
+    assert [event.data for event in (await read_all(late))[:-1]] == [str(number) for number in range(40, 100)]
+
+
+async def test_silence_ends_a_read_with_nothing() -> None:
+    assert await Reader(Execution()).read(timeout_s=0.01) == []
+
+
+async def test_closing_a_reader_wakes_it() -> None:
+    execution = Execution()
+    reader = Reader(execution)
+    reading = asyncio.create_task(reader.read(timeout_s=30))
+    await asyncio.sleep(0)
+    reader.close()
+    reader.close()
+    assert await reading == []
+    assert execution.readers == 0
+
+
+async def test_waiting_for_an_end_that_is_already_there_does_not_wait() -> None:
+    assert (await ended("a").wait()).result == b"{}"
+
+
+def test_a_sum_with_an_unknown_price_is_unknown() -> None:
+    spent = Spent()
+    spent.add(["a"], 1, 2, 0.5, estimated=False)
+    spent.add(["b"], 1, 2, None, estimated=True)
+    spent.add(["a"], 1, 2, 0.5, estimated=False)
+    assert (spent.cost_usd, spent.total_tokens, spent.model, spent.estimated) == (None, 9, "a,b", True)
+
+
+def test_run_ids_sort_by_time() -> None:
+    ids = [new_run_id() for _ in range(3)]
+    assert len(set(ids)) == 3
+    assert [each[:16] for each in ids] == sorted(each[:16] for each in ids)
+
+
+def run_of(name: str) -> Run:
+    return Run(owner="user:1", agent="travel", operation=name, request={}, deadline_s=1)
+
+
+async def test_finished_runs_are_forgotten_after_their_time_and_when_there_are_too_many() -> None:
+    live = LiveRuns(keep_s=60, max_finished=2)
+    runs = [run_of(str(number)) for number in range(3)]
+    for run in runs:
+        live.add(run)
+        live.finish(run)
+    assert live.get(runs[0].id) is None
+    assert live.get(runs[2].id) is runs[2]
+    brief = LiveRuns(keep_s=0.01)
+    brief.add(runs[0])
+    assert brief.get(runs[0].id) is runs[0]
+    brief.finish(runs[0])
+    await asyncio.sleep(0.03)
+    assert brief.get(runs[0].id) is None
+
+
+async def test_a_run_whose_last_reader_leaves_is_cancelled_after_the_grace_time_unless_it_comes_back() -> None:
+    async def forever() -> None:
+        await asyncio.sleep(30)
+
+    run = run_of("left")
+    task = asyncio.create_task(forever())
+    run.started_by(task)
+    run.leave(run.read(), grace_s=0.02)
+    back = run.read()
+    await asyncio.sleep(0.04)
+    assert not task.cancelled()
+    run.leave(back, grace_s=0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_detached_run_goes_on_without_readers() -> None:
+    run = run_of("detached")
+    run.detached = True
+    task = asyncio.create_task(asyncio.sleep(0.03))
+    run.started_by(task)
+    run.leave(run.read(), grace_s=0)
+    await task
+
+
+def test_status_follows_from_the_last_event() -> None:
+    running, failed = run_of("running"), run_of("failed")
+    failed.execution.end(Event("failed", NotFound("x")), Outcome(error=NotFound("x")))
+    assert (running.status, failed.status) == ("running", "failed")

@@ -1,0 +1,148 @@
+"""The record of runs in the database, and what happens without one."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from amrikyy.db import Database, open_database
+from amrikyy.db.tables import runs
+from amrikyy.errors import ModelRefused, NotFound, Unavailable
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Outcome
+from amrikyy.runs.run import Run
+from amrikyy.runs.store import MAX_PENDING, RunRecords
+
+
+@pytest.fixture
+async def records(database: Database) -> AsyncIterator[RunRecords]:
+    opened = RunRecords(database)
+    yield opened
+    await opened.close()
+
+
+def started(**fields: object) -> Run:
+    given: dict[str, object] = {
+        "owner": "user:1",
+        "agent": "travel",
+        "operation": "searchFlights",
+        "request": {"origin": "JFK"},
+        "deadline_s": 60,
+    }
+    run = Run(**(given | fields))  # type: ignore[arg-type]
+    run.execution.append(Event("started"))
+    return run
+
+
+def complete(run: Run, result: bytes = b'{"ok":true}') -> Run:
+    run.duration_s = 0.25
+    run.execution.spent.add(["offline"], 3, 4, 0.5, estimated=False)
+    run.execution.end(Event("completed"), Outcome(result=result))
+    return run
+
+
+async def test_a_run_is_found_as_it_was_the_moment_before(records: RunRecords) -> None:
+    run = started()
+    records.note(run)
+    assert (await records.get(run.id, owner="user:1")).status == "running"
+    records.note(complete(run))
+    record = await records.get(run.id, owner=None)
+    assert (record.status, record.result, record.request) == ("completed", {"ok": True}, {"origin": "JFK"})
+    assert (record.input_tokens, record.output_tokens, record.cost_usd, record.duration_ms) == (3, 4, 0.5, 250.0)
+    assert (record.events, record.started_at) == (2, run.started_at)
+    with pytest.raises(NotFound):
+        await records.get(run.id, owner="user:2")
+
+
+async def test_the_error_of_a_failed_run_is_kept(records: RunRecords) -> None:
+    run = started()
+    error = ModelRefused("No.", details=[{"field": "x"}])
+    run.execution.end(Event("failed", error), Outcome(error=error))
+    records.note(run)
+    record = await records.get(run.id, owner=None)
+    assert record.status == "failed"
+    assert record.error == {
+        "error": "Model refused",
+        "code": "model_refused",
+        "message": "No.",
+        "details": [{"field": "x"}],
+    }
+
+
+async def test_many_runs_are_written_in_few_transactions(records: RunRecords, database: Database) -> None:
+    began = 0
+    begin = database.begin
+
+    def counting() -> object:
+        nonlocal began
+        began += 1
+        return begin()
+
+    database.begin = counting  # type: ignore[method-assign,assignment]
+    for _ in range(300):
+        records.note(complete(started()))
+    await asyncio.sleep(0.3)
+    assert records.waiting == 0
+    assert began <= 2
+    assert len(await records.page(owner="user:1", limit=500)) == 300
+
+
+async def test_without_a_database_runs_wait_and_new_ones_are_refused_before_any_is_lost() -> None:
+    unreachable = open_database("postgresql://nobody@127.0.0.1:9/nothing")
+    records = RunRecords(unreachable)
+    first = started()
+    records.note(first)
+    with pytest.raises(Unavailable):
+        await records.get(first.id, owner=None)
+    for _ in range(MAX_PENDING - 1):
+        records.note(started())
+    with pytest.raises(Unavailable) as caught:
+        records.note(started())
+    assert caught.value.code == "database_unavailable"
+    records.note(complete(first))  # an end is always taken
+    assert records.waiting == MAX_PENDING
+    await records.close()
+    await unreachable.close()
+
+
+async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunRecords, database: Database) -> None:
+    mine, dead, elsewhere, late = (started() for _ in range(4))
+    for run in (mine, dead, elsewhere, late):
+        records.note(run)
+    await records.flush()
+    host = records.instance.split(":")[0]
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    changes: list[tuple[Run, dict[str, object]]] = [
+        (dead, {"instance": f"{host}:{os.getpid()}:earlier"}),
+        (elsewhere, {"instance": "another-machine:1:abc"}),
+        (late, {"instance": "another-machine:1:abc", "deadline_at": over}),
+    ]
+    async with database.begin() as connection:
+        for run, values in changes:
+            await connection.execute(update(runs).where(runs.c.id == run.id).values(**values))
+    found = {run.id: await records.get(run.id, owner=None) for run in (mine, dead, elsewhere, late)}
+    assert [found[run.id].status for run in (mine, dead, elsewhere, late)] == ["running", "failed", "running", "failed"]
+    assert found[dead.id].error["code"] == found[late.id].error["code"] == "run_lost"
+
+
+async def test_old_runs_are_deleted_in_batches(records: RunRecords) -> None:
+    old = [started(started_at=datetime.now(UTC) - timedelta(days=40)) for _ in range(25)]
+    new = complete(started())
+    for run in (*old, new):
+        records.note(run)
+    await records.flush()
+    assert await records.purge(timedelta(days=30), batch=10) == 25
+    assert [record.id for record in await records.page(owner=None)] == [new.id]
+
+
+async def test_what_waits_at_the_end_is_written(database: Database) -> None:
+    records = RunRecords(database)
+    run = complete(started())
+    records.note(run)
+    await records.close()
+    again = RunRecords(database)
+    assert (await again.get(run.id, owner=None)).status == "completed"
+    await again.close()

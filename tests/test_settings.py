@@ -1,0 +1,137 @@
+"""Settings: read once, wrong ones named in a line, and documented."""
+
+import re
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from amrikyy.settings import ConfigurationError, Settings
+
+ROOT = Path(__file__).parents[1]
+GUIDE = {
+    "NODE_ENV",
+    "PHASE2_PORT",
+    "HOST",
+    "GEMINI_API_KEY",
+    "GEMINI_MODEL",
+    "GEMINI_PRO_MODEL",
+    "SUPABASE_URL",
+    "SUPABASE_ANON_KEY",
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "JWT_SECRET",
+    "ENCRYPTION_KEY",
+    "REDIS_URL",
+    "REDIS_HOST",
+    "REDIS_PORT",
+    "REDIS_PASSWORD",
+    "REDIS_DB",
+    "RATE_LIMIT_WHITELIST",
+    "VALID_API_KEYS",
+    "LANGSMITH_API_KEY",
+    "LANGSMITH_PROJECT",
+    "METRICS_PUBLIC",
+    "ALLOWED_ORIGINS",
+    "DEBUG",
+    "MAX_CONCURRENT_STREAMS",
+}
+SECRET = "s" * 40
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name in [*Settings.model_fields, "node_env"]:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings.load(_env_file=None)
+
+
+def test_every_variable_of_the_guide_exists_under_its_name() -> None:
+    ours = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
+    assert ours >= GUIDE
+
+
+def test_every_variable_is_in_the_readme_and_in_the_example() -> None:
+    readme = (ROOT / "README.md").read_text()
+    example = dotenv_values(ROOT / ".env.example")
+    for name in Settings.model_fields:
+        assert f"`{name.upper()}`" in readme, f"README.md does not list {name.upper()}"
+        assert name.upper() in example, f".env.example does not list {name.upper()}"
+    assert set(example) <= {name.upper() for name in Settings.model_fields}
+
+
+def test_the_example_file_starts_a_server_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    settings = Settings.load(_env_file=ROOT / ".env.example")
+    assert settings.check() == []
+    assert (settings.phase2_port, settings.host, settings.jwt_secret) == (3001, None, None)
+
+
+def test_an_empty_value_means_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, PHASE2_PORT="", JWT_SECRET="", MODEL_PRICES="")
+    assert (settings.phase2_port, settings.jwt_secret, settings.model_prices) == (3001, None, {})
+
+
+def test_node_env_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, NODE_ENV="production").production
+    assert not load(monkeypatch, NODE_ENV="production", APP_ENV="development").production
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"PHASE2_PORT": "abc"}, r"^PHASE2_PORT: .*integer"),
+        ({"PHASE2_PORT": "70000"}, r"^PHASE2_PORT: "),
+        ({"APP_ENV": "prod"}, r"^APP_ENV: .*'production'"),
+        ({"MODEL_PRICES": "{bad"}, r"^MODEL_PRICES is not JSON"),
+        ({"MODEL_PRICES": '{"m": {"input": -1, "output": 1}}'}, r"^MODEL_PRICES \(m\.input\): "),
+        ({"ENCRYPTION_KEY": "short"}, r"^ENCRYPTION_KEY: must be 64 hex digits or 32 characters"),
+        ({"METRICS_PUBLIC": "perhaps"}, r"^METRICS_PUBLIC: "),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], line: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(monkeypatch, **environment)
+    assert re.search(line, str(caught.value)), str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"JWT_SECRET": "short"}, "JWT_SECRET is shorter"),
+        ({"APP_ENV": "production", "MODELS": "offline"}, "JWT_SECRET is not set"),
+        ({"APP_ENV": "production", "JWT_SECRET": SECRET}, "No model is configured"),
+        (
+            {"APP_ENV": "production", "JWT_SECRET": SECRET, "MODELS": "offline", "ALLOWED_ORIGINS": "*"},
+            "ALLOWED_ORIGINS",
+        ),
+        ({"WEB_CONCURRENCY": "2"}, "more than one worker process needs Redis"),
+        ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_EMAIL is set without ADMIN_PASSWORD"),
+    ],
+)
+def test_what_must_not_start_does_not(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], line: str) -> None:
+    settings = load(monkeypatch, **environment)
+    with pytest.raises(ConfigurationError, match=line):
+        settings.check()
+
+
+def test_production_starts_with_a_secret_and_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, APP_ENV="production", JWT_SECRET=SECRET, GEMINI_API_KEY="key")
+    assert settings.check() == []
+    assert settings.bind_host == "0.0.0.0"
+
+
+def test_redis_url_wins_over_its_companions_which_need_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, REDIS_PORT="6380", REDIS_PASSWORD="p").redis is None
+    assert load(monkeypatch, REDIS_HOST="h", REDIS_PASSWORD="p/w", REDIS_DB="2").redis == "redis://:p%2Fw@h:6379/2"
+    assert load(monkeypatch, REDIS_URL="redis://u", REDIS_HOST="h").redis == "redis://u"
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, JWT_SECRET=SECRET, GEMINI_API_KEY="gemini-secret", VALID_API_KEYS="api_secret")
+    for secret in (SECRET, "gemini-secret", "api_secret"):
+        assert secret not in repr(settings)

@@ -1,0 +1,112 @@
+"""Health, status and the documents."""
+
+import json
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from amrikyy.agents.registry import load_registry
+from amrikyy.errors import Unavailable
+from tests.serving import MakeSettings, Served, serve
+
+SNAPSHOT = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+
+async def test_health_has_the_shape_of_the_guide(server: Served) -> None:
+    reply = await server.ask("GET", "/api/health", key=None)
+    body = reply.json
+    assert reply.status == 200
+    assert set(body) == {"status", "timestamp", "uptime", "components", "version", "phase"}
+    assert (body["status"], body["version"], body["phase"]) == ("healthy", "2.0.0", 2)
+    assert list(body["components"]) == ["redis", "database", "gemini", "agents", "offline"]
+    assert body["components"]["redis"]["status"] == "not_configured"
+    assert body["components"]["gemini"]["status"] == "not_configured"
+    assert set(body["components"]["database"]) == {"status", "latency", "message"}
+    agents = body["components"]["agents"]
+    assert agents["summary"] == {"total": 3, "healthy": 3, "degraded": 0, "unhealthy": 0}
+    assert agents["agents"]["travel"] == {"status": "healthy", "totalCalls": 0, "errorRate": 0}
+    assert body["timestamp"].endswith("Z")
+
+
+async def test_probes_and_status(server: Served) -> None:
+    assert (await server.ask("GET", "/api/health/live", key=None)).json["status"] == "alive"
+    ready = (await server.ask("GET", "/api/health/ready", key=None)).json
+    assert set(ready) == {"status", "timestamp"}
+    assert ready["status"] == "ready"
+    status = (await server.ask("GET", "/api/status", key=None)).json
+    assert set(status) == {
+        "service", "version", "phase", "environment", "ready", "uptime", "memory", "timestamp",
+    }  # fmt: skip
+    assert status["memory"]["used"] > 10
+    front = (await server.ask("GET", "/api", key=None)).json
+    assert set(front) == {"service", "version", "phase", "status", "timestamp", "features", "endpoints"}
+
+
+async def test_without_its_database_the_server_is_unhealthy_and_not_ready(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down() -> None:
+        raise Unavailable("The database cannot be reached.", code="database_unavailable")
+
+    monkeypatch.setattr(type(server.runtime.database), "ping", lambda _: down())
+    health = await server.ask("GET", "/api/health", key=None)
+    assert (health.status, health.json["status"]) == (503, "unhealthy")
+    ready = await server.ask("GET", "/api/health/ready", key=None)
+    assert (ready.status, ready.json["status"]) == (503, "not_ready")
+    assert "database" in ready.json["reason"]
+    assert (await server.ask("GET", "/api/health/live", key=None)).status == 200
+
+
+async def test_an_unreachable_model_is_unhealthy_and_says_so(make_settings: MakeSettings) -> None:
+    settings = make_settings(models=None, gemini_api_key="test", gemini_base_url="http://127.0.0.1:9")
+    async with serve(settings) as server:
+        health = await server.ask("GET", "/api/health", key=None)
+        assert health.status == 503
+        assert health.json["components"]["gemini"]["status"] == "unhealthy"
+        assert (await server.ask("GET", "/api/health/ready", key=None)).status == 200
+
+
+async def test_the_openapi_document_is_valid_and_lists_every_operation(server: Served) -> None:
+    document = (await server.ask("GET", "/api/openapi.json", key=None)).json
+    validate(document)
+    for operation in load_registry().operations():
+        run = document["paths"][f"/api/agents/{operation.agent}/{operation.name}"]["post"]
+        stream = document["paths"][f"/api/stream/{operation.agent}/{operation.name}"]["post"]
+        request = {"$ref": f"#/components/schemas/{operation.request_type.__name__}"}
+        assert run["requestBody"]["content"]["application/json"]["schema"] == request
+        assert stream["requestBody"]["content"]["application/json"]["schema"] == request
+        reply = run["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        result = document["components"]["schemas"][reply]["properties"]["result"]["$ref"]
+        assert result == f"#/components/schemas/{operation.result_type.__name__}"
+        assert {"400", "401", "403", "502", "503", "504"} <= set(run["responses"])
+
+
+async def test_the_committed_openapi_document_is_up_to_date(server: Served) -> None:
+    document = (await server.ask("GET", "/api/openapi.json", key=None)).json
+    assert json.loads(SNAPSHOT.read_text()) == document, "run `make openapi` and commit docs/openapi.json"
+
+
+async def test_the_docs_page_lists_every_path_and_has_no_script(server: Served) -> None:
+    reply = await server.ask("GET", "/api/docs", key=None)
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    page = reply.body.decode()
+    for path in (await server.ask("GET", "/api/openapi.json", key=None)).json["paths"]:
+        assert path in page
+    assert "<script" not in page
+    assert "https://" not in page.replace("http://localhost:3001", "")
+
+
+async def test_cors_answers_a_preflight_of_a_known_origin_only(make_settings: MakeSettings) -> None:
+    async with serve(make_settings(allowed_origins="https://app.example.com")) as server:
+        for origin, allowed in (("https://app.example.com", True), ("https://evil.example.com", False)):
+            headers = {
+                "origin": origin,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "x-api-key",
+            }
+            reply = await server.ask("OPTIONS", "/api/stream/blog", key=None, headers=headers)
+            assert (reply.headers.get("access-control-allow-origin") == origin) is allowed
+            refused = await server.ask("GET", "/api/agents/list", key=None, headers={"origin": origin})
+            assert refused.status == 401
+            assert (refused.headers.get("access-control-allow-origin") == origin) is allowed

@@ -1,0 +1,155 @@
+"""Who is refused, with what, and in which order: credential, permission, body."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.serving import KEYS, Reply, Served
+
+BLOG = {"topic": "AI in Travel"}
+
+
+def assert_error(reply: Reply, status: int, code: str) -> None:
+    assert reply.status == status, reply.body
+    body = reply.json
+    assert set(body) == {"success", "error", "code", "message", "details", "requestId"}
+    assert (body["success"], body["code"]) == (False, code)
+    assert body["requestId"] == reply.headers["x-request-id"]
+    assert body["message"]
+    assert body["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "raw"),
+    [
+        ("GET", "/api/agents/list", None),
+        ("POST", "/api/stream/blog", b"{not json"),
+        ("POST", "/api/agents/travel/searchFlights", b"{}"),
+        ("GET", "/api/no/such/path", None),
+        ("GET", "/", None),
+        ("DELETE", "/api/agents/list", None),
+        ("DELETE", "/api/health", None),
+        ("PUT", "/api/auth/login", b"{}"),
+        ("GET", "/api/runs/run_0", None),
+        ("POST", "/api/agents/travel/searchFlights", b"x" * 900_000),
+    ],
+)
+async def test_without_a_credential_everything_but_the_public_routes_is_a_401(
+    server: Served, method: str, path: str, raw: bytes | None
+) -> None:
+    reply = await server.ask(method, path, raw=raw, key=None)
+    assert_error(reply, 401, "missing_credential")
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_public_routes_are_these(server: Served) -> None:
+    public = {(endpoint.method, endpoint.path) for endpoint in server.app.endpoints if endpoint.needs == "public"}
+    assert public == {
+        ("GET", "/api"),
+        ("GET", "/api/health"),
+        ("GET", "/api/health/live"),
+        ("GET", "/api/health/ready"),
+        ("GET", "/api/status"),
+        ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/refresh"),
+        ("GET", "/api/docs"),
+        ("GET", "/api/openapi.json"),
+    }
+
+
+@pytest.mark.parametrize("key", ["api_" + "9" * 32, "nonsense", ""])
+async def test_a_wrong_key_is_a_401(server: Served, key: str) -> None:
+    reply = await server.ask("GET", "/api/agents/list", key=None, headers={"x-api-key": key})
+    assert reply.status == 401
+    assert key not in reply.body.decode() or not key
+
+
+async def test_a_malformed_authorization_header_is_a_401(server: Served) -> None:
+    for value in ("Bearer", "Bearer a.b.c", "Basic dXNlcjpwYXNz", KEYS["user"]):
+        reply = await server.ask("GET", "/api/agents/list", key=None, headers={"authorization": value})
+        assert reply.status == 401, value
+
+
+async def test_permission_comes_before_the_body(server: Served) -> None:
+    reply = await server.ask("POST", "/api/stream/blog", raw=b"{not json", key="user")
+    assert_error(reply, 403, "forbidden")
+    assert "agent:streaming" in reply.json["message"]
+
+
+async def test_every_wrong_field_is_named_at_once(server: Served) -> None:
+    body = {"topic": "ab", "tone": "angry", "length": 5, "keywords": ["x"] * 11, "extra": 1}
+    reply = await server.ask("POST", "/api/stream/blog", body)
+    assert_error(reply, 400, "validation_failed")
+    fields = {detail["field"] for detail in reply.json["details"]}
+    assert fields == {"topic", "tone", "length", "keywords", "extra"}
+    assert all(detail["message"] and detail["type"] for detail in reply.json["details"])
+
+
+async def test_a_body_that_is_no_json_is_a_400(server: Served) -> None:
+    assert_error(await server.ask("POST", "/api/stream/blog", raw=b"{not json"), 400, "malformed_body")
+    for raw in (b"[]", b"null", b'"text"', b"3"):
+        assert_error(await server.ask("POST", "/api/stream/blog", raw=raw), 400, "validation_failed")
+    assert_error(await server.ask("POST", "/api/stream/blog", raw=b""), 400, "validation_failed")
+    assert_error(await server.ask("POST", "/api/stream/blog", raw=b"\xff\xfe"), 400, "malformed_body")
+
+
+async def test_a_body_over_the_limit_is_a_413(server: Served) -> None:
+    reply = await server.ask("POST", "/api/stream/blog", {"topic": "x" * 1_000_001})
+    assert_error(reply, 413, "body_too_large")
+
+
+async def test_a_body_over_the_limit_in_chunks_is_a_413(server: Served) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 50_000
+
+    headers = {"x-api-key": KEYS["premium"], "content-type": "application/json"}
+    async with server.http.post(f"{server.url}/api/stream/blog", data=chunks(), headers=headers) as reply:
+        assert reply.status == 413
+
+
+async def test_a_body_of_another_type_is_a_415(server: Served) -> None:
+    reply = await server.ask("POST", "/api/stream/blog", raw=b"topic=x", headers={"content-type": "text/plain"})
+    assert_error(reply, 415, "unsupported_media_type")
+
+
+async def test_an_unknown_path_is_a_404_and_a_wrong_method_a_405(server: Served) -> None:
+    assert_error(await server.ask("GET", "/api/nothing/here"), 404, "no_such_path")
+    reply = await server.ask("PUT", "/api/agents/list")
+    assert_error(reply, 405, "method_not_allowed")
+    assert reply.headers["allow"] == "GET"
+
+
+async def test_an_unknown_agent_or_operation_is_a_404_that_names_what_there_is(server: Served) -> None:
+    reply = await server.ask("POST", "/api/agents/nobody/doThings", {})
+    assert_error(reply, 404, "agent_not_found")
+    assert "travel" in reply.json["message"]
+    reply = await server.ask("POST", "/api/stream/travel/flyAway", {})
+    assert_error(reply, 404, "operation_not_found")
+    assert "searchFlights" in reply.json["message"]
+
+
+async def test_a_well_formed_request_id_comes_back_and_another_does_not(server: Served) -> None:
+    reply = await server.ask("GET", "/api/status", headers={"x-request-id": "mine-42"})
+    assert reply.headers["x-request-id"] == "mine-42"
+    reply = await server.ask("GET", "/api/status", headers={"x-request-id": "not good!"})
+    assert reply.headers["x-request-id"].startswith("req_")
+
+
+async def test_every_response_has_the_security_headers_that_helmet_sets(server: Served) -> None:
+    for path, key in (("/api/status", None), ("/api/agents/list", None), ("/api/agents/list", "user")):
+        headers = (await server.ask("GET", path, key=key)).headers
+        for name in (
+            "content-security-policy", "cross-origin-opener-policy", "cross-origin-resource-policy",
+            "origin-agent-cluster", "referrer-policy", "strict-transport-security", "x-content-type-options",
+            "x-dns-prefetch-control", "x-download-options", "x-frame-options", "x-permitted-cross-domain-policies",
+            "x-xss-protection",
+        ):  # fmt: skip
+            assert name in headers, name
+        assert "total;dur=" in headers["server-timing"]
+        assert "server" not in headers
+
+
+async def test_a_head_request_answers_like_get_without_a_body(server: Served) -> None:
+    reply = await server.ask("HEAD", "/api/health/live", key=None)
+    assert (reply.status, reply.body) == (200, b"")
