@@ -138,6 +138,39 @@ async def test_old_runs_are_deleted_in_batches(records: RunRecords) -> None:
     assert [record.id for record in await records.page(owner=None)] == [new.id]
 
 
+async def test_a_reader_who_is_cancelled_breaks_off_no_write(records: RunRecords) -> None:
+    noted = [complete(started()) for _ in range(600)]
+    for run in noted:
+        records.note(run)
+    reading = asyncio.create_task(records.page(owner=None))
+    await asyncio.sleep(0.001)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert len(await records.page(owner=None, limit=1000)) == 600
+
+
+async def test_one_row_that_the_database_refuses_does_not_hold_up_the_others(records: RunRecords) -> None:
+    good, bad = complete(started()), complete(started())
+    bad.execution.spent.input_tokens = 2**80  # more than any column holds
+    records.note(bad)
+    records.note(good)
+    assert [record.id for record in await records.page(owner=None)] == [good.id]
+    assert records.waiting == 0
+
+
+async def test_closing_in_the_middle_of_a_write_loses_nothing(database: Database) -> None:
+    records = RunRecords(database)
+    noted = [complete(started()) for _ in range(1200)]
+    for run in noted:
+        records.note(run)
+    await asyncio.sleep(0.06)  # the writer has begun
+    await records.close()
+    assert records.waiting == 0
+    again = RunRecords(database)
+    assert len(await again.page(owner=None, limit=2000)) == 1200
+    await again.close()
+
+
 async def test_what_waits_at_the_end_is_written(database: Database) -> None:
     records = RunRecords(database)
     run = complete(started())

@@ -70,10 +70,11 @@ class RunRecords:
         self._database = database
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pending: dict[str, Run] = {}
+        self._flushing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._closing = asyncio.Event()
         self._failing = False
-        self._task = asyncio.get_running_loop().create_task(self._write_forever(), name="run-records")
+        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="run-records")
 
     @property
     def waiting(self) -> int:
@@ -96,21 +97,21 @@ class RunRecords:
         self._work.set()
 
     async def flush(self) -> None:
-        """Write what waits, now.
+        """Write what waits at the time of the call.
+
+        The writing is a task of its own that all share who want it: a caller who is cancelled must not break off
+        a transaction.
 
         Raises:
             Unavailable: the database cannot be reached; nothing is lost, the writer tries again.
         """
-        async with self._writing:
-            while self._pending:
-                batch = dict(list(self._pending.items())[:BATCH])
-                for run_id in batch:
-                    del self._pending[run_id]
-                try:
-                    await self._write([self._row(run) for run in batch.values()])
-                except BaseException:
-                    self._pending = batch | self._pending  # a newer note of the same run wins
-                    raise
+        if self._flushing is not None:
+            await asyncio.shield(self._flushing)  # it may have begun before the latest note
+        if self._pending:
+            if self._flushing is None:
+                self._flushing = asyncio.get_running_loop().create_task(self._write_pending())
+                self._flushing.add_done_callback(self._flushed)
+            await asyncio.shield(self._flushing)
 
     async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
         """The record of one run.
@@ -181,19 +182,19 @@ class RunRecords:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        self._closing.set()
+        self._work.set()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._writer
                 await self.flush()
-        except (AmrikyyError, TimeoutError):
-            log.error("runs_not_recorded", lost=self.waiting)
+        except (AmrikyyError, TimeoutError) as error:
+            log.error("runs_not_recorded", lost=self.waiting, reason=str(error) or type(error).__name__)
 
     async def _write_forever(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._work.wait()
-            await asyncio.sleep(BATCH_AFTER_S)
+            await self._pause(BATCH_AFTER_S)
             self._work.clear()
             try:
                 await self.flush()
@@ -202,11 +203,47 @@ class RunRecords:
                     log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
                 self._failing = True
                 self._work.set()
-                await asyncio.sleep(RETRY_AFTER_S)
+                await self._pause(RETRY_AFTER_S)
             else:
                 if self._failing:
                     log.info("runs_are_recorded_again")
                 self._failing = False
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing = None
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+    async def _write_pending(self) -> None:
+        waiting = list(self._pending)
+        for start in range(0, len(waiting), BATCH):
+            batch = {run_id: self._pending.pop(run_id) for run_id in waiting[start : start + BATCH]}
+            try:
+                await self._write_batch(batch)
+            except BaseException:
+                self._pending = batch | self._pending  # a newer note of the same run wins
+                raise
+
+    async def _write_batch(self, batch: dict[str, Run]) -> None:
+        try:
+            await self._write([self._row(run) for run in batch.values()])
+        except AmrikyyError:
+            raise
+        except Exception:
+            # One row that the database refuses must not hold up all the others for ever.
+            for run_id, run in list(batch.items()):
+                try:
+                    await self._write([self._row(run)])
+                except AmrikyyError:
+                    raise
+                except Exception:
+                    log.exception("run_not_recorded", run_id=run_id)
+                del batch[run_id]
 
     async def _write(self, rows: list[dict[str, Any]]) -> None:
         dialect = postgresql if self._database.dialect == "postgresql" else sqlite
