@@ -1,11 +1,14 @@
 """What the two wire clients have in common: the life of one call. A protocol adds its words (`gemini`, `openai`)."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
+import structlog
 
 from amrikyy.errors import (
     ModelError,
@@ -20,6 +23,37 @@ from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import Prices, estimate_tokens
 from amrikyy.llm.request import Request, Usage
 from amrikyy.llm.wire import Exchange, exchange
+
+log = structlog.get_logger(__name__)
+
+MAX_OUTPUT_TOKENS = 1_000_000
+"""More than any model writes: until a server has named its limit, each request's own counts."""
+
+MIN_OUTPUT_TOKENS = 256
+"""A server that does not allow so much is not taken at its word."""
+
+_LIMIT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxoutputtokens", "max output tokens")
+_TOO_LARGE = ("too large", "at most", "range", "maximum", "exceed", "less than", "greater than", "limit")
+
+
+class AskAgain(Exception):
+    """The server rejected how it was asked, and the client has learnt to ask otherwise."""
+
+
+def lower_output_limit(complaint: str, asked: int) -> int | None:
+    """The output limit to try when a server says that `asked` is too much; None if that is not what it says.
+
+    Every server words it differently ("supports at most 16384", "from 1 to 8193 (exclusive)"); the largest number
+    below `asked` is taken, unless that is so small that it must mean something else. Then half is tried.
+    """
+    said = complaint.lower()
+    if not (any(name in said for name in _LIMIT_NAMES) and any(words in said for words in _TOO_LARGE)):
+        return None
+    numbers = [int(number) for number in re.findall(r"(?<![\w.])\d{3,7}(?![\w.]*\w)", said)]
+    below = max((number - ("exclusive" in said) for number in numbers if number < asked), default=0)
+    if not asked / 16 <= below < asked:
+        below = asked // 2
+    return below if below >= MIN_OUTPUT_TOKENS else None
 
 
 class Tally:
@@ -69,10 +103,19 @@ class WireClient(ABC):
         self._headers = {"content-type": "application/json", "accept-encoding": "identity", **headers}
         self._deadlines = deadlines or Deadlines()
         self._prices = prices or Prices()
+        self._output_limit = MAX_OUTPUT_TOKENS
 
-    def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
-        """Ask; see `Client.stream`."""
-        return self._attempt(request, self._url(request), self._body(request))
+    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        """Ask; see `Client.stream`. A server that rejects how it was asked is asked again, as it wants."""
+        while True:
+            asked = replace(request, max_output_tokens=min(request.max_output_tokens, self._output_limit))
+            try:
+                async with aclosing(self._answer(asked)) as answer:
+                    async for item in answer:
+                        yield item
+                return
+            except AskAgain as lesson:
+                log.info("model_asked_again", model=self.name, because=str(lesson))
 
     async def ping(self) -> None:
         """Ask for a description, which spends no tokens."""
@@ -105,8 +148,11 @@ class WireClient(ABC):
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
 
+    def _answer(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        """One call, yielding as `stream` does. Raises AskAgain before anything is yielded."""
+        return self._attempt(request, self._url(request), self._body(request))
+
     async def _attempt(self, request: Request, url: str, body: dict[str, Any]) -> AsyncGenerator[str | Usage, None]:
-        """One call, yielding as `stream` does."""
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
         async with exchange(
             self._session, "POST", url, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
@@ -189,10 +235,17 @@ class WireClient(ABC):
     async def _refusal(self, reply: Exchange, request: Request, body: dict[str, Any]) -> ModelError:
         """The error for an answer with another status than 200. `body` is what was sent."""
         complaint = self._complaint(reply.status, await reply.body())
+        self._learn(reply.status, complaint, request, body)
         asked_to_wait_s = retry_after_s(reply.headers)
         if asked_to_wait_s is not None:
             complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
         return self._error(reply.status, complaint, request)
+
+    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
+        """Adapt to a complaint about how it was asked. Raises AskAgain if there was anything to adapt."""
+        if status in (400, 422) and (limit := lower_output_limit(complaint.message, request.max_output_tokens)):
+            self._output_limit = min(self._output_limit, limit)
+            raise AskAgain(f"it writes at most {limit} tokens")
 
     def _error(self, status: int, complaint: Complaint, request: Request) -> ModelError:
         return cause(self._origin, status, complaint, (request.prompt, request.system))

@@ -7,18 +7,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-import structlog
 
 from amrikyy.errors import ContextTooLong, ModelError, ModelQuotaExceeded, ModelRateLimited, ModelRefused
 from amrikyy.llm.causes import Complaint, Origin, cause
-from amrikyy.llm.client import Tally, WireClient
+from amrikyy.llm.client import AskAgain, Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
 from amrikyy.llm.prices import Prices
 from amrikyy.llm.request import Request, Usage
-from amrikyy.llm.wire import UNDECODABLE, Exchange, decode
-
-log = structlog.get_logger(__name__)
+from amrikyy.llm.wire import UNDECODABLE, decode
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -83,10 +80,6 @@ _answers = msgspec.json.Decoder(_Answer)
 _errors = msgspec.json.Decoder(_ErrorAnswer)
 
 
-class _NotUnderstood(Exception):
-    """The server does not know a parameter, and the dialect has been adapted."""
-
-
 class OpenAIClient(WireClient):
     """One model of a server that speaks chat completions."""
 
@@ -114,19 +107,9 @@ class OpenAIClient(WireClient):
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
-        """Ask; see `Client.stream`. A server that does not know a parameter is asked again without it."""
-        while True:
-            body = self._body(request)
-            try:
-                attempt = self._attempt(request, self._url(request), body)
-                items = attempt if request.schema is None else _unfenced(attempt)
-                async with aclosing(attempt), aclosing(items):
-                    async for item in items:
-                        yield item
-                return
-            except _NotUnderstood as complaint:
-                log.info("model_parameter_dropped", model=self.name, parameter=str(complaint))
+    def _answer(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+        answer = super()._answer(request)
+        return answer if request.schema is None else _unfenced(answer)
 
     @property
     def _ping_url(self) -> str:
@@ -189,24 +172,22 @@ class OpenAIClient(WireClient):
             return _describe(status, answer.error)
         return _describe(status, _Error(message=str(answer.error or answer.message or answer.detail or "")))
 
-    async def _refusal(self, reply: Exchange, request: Request, body: dict[str, Any]) -> ModelError:
-        if reply.status in ADAPTABLE:
-            complaint = self._complaint(reply.status, await reply.body())
-            if parameter := self._dialect.learn(complaint.message, body, request.schema):
-                raise _NotUnderstood(parameter)
-            return self._error(reply.status, complaint, request)
-        return await super()._refusal(reply, request, body)
+    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
+        if status in ADAPTABLE and (parameter := self._dialect.learn(complaint.message, body, request.schema)):
+            raise AskAgain(f"it does not understand {parameter}")
+        super()._learn(status, complaint, request, body)
 
 
 async def _unfenced(answer: AsyncGenerator[str | Usage, None]) -> AsyncGenerator[str | Usage, None]:
     """The same answer without the code fence that many models put around JSON."""
     fence = Unfence()
-    async for item in answer:
-        text = fence.feed(item) if isinstance(item, str) else fence.end()
-        if text:
-            yield text
-        if not isinstance(item, str):
-            yield item
+    async with aclosing(answer):
+        async for item in answer:
+            text = fence.feed(item) if isinstance(item, str) else fence.end()
+            if text:
+                yield text
+            if not isinstance(item, str):
+                yield item
 
 
 def _describe(status: int, error: _Error) -> Complaint:

@@ -234,7 +234,7 @@ class RunRecords:
             await self._write([self._row(run) for run in batch.values()])
         except AmrikyyError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, each row is tried alone and logged
             # One row that the database refuses must not hold up all the others for ever.
             for run_id, run in list(batch.items()):
                 try:
