@@ -25,8 +25,7 @@ from amrikyy.agents.catalog.travel.samples.guide import guide
 from amrikyy.agents.catalog.travel.visas import VisaDraft, VisaRequirements
 from amrikyy.agents.context import RunContext
 from amrikyy.errors import ModelRefused, ValidationFailed
-from amrikyy.runs.events import Delta
-from amrikyy.runs.partial import Fold
+from tests.agents.drafts import assert_documented, assert_fits, assert_readable_unfinished
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -620,22 +619,6 @@ def test_prompts_carry_the_computed_facts() -> None:
     assert "Passport held: Egypt (EG)" in prompts.for_visa(parse("getVisaRequirements"))
 
 
-def model_within(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (model_within(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((model for model in found if model), None)
-
-
-def assert_fits(draft: type[BaseModel], result: type[BaseModel]) -> None:
-    for name, field in draft.model_fields.items():
-        assert name in result.model_fields, f"{result.__name__} has no {name}"
-        inner, outer = model_within(field.annotation), model_within(result.model_fields[name].annotation)
-        assert (inner is None) == (outer is None)
-        if inner and outer:
-            assert_fits(inner, outer)
-
-
 @pytest.mark.parametrize("name", DRAFTS)
 def test_a_partial_state_of_the_draft_is_one_of_the_result(name: str) -> None:
     assert_fits(DRAFTS[name], travel[name].result_type)
@@ -643,20 +626,7 @@ def test_a_partial_state_of_the_draft_is_one_of_the_result(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAFTS)
 def test_every_field_is_documented(name: str) -> None:
-    seen: set[type[BaseModel]] = set()
-
-    def check(model: type[BaseModel]) -> None:
-        if model in seen:
-            return
-        seen.add(model)
-        assert model.__doc__
-        for field, info in model.model_fields.items():
-            assert info.description, f"{model.__name__}.{field}"
-            if inner := model_within(info.annotation):
-                check(inner)
-
-    for model in (travel[name].request_type, travel[name].result_type, DRAFTS[name]):
-        check(model)
+    assert_documented([travel[name].request_type, travel[name].result_type, DRAFTS[name]])
 
 
 @pytest.mark.parametrize("name", DRAFTS)
@@ -664,15 +634,7 @@ async def test_an_unfinished_draft_is_readable_at_any_point(name: str) -> None:
     _, fake = await run(name)
     sample = travel[name].sample(parse(name))  # type: ignore[misc]
     assert isinstance(sample, BaseModel)
-    text = sample.model_dump_json(by_alias=True)
-    step = max(1, len(text) // 25)
-    fold = Fold(fake.schemas[-1])
-    sizes = []
-    for start in range(0, len(text), step):
-        fold.feed(Delta(text[start : start + step]))
-        sizes.append(len(fold.encoded()))
-    assert json.loads(fold.encoded()) == json.loads(sample.model_dump_json(by_alias=True, exclude_none=True))
-    assert sizes[len(sizes) // 2] > sizes[0]
+    assert_readable_unfinished(fake.schemas[-1], sample)
 
 
 # --- Samples --------------------------------------------------------------------------------------
