@@ -66,7 +66,7 @@ class ValidationFailed(AmrikyyError):
                 message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
             details.append({"field": path, "message": message, "type": wrong["type"]})
         if any(detail["type"] == "json_invalid" for detail in details):
-            return cls(f"The body is not valid JSON: {details[0]['message']}", code="malformed_body", details=details)
+            return cls(f"The body cannot be read. {details[0]['message']}.", code="malformed_body", details=details)
         names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
         return cls(f"Correct these {where} and send the request again: {names}.", details=details)
 

@@ -85,6 +85,10 @@ async def test_finished_runs_are_forgotten_after_their_time_and_when_there_are_t
         live.finish(run)
     assert live.get(runs[0].id) is None
     assert live.get(runs[2].id) is runs[2]
+    small = LiveRuns(keep_s=60, max_finished_bytes=5000)
+    for run in runs:
+        small.finish(run)
+    assert [small.get(run.id) is not None for run in runs] == [False, True, True]
     brief = LiveRuns(keep_s=0.01)
     brief.add(runs[0])
     assert brief.get(runs[0].id) is runs[0]

@@ -3,21 +3,39 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from amrikyy.runs.run import Run
 
 MAX_FINISHED = 10_000
-"""Finished runs kept at most; a busy server replaces the oldest before their time is over."""
+"""Finished runs kept at most."""
+
+MAX_FINISHED_BYTES = 256_000_000
+"""About how much memory they may take; a busy server forgets the oldest before their time is over."""
+
+EVENT_BYTES = 200
+"""Of one event in memory, with a token's text; measured with sys.getsizeof on the parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    run: Run
+    ended_at: float
+    size: int
 
 
 class LiveRuns:
-    """Runs by id. A finished one is forgotten after `keep_s`, or earlier when there are too many."""
+    """Runs by id. A finished one is forgotten after `keep_s`, or earlier when there are too many or too large ones."""
 
-    def __init__(self, keep_s: float, max_finished: int = MAX_FINISHED) -> None:
+    def __init__(
+        self, keep_s: float, *, max_finished: int = MAX_FINISHED, max_finished_bytes: int = MAX_FINISHED_BYTES
+    ) -> None:
         self._keep_s = keep_s
         self._max_finished = max_finished
+        self._max_finished_bytes = max_finished_bytes
         self._running: dict[str, Run] = {}
-        self._finished: OrderedDict[str, tuple[float, Run]] = OrderedDict()
+        self._finished: OrderedDict[str, _Finished] = OrderedDict()
+        self._finished_bytes = 0
 
     def add(self, run: Run) -> None:
         """A run has begun."""
@@ -26,9 +44,10 @@ class LiveRuns:
     def finish(self, run: Run) -> None:
         """A run has ended."""
         self._running.pop(run.id, None)
-        now = asyncio.get_running_loop().time()
-        self._finished[run.id] = (now, run)
-        self._forget(now)
+        finished = _Finished(run, asyncio.get_running_loop().time(), _size(run))
+        self._finished[run.id] = finished
+        self._finished_bytes += finished.size
+        self._forget(finished.ended_at)
 
     def get(self, run_id: str) -> Run | None:
         """The run, if this process still has it."""
@@ -36,16 +55,24 @@ class LiveRuns:
             return run
         self._forget(asyncio.get_running_loop().time())
         finished = self._finished.get(run_id)
-        return finished[1] if finished else None
+        return finished.run if finished else None
 
     def running(self) -> Iterator[Run]:
         """The runs in progress; safe against changes while it is read."""
         return iter(list(self._running.values()))
 
     def _forget(self, now: float) -> None:
-        finished = self._finished
-        while finished:
-            ended_at, _ = next(iter(finished.values()))
-            if len(finished) <= self._max_finished and now - ended_at <= self._keep_s:
+        while self._finished:
+            oldest = next(iter(self._finished.values()))
+            fits = len(self._finished) <= self._max_finished and self._finished_bytes <= self._max_finished_bytes
+            if fits and now - oldest.ended_at <= self._keep_s:
                 return
-            finished.popitem(last=False)
+            self._finished.popitem(last=False)
+            self._finished_bytes -= oldest.size
+
+
+def _size(run: Run) -> int:
+    outcome = run.execution.outcome
+    result = len(outcome.result) if outcome is not None and outcome.result is not None else 0
+    # The text of a result is there twice: in its JSON, and in the events that it grew by.
+    return 2000 + EVENT_BYTES * len(run.execution.events) + 2 * result
