@@ -85,15 +85,19 @@ class Served:
         async with self.http.request(method, self.url + path, data=data, headers={**sent, **(headers or {})}) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
 
-    async def stream(self, path: str, body: object, *, key: str = "premium") -> list[SSE]:
-        """Read a whole stream."""
-        async with self.open(path, body, key=key) as events:
+    async def stream(self, path: str, body: object, *, key: str = "premium", **headers: str) -> list[SSE]:
+        """Read a whole stream. Headers are written `last_event_id="..."`."""
+        async with self.open(path, body, key=key, **headers) as events:
             return [event async for event in events]
 
     @asynccontextmanager
-    async def open(self, path: str, body: object, *, key: str = "premium") -> AsyncIterator[AsyncIterator[SSE]]:
-        """Open a stream; leaving the block closes the connection."""
-        async with self.http.post(self.url + path, json=body, headers={"x-api-key": KEYS[key]}) as reply:
+    async def open(
+        self, path: str, body: object = None, *, key: str = "premium", **headers: str
+    ) -> AsyncIterator[AsyncIterator[SSE]]:
+        """Open a stream, with GET if there is no body; leaving the block closes the connection."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | {"x-api-key": KEYS[key]}
+        method = "GET" if body is None else "POST"
+        async with self.http.request(method, self.url + path, json=body, headers=sent) as reply:
             assert reply.status == 200, await reply.text()
             assert reply.headers["content-type"].startswith("text/event-stream")
             try:

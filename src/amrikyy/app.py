@@ -76,6 +76,10 @@ class Application:
             app = CORSMiddleware(app, **_cors(settings))
         self._app: ASGIApp = Observe(app, self._access_log)
 
+    async def drain(self) -> None:
+        """Refuse new runs, and let the others finish within DRAIN_TIMEOUT_S."""
+        await self.runtime.drain()
+
     def flush_access_log(self) -> None:
         """Write the access lines that wait for company."""
         self._access_log.flush()

@@ -22,9 +22,9 @@ class AmrikyyError(Exception):
         retry_after_s: when it is worth trying again, if that is known.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: str = "internal_error"
-    title: ClassVar[str] = "Internal error"
+    title: str = "Internal error"
 
     def __init__(
         self,

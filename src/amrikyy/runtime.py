@@ -17,13 +17,17 @@ from amrikyy.auth import Accounts, Authenticator, AuthStore, FirstAdmin, Passwor
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
+from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.slots import Slots
 from amrikyy.runs.store import RunRecords
 from amrikyy.settings import ConfigurationError, Settings
 
 log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
+
+STOPPING = "The server is stopping."
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class Runtime:
     models: Models
     live: LiveRuns
     records: RunRecords
+    idempotency: IdempotencyKeys
     runner: Runner
     accounts: Accounts
     authenticator: Authenticator
@@ -73,6 +78,11 @@ class Runtime:
         """For people: where limits are counted."""
         return "declared by the agents, not enforced in this version"
 
+    async def drain(self) -> None:
+        """Send new work elsewhere, and give what is in progress the time to end well."""
+        self.not_ready = STOPPING
+        await self.runner.drain(self.settings.drain_timeout_s)
+
     def features(self) -> list[tuple[str, bool]]:
         """The guide's features, and whether each is on."""
         return [
@@ -101,7 +111,9 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         records = RunRecords(database)
         stack.push_async_callback(records.close)
         live = LiveRuns(settings.stream_resume_s)
-        runner = Runner(models, live, records, timeout_s=settings.run_timeout_s)
+        slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
+        runner = Runner(models, live, records, slots, timeout_s=settings.run_timeout_s)
+        idempotency = IdempotencyKeys(database)
         stack.push_async_callback(runner.close)
         accounts, authenticator = _open_identity(settings, database, stack)
         first_admin = await accounts.ensure_first_admin(
@@ -111,15 +123,27 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         )
         preparing = asyncio.get_running_loop().create_task(_prepare(registry), name="prepare-agents")
         stack.push_async_callback(_stop, preparing)
-        upkeep = asyncio.get_running_loop().create_task(_upkeep(records, accounts, settings), name="upkeep")
+        upkeep = asyncio.get_running_loop().create_task(
+            _upkeep(records, idempotency, accounts, settings), name="upkeep"
+        )
         stack.push_async_callback(_stop, upkeep)
         runtime = Runtime(
-            settings, registry, database, models, live, records, runner, accounts, authenticator, first_admin
+            settings=settings,
+            registry=registry,
+            database=database,
+            models=models,
+            live=live,
+            records=records,
+            idempotency=idempotency,
+            runner=runner,
+            accounts=accounts,
+            authenticator=authenticator,
+            first_admin=first_admin,
         )
         try:
             yield runtime
         finally:
-            runtime.not_ready = "The server is stopping."
+            runtime.not_ready = STOPPING
 
 
 @asynccontextmanager
@@ -214,14 +238,15 @@ async def _prepare(registry: Registry) -> None:
                 log.exception("agent_not_prepared", agent=agent.name)
 
 
-async def _upkeep(records: RunRecords, accounts: Accounts, settings: Settings) -> None:
+async def _upkeep(records: RunRecords, idempotency: IdempotencyKeys, accounts: Accounts, settings: Settings) -> None:
     """Delete what is too old, every hour."""
     while True:
         await asyncio.sleep(PURGE_EVERY_S)
         try:
             runs = await records.purge(timedelta(days=settings.run_retention_days))
             tokens = await accounts.delete_expired()
-            log.info("upkeep_done", runs_deleted=runs, refresh_tokens_deleted=tokens)
+            keys = await idempotency.purge()
+            log.info("upkeep_done", runs_deleted=runs, refresh_tokens_deleted=tokens, idempotency_keys_deleted=keys)
         except AmrikyyError as error:
             log.error("upkeep_failed", reason=error.message)
 

@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     rate_limits: dict[str, str] = Field(default_factory=dict)
     rate_limit_whitelist: CommaList = ()
     max_concurrent_streams: int = Field(1000, ge=1)
+    max_queued_streams: int = Field(1000, ge=0)
 
     # Seeing it
     metrics_public: bool = False

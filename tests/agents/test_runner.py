@@ -12,6 +12,7 @@ from amrikyy.llm import Models, ModelsConfig, open_models
 from amrikyy.runs.events import Event
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
+from amrikyy.runs.slots import Slots
 
 
 class Nothing(Request):
@@ -30,7 +31,7 @@ class Recorder:
         self.full = False
 
     def note(self, run: Run) -> None:
-        if self.full and not run.execution.ended:
+        if self.full and not run.ended:
             raise Unavailable("No room.")
         self.noted.append((run.id, run.status))
 
@@ -120,14 +121,14 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
-    made = Runner(models, LiveRuns(keep_s=60), recorder, timeout_s=5)
+    made = Runner(models, LiveRuns(keep_s=60), recorder, Slots(100, 100), timeout_s=5)
     yield made
     await made.close()
 
 
 async def run_of(runner: Runner, operation: object, **options: object) -> Run:
     run = runner.start(operation, Nothing(), owner="user:1", **options)  # type: ignore[arg-type]
-    await run.execution.wait()
+    await run.wait()
     return run
 
 
@@ -175,7 +176,7 @@ async def test_a_cancelled_run_says_why_and_is_no_failure(runner: Runner) -> Non
     run = runner.start(wait, Nothing(), owner="user:1")
     await asyncio.sleep(0)
     assert run.cancel("Enough.")
-    outcome = await run.execution.wait()
+    outcome = await run.wait()
     assert outcome.error is not None
     assert (run.status, outcome.error.message) == ("cancelled", "Enough.")
     assert not run.cancel("Again.")
@@ -186,7 +187,7 @@ async def test_a_run_cancelled_before_its_first_step_still_ends(runner: Runner) 
     run = runner.start(answer, Nothing(), owner="user:1")
     run.cancel("At once.")
     async with asyncio.timeout(1):
-        await run.execution.wait()
+        await run.wait()
     assert run.status == "cancelled"
 
 
@@ -204,7 +205,7 @@ async def test_cancelling_a_parent_cancels_its_children(runner: Runner) -> None:
     child = next(each for each in runner.live.running() if each is not run)
     assert (child.parent_id, child.owner) == (run.id, "user:1")
     run.cancel("Enough.")
-    await child.execution.wait()
+    await child.wait()
     assert (child.status, run.status) == ("cancelled", "cancelled")
 
 
@@ -241,4 +242,5 @@ async def test_closing_ends_every_run_with_a_word(runner: Runner) -> None:
     await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await runner.close()
-    assert {run.status for run in runs} == {"cancelled"}
+    assert {run.status for run in runs} == {"failed"}
+    assert {run.outcome.error.code for run in runs if run.outcome and run.outcome.error} == {"draining"}

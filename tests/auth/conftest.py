@@ -1,6 +1,6 @@
 """The fixtures of the identity tests: accounts on each database, with an Argon2 that costs nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from sqlalchemy import event
@@ -53,8 +53,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def authenticator(store: AuthStore, tokens: Tokens, clock: Clock) -> Authenticator:
-    return Authenticator(store, tokens, {}, monotonic=clock)
+async def authenticator(store: AuthStore, tokens: Tokens, clock: Clock) -> AsyncIterator[Authenticator]:
+    made = Authenticator(store, tokens, {}, monotonic=clock)
+    yield made
+    await made.close()
 
 
 @pytest.fixture

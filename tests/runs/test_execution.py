@@ -6,17 +6,9 @@ import pytest
 
 from amrikyy.errors import NotFound
 from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Execution, Outcome, Reader, Spent
+from amrikyy.runs.execution import Outcome, Spent
 from amrikyy.runs.live import LiveRuns
-from amrikyy.runs.run import Run, new_run_id
-
-
-def ended(*tokens: str) -> Execution:
-    execution = Execution()
-    for token in tokens:
-        execution.append(Event("token", token))
-    execution.end(Event("completed"), Outcome(result=b"{}"))
-    return execution
+from amrikyy.runs.run import Reader, Run, new_run_id
 
 
 async def read_all(reader: Reader) -> list[Event]:
@@ -27,36 +19,70 @@ async def read_all(reader: Reader) -> list[Event]:
 
 
 async def test_every_reader_gets_every_event_in_order_wherever_it_begins() -> None:
-    execution = Execution()
-    early = Reader(execution)
+    run = run_of("read")
+    early = Reader(run)
     reading = asyncio.create_task(read_all(early))
     for number in range(100):
-        execution.append(Event("token", str(number)))
+        run.execution.append(Event("token", str(number)))
         if number % 7 == 0:
             await asyncio.sleep(0)
-    late = Reader(execution, after=40)
-    execution.end(Event("completed"), Outcome(result=b"{}"))
+    late = Reader(run, after=40)
+    run.execution.end(Event("completed"), Outcome(result=b"{}"))
     assert [event.data for event in (await reading)[:-1]] == [str(number) for number in range(100)]
     assert [event.data for event in (await read_all(late))[:-1]] == [str(number) for number in range(40, 100)]
 
 
+async def test_a_reader_far_behind_gets_the_log_in_parts() -> None:
+    run = run_of("long")
+    for number in range(2500):
+        run.execution.append(Event("token", str(number)))
+    run.execution.end(Event("completed"), Outcome(result=b"{}"))
+    reader = Reader(run)
+    parts = []
+    while not reader.at_end:
+        parts.append(len(await reader.read(timeout_s=1)))
+    assert parts == [1000, 1000, 501]
+
+
 async def test_silence_ends_a_read_with_nothing() -> None:
-    assert await Reader(Execution()).read(timeout_s=0.01) == []
+    assert await Reader(run_of("silent")).read(timeout_s=0.01) == []
 
 
 async def test_closing_a_reader_wakes_it() -> None:
-    execution = Execution()
-    reader = Reader(execution)
+    run = run_of("closing")
+    reader = Reader(run)
     reading = asyncio.create_task(reader.read(timeout_s=30))
     await asyncio.sleep(0)
     reader.close()
     reader.close()
     assert await reading == []
-    assert execution.readers == 0
+    assert run.readers == 0
 
 
 async def test_waiting_for_an_end_that_is_already_there_does_not_wait() -> None:
-    assert (await ended("a").wait()).result == b"{}"
+    run = run_of("ended")
+    run.execution.end(Event("completed"), Outcome(result=b"{}"))
+    assert (await run.wait()).result == b"{}"
+
+
+async def test_a_run_that_leaves_a_shared_execution_ends_alone_and_its_log_keeps_what_was_until_then() -> None:
+    first = run_of("shared")
+    second = Run(owner="user:2", agent="travel", operation="shared", request={}, deadline_s=1,
+                 execution=first.execution, joined=True)  # fmt: skip
+    working = asyncio.create_task(asyncio.sleep(30))
+    first.execution.done_by(working)
+    first.execution.append(Event("started"))
+    reading = asyncio.create_task(read_all(second.read()))
+    await asyncio.sleep(0)
+    assert second.cancel("Enough.")
+    assert [event.kind for event in await reading] == ["started", "cancelled"]
+    first.execution.append(Event("token", "a"))
+    assert (second.status, second.event_count, first.status, first.event_count) == ("cancelled", 2, "running", 2)
+    assert [event.kind for event in second.events(0, 10)] == ["started", "cancelled"]
+    assert not second.cancel("Again.")
+    assert first.cancel("The last one leaves.")
+    with pytest.raises(asyncio.CancelledError):
+        await working
 
 
 def test_a_sum_with_an_unknown_price_is_unknown() -> None:
@@ -103,7 +129,7 @@ async def test_a_run_whose_last_reader_leaves_is_cancelled_after_the_grace_time_
 
     run = run_of("left")
     task = asyncio.create_task(forever())
-    run.started_by(task)
+    run.execution.done_by(task)
     run.leave(run.read(), grace_s=0.02)
     back = run.read()
     await asyncio.sleep(0.04)
@@ -117,7 +143,7 @@ async def test_a_detached_run_goes_on_without_readers() -> None:
     run = run_of("detached")
     run.detached = True
     task = asyncio.create_task(asyncio.sleep(0.03))
-    run.started_by(task)
+    run.execution.done_by(task)
     run.leave(run.read(), grace_s=0)
     await task
 

@@ -65,6 +65,7 @@ async def test_the_error_of_a_failed_run_is_kept(records: RunRecords) -> None:
     record = await records.get(run.id, owner=None)
     assert record.status == "failed"
     assert record.error == {
+        "status": 502,
         "error": "Model refused",
         "code": "model_refused",
         "message": "No.",

@@ -163,12 +163,12 @@ class RunContext:
             operation, request, owner=self._run.owner, parent_id=self._run.id, deadline_s=self._run.deadline_s
         )
         try:
-            outcome = await child.execution.wait()
+            outcome = await child.wait()
         except asyncio.CancelledError:
             child.cancel("The run that this one belongs to was cancelled.")
             raise
         finally:
-            spent = child.execution.spent
+            spent = child.spent
             self._run.execution.spent.add(
                 spent.models, spent.input_tokens, spent.output_tokens, spent.cost_usd, estimated=spent.estimated
             )
@@ -187,7 +187,7 @@ class RunContext:
             schema=schema,
             inputs=self._run.request,
             sample=None if sample is None else lambda: _as_text(sample(self._request)),
-            streaming=self._run.streams,
+            streaming=self._run.execution.streams,
             tier=self._operation.tier,
             max_output_tokens=max_output_tokens,
             temperature=temperature,
@@ -251,11 +251,11 @@ class _Growth:
         self._restarts = False
         self._shown = b"{}"
         self._flushed_at = 0.0
-        if run.streams:
+        if run.execution.streams:
             run.execution.partial_type = schema
 
     def feed(self, piece: str) -> None:
-        if not self._run.streams:
+        if not self._run.execution.streams:
             return
         self._unfolded.append(piece)
         if time.monotonic() - self._flushed_at >= PARTIAL_INTERVAL_S:

@@ -1,7 +1,7 @@
 """The one way in which any operation is ever executed."""
 
 import asyncio
-import time
+import json
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,12 +10,13 @@ import structlog
 
 from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
-from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, RunCancelled
+from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
 from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Outcome
+from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
-from amrikyy.runs.run import Run
+from amrikyy.runs.run import Run, new_run_id
+from amrikyy.runs.slots import Place, Slots
 
 log = structlog.get_logger(__name__)
 
@@ -48,16 +49,27 @@ class Tally:
 
 
 class Runner:
-    """Starts runs and owns the tasks that execute them."""
+    """Starts runs and owns the tasks that execute them.
 
-    def __init__(self, models: Models, live: LiveRuns, records: Records, *, timeout_s: float) -> None:
+    Args:
+        models: what operations ask.
+        live: where runs are found by their id.
+        records: where they are kept for good.
+        slots: how many runs may work at a time; the parts of a run need no slot of their own.
+        timeout_s: how long a run may take, waiting in line included.
+    """
+
+    def __init__(self, models: Models, live: LiveRuns, records: Records, slots: Slots, *, timeout_s: float) -> None:
         self.models = models
         self.live = live
+        self.slots = slots
         self._records = records
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flights: dict[str, Execution] = {}
         self._tallies: dict[str, Tally] = {}
-        self._closing = False
+        self._refusal: AmrikyyError | None = None
+        self._stopped = False
 
     def start(
         self,
@@ -67,10 +79,15 @@ class Runner:
         owner: str,
         streams: bool = False,
         detached: bool = False,
+        priority: bool = False,
+        share: bool = True,
         parent_id: str | None = None,
+        run_id: str | None = None,
         deadline_s: float | None = None,
     ) -> Run:
-        """Begin a run and return at once; its events and its end are in `run.execution`.
+        """Begin a run and return at once; its events and its end are in the run.
+
+        A run of a cacheable operation joins an execution of the same request that is in progress.
 
         Args:
             operation: what to run.
@@ -78,61 +95,109 @@ class Runner:
             owner: the principal whose run it is.
             streams: somebody reads the events as they come.
             detached: it goes on when nobody reads it.
+            priority: it goes before those without when all slots are taken.
+            share: it may join another execution, and others may join its own.
             parent_id: the run that it is a part of.
+            run_id: its id, if it has been given one.
             deadline_s: how long it may take; the server's own limit if not given.
 
         Raises:
-            Unavailable: the run cannot be recorded.
+            Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
         """
+        if self._refusal is not None and (parent_id is None or self._stopped):
+            raise self._refusal
+        values = request.model_dump(mode="json", by_alias=True)
+        flight = _flight_key(operation, values, owner, streams=streams) if share and operation.cache_for else None
+        shared = self._flights.get(flight) if flight is not None else None
         run = Run(
             owner=owner,
             agent=operation.agent,
             operation=operation.name,
-            request=request.model_dump(mode="json", by_alias=True),
+            request=values,
             deadline_s=min(deadline_s or self._timeout_s, self._timeout_s),
-            streams=streams,
+            execution=shared or Execution(streams=streams),
             detached=detached,
+            joined=shared is not None,
             parent_id=parent_id,
+            id=run_id or new_run_id(),
+            on_end=self._ended,
         )
-        self._records.note(run)
+        if shared is not None:
+            self._records.note(run)
+            self.live.add(run)
+            return run
+        place = self.slots.enter(priority=priority) if parent_id is None else None
+        try:
+            self._records.note(run)
+        except AmrikyyError:
+            if place is not None:
+                self.slots.leave(place)
+            raise
         self.live.add(run)
         run.execution.append(Event("started"))
-        task = asyncio.get_running_loop().create_task(self._execute(run, operation, request), name=run.id)
+        if place is not None and not place.has_slot:
+            place.moved = lambda position: run.execution.append(Event("queued", position))
+            place.show(self.slots.last(place))
+        task = asyncio.get_running_loop().create_task(self._execute(run, operation, request, place), name=run.id)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._task_ended(run, done))
-        run.started_by(task)
-        if self._closing:
-            run.cancel("The server is stopping.")
+        run.execution.done_by(task)
+        if flight is not None:
+            self._flights[flight] = run.execution
+        task.add_done_callback(lambda done: self._task_ended(run, done, place, flight))
         return run
 
     def tally(self, agent: str) -> Tally:
         """How the agent's runs ended since the process started."""
         return self._tallies.setdefault(agent, Tally())
 
-    async def close(self) -> None:
-        """Cancel what still runs and wait until each run has recorded its end."""
-        self._closing = True
+    async def drain(self, timeout_s: float) -> None:
+        """Start nothing more, send away who waits in line, and give the others time to finish.
+
+        What still runs after `timeout_s` ends with the error `draining`.
+        """
+        self._refusal = Unavailable(
+            "This server is stopping. Send the request again: another one, or the next, will take it.",
+            code="draining",
+            retry_after_s=2,
+        )
         for run in self.live.running():
-            run.cancel("The server is stopping.")
+            if run.status == "queued":
+                run.execution.cancel(self._refusal)
+        if self._tasks and timeout_s > 0:
+            await asyncio.wait(list(self._tasks), timeout=timeout_s)
+        self._stopped = True
+        for run in self.live.running():
+            run.execution.cancel(self._refusal)
+
+    async def close(self) -> None:
+        """Stop what still runs and wait until each run has recorded its end."""
+        await self.drain(0)
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _task_ended(self, run: Run, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, run: Run, task: asyncio.Task[None], place: Place | None, flight: str | None) -> None:
         self._tasks.discard(task)
+        if place is not None:
+            self.slots.leave(place)
+        if flight is not None and self._flights.get(flight) is run.execution:
+            del self._flights[flight]
         if not run.execution.ended:
             # A task that is cancelled before its first step never runs at all.
-            self._finish(run, None, RunCancelled(run.cancel_reason))
+            self._finish(run.execution, None, run.execution.cause or RunCancelled("The run was cancelled."))
 
-    async def _execute(self, run: Run, operation: Operation[Any, Any], request: Request) -> None:
+    async def _execute(self, run: Run, operation: Operation[Any, Any], request: Request, place: Place | None) -> None:
         context = RunContext(self, run, operation, request)
         result: bytes | None = None
         error: AmrikyyError | None = None
         try:
             async with asyncio.timeout(run.deadline_s):
+                if place is not None and not place.has_slot:
+                    await place.turn
+                    run.execution.append(Event("progress", (0, "Your turn")))
                 result = _encode(await self._work(run, operation, request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
-            error = RunCancelled(run.cancel_reason)
+            error = run.execution.cause or RunCancelled("The run was cancelled.")
         except TimeoutError:
             error = DeadlineExceeded(
                 f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
@@ -144,7 +209,7 @@ class Runner:
             error = InternalError(
                 f"The operation {operation.key} failed unexpectedly. The log has the cause, under the run's id."
             )
-        self._finish(run, result, error)
+        self._finish(run.execution, result, error)
 
     async def _work(self, run: Run, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
         if not operation.writes_text:
@@ -159,22 +224,40 @@ class Runner:
         text_result: type[TextResult] = operation.result_type
         return text_result.from_text("".join(pieces), request, truncated=context.truncated)
 
-    def _finish(self, run: Run, result: bytes | None, error: AmrikyyError | None) -> None:
-        run.duration_s = time.perf_counter() - run.started_clock
+    def _finish(self, execution: Execution, result: bytes | None, error: AmrikyyError | None) -> None:
+        if error is None:
+            execution.append(Event("progress", (100, "Done")))
+            execution.end(Event("completed"), Outcome(result=result))
+        else:
+            kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
+            execution.end(kind, Outcome(error=error))
+        for run in execution.runs:
+            if run.duration_s is None:
+                run.finish()
+            elif not run.joined:
+                self._note(run)  # it left before the end, and pays for what came after, too
+        execution.runs = []  # they refer to each other, and would wait for the garbage collector
+
+    def _ended(self, run: Run) -> None:
         tally = self.tally(run.agent)
         tally.calls += 1
-        if error is None:
-            run.execution.append(Event("progress", (100, "Done")))
-            run.execution.end(Event("completed"), Outcome(result=result))
-        else:
-            tally.failures += error.status >= 500
-            kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
-            run.execution.end(kind, Outcome(error=error))
+        outcome = run.outcome
+        tally.failures += outcome is not None and outcome.error is not None and outcome.error.status >= 500
         self.live.finish(run)
+        self._note(run)
+
+    def _note(self, run: Run) -> None:
         try:
             self._records.note(run)
         except AmrikyyError as refused:
             log.error("run_not_recorded", run_id=run.id, reason=refused.message)
+
+
+def _flight_key(operation: Operation[Any, Any], values: dict[str, Any], owner: str, *, streams: bool) -> str:
+    """What two requests have in common that may share one execution."""
+    whose = "" if operation.shared else owner
+    # Only the execution of a stream has the events that another stream needs.
+    return json.dumps([operation.key, operation.version, whose, streams, values], separators=(",", ":"))
 
 
 def _encode(result: Result) -> bytes:

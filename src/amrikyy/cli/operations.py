@@ -58,10 +58,10 @@ async def _run(registry: "Registry", operation: "Operation[Any, Any]", request: 
     async with open_runtime(settings, registry) as runtime:
         run = runtime.runner.start(operation, request, owner=OWNER, streams=not as_json)
         if as_json:
-            await run.execution.wait()
+            await run.wait()
         else:
             await _show(run, sys.stderr.isatty())
-        outcome = run.execution.outcome
+        outcome = run.outcome
         assert outcome is not None
         if outcome.error is not None:
             details = "".join(f"\n  {d['field']}: {d['message']}" for d in outcome.error.details if "field" in d)
@@ -79,15 +79,13 @@ async def _show(run: "Run", is_terminal: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from amrikyy.runs.execution import Reader
-
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    reader = Reader(run.execution)
+    reader = run.read()
     writes = False
     with Progress(*columns, console=Console(stderr=True), disable=not is_terminal, transient=True) as progress:
         bar = progress.add_task("Starting", total=100)
@@ -106,7 +104,7 @@ async def _show(run: "Run", is_terminal: bool) -> None:
 
 
 def _sign(run: "Run") -> None:
-    spent = run.execution.spent
+    spent = run.spent
     cost = "unknown cost" if spent.cost_usd is None else f"${spent.cost_usd:.4f}"
     typer.secho(
         f"{spent.model or 'no model'} · {spent.total_tokens} tokens · {cost} · {run.elapsed_s:.1f} s · {run.id}",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 RULE = "=" * 60
 
+LAST_WORDS_S = 5
+"""How long connections may take, after the last run has ended, to receive what was said."""
+
 
 def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; PHASE2_PORT otherwise.")] = None,
@@ -37,9 +40,8 @@ def serve(
     import asyncio
     import gc
 
-    import uvicorn
-
     from amrikyy.app import create_app
+    from amrikyy.web.server import Server
 
     listening = _listen(settings.bind_host, settings.phase2_port)
     for warning in warnings:
@@ -53,7 +55,7 @@ def serve(
     gc.freeze()
     config = uvicorn_config(app, settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(app, uvicorn.Server(config), listening))
+        runner.run(_serve(app, Server(config, app.drain), listening))
 
 
 async def _serve(app: "Application", server: "uvicorn.Server", listening: socket.socket) -> None:
@@ -75,17 +77,19 @@ def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config"
     """How uvicorn runs the application; the tests use the same."""
     import uvicorn
 
+    from amrikyy.web.server import Protocol
+
     return uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",  # `_serve` holds it, and raises what uvicorn would only log
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+        timeout_graceful_shutdown=int(settings.drain_timeout_s) + LAST_WORDS_S,
         timeout_keep_alive=75,  # longer than load balancers keep an idle connection (60 s is common)
     )
 

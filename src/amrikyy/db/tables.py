@@ -115,3 +115,12 @@ runs = Table(
     Index(None, "parent_id"),
     Index(None, "started_at"),
 )
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),  # of caller, route and key
+    Column("body_hash", String(64), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False, index=True),
+)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["started", "progress", "token", "partial", "completed", "failed", "cancelled"]
+Kind = Literal["started", "queued", "progress", "token", "partial", "completed", "failed", "cancelled"]
 
 ENDS: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 """Exactly one of these is the last event of every execution."""
@@ -11,8 +11,8 @@ ENDS: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 class Event(NamedTuple):
     """One thing that happened.
 
-    `data` by kind: token: the text; partial: a `Delta`; progress: (percent, message); failed and
-    cancelled: the error; started and completed: None (the execution's outcome has the rest).
+    `data` by kind: queued: the position in line; token: the text; partial: a `Delta`; progress: (percent,
+    message); failed and cancelled: the error; started and completed: None (the execution's outcome has the rest).
     """
 
     kind: Kind

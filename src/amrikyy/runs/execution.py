@@ -2,11 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from amrikyy.errors import AmrikyyError
 from amrikyy.runs.events import ENDS, Event
+
+if TYPE_CHECKING:
+    from amrikyy.runs.run import Run
 
 
 @dataclass(slots=True)
@@ -52,33 +56,41 @@ class Outcome:
 
 
 class Execution:
-    """The log of one piece of work, written by the runner and read by any number of readers.
+    """The log of one piece of work, written by the runner and followed by one run, or by all that asked for the same.
 
     Attributes:
+        streams: its events tell how the result grows; otherwise only the end matters.
         events: all events so far; `events[n - 1]` is number n.
+        runs: who follows it. The first one started it, and pays.
         spent: tokens and dollars so far.
         outcome: None while it goes on.
         partial_type: what the partial events grow into, once that is known.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
             the head of the log need not fold it again.
+        cause: why it was cancelled.
     """
 
-    __slots__ = ("_waiting", "events", "latest_partial", "outcome", "partial_type", "readers", "spent")
+    __slots__ = (
+        "_task", "_waiting", "cause", "events", "latest_partial", "outcome", "partial_type", "runs", "spent", "streams",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = False) -> None:
+        self.streams = streams
         self.events: list[Event] = []
+        self.runs: list[Run] = []
         self.spent = Spent()
         self.outcome: Outcome | None = None
         self.partial_type: type[BaseModel] | None = None
         self.latest_partial: tuple[int, bytes] | None = None
-        self.readers = 0
+        self.cause: AmrikyyError | None = None
+        self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
     def append(self, event: Event) -> None:
         """Add an event and wake whoever waits for it."""
         self.events.append(event)
         if self._waiting:
-            self._wake()
+            self.wake()
 
     def end(self, event: Event, outcome: Outcome) -> None:
         """Add the last event. Nothing may follow it."""
@@ -91,71 +103,28 @@ class Execution:
         """Whether the last event is in the log."""
         return self.outcome is not None
 
-    async def wait(self) -> Outcome:
-        """Wait for the end."""
-        while self.outcome is None:
-            await self._changed()
-        return self.outcome
+    def done_by(self, task: asyncio.Task[None]) -> None:
+        """Say which task does the work."""
+        self._task = task
 
-    def _changed(self) -> asyncio.Future[None]:
+    def cancel(self, cause: AmrikyyError) -> bool:
+        """Stop the work now; its upstream connection is closed. Returns False when it had ended already."""
+        if self.ended or self._task is None:
+            return False
+        if self.cause is None:  # a second cancellation would break off the cleaning up after the first
+            self.cause = cause
+            self._task.cancel()
+        return True
+
+    def changed(self) -> asyncio.Future[None]:
+        """A future that is done as soon as there is something new."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         return future
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Make whoever waits look again."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-
-class Reader:
-    """A place in an execution's log. Reading never changes the log; closing never corrupts it."""
-
-    __slots__ = ("_change", "_execution", "closed", "position")
-
-    def __init__(self, execution: Execution, after: int = 0) -> None:
-        self._execution = execution
-        self.position = after
-        self.closed = False
-        self._change: asyncio.Future[None] | None = None
-        execution.readers += 1
-
-    @property
-    def at_end(self) -> bool:
-        """Whether the last event has been read."""
-        return self._execution.ended and self.position >= len(self._execution.events)
-
-    async def read(self, timeout_s: float) -> list[Event]:
-        """All events after the position, waiting for one if there are none.
-
-        Returns:
-            an empty list when `timeout_s` passes in silence, at the end, and when the reader was closed.
-        """
-        execution = self._execution
-        if self.position >= len(execution.events) and not self.closed and not execution.ended:
-            self._change = change = execution._changed()
-            timer = change.get_loop().call_later(timeout_s, _resolve, change)
-            try:
-                await change
-            finally:
-                timer.cancel()
-                self._change = None
-        if self.closed:
-            return []
-        new = execution.events[self.position :]
-        self.position += len(new)
-        return new
-
-    def close(self) -> None:
-        """Leave; whoever is in `read` gets an empty list."""
-        if not self.closed:
-            self.closed = True
-            self._execution.readers -= 1
-            if self._change is not None:
-                _resolve(self._change)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

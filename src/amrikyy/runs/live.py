@@ -72,7 +72,7 @@ class LiveRuns:
 
 
 def _size(run: Run) -> int:
-    outcome = run.execution.outcome
+    outcome = run.outcome
     result = len(outcome.result) if outcome is not None and outcome.result is not None else 0
     # The text of a result is there twice: in its JSON, and in the events that it grew by.
     return 2000 + EVENT_BYTES * len(run.execution.events) + 2 * result

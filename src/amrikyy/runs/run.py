@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from amrikyy.runs.execution import Execution, Reader
+from amrikyy.errors import AmrikyyError, RunCancelled
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution, Outcome, Spent
 
-Status = Literal["running", "completed", "failed", "cancelled"]
+Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+MAX_READ = 1000
+"""Events that one read returns at most, so that a reader far behind is not handed the whole log at once."""
 
 
 def new_run_id() -> str:
@@ -20,14 +25,15 @@ def new_run_id() -> str:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What the server does for a caller.
+    """What the server does for one caller: an execution of its own, or a place in one that somebody else started.
 
     Attributes:
         owner: the principal whose run it is.
         request: the validated request as JSON values.
-        streams: somebody may read the events as they come; otherwise only the end matters.
-        detached: it goes on when nobody reads it.
         deadline_s: how long it may take.
+        detached: it goes on when nobody reads it.
+        joined: another run started the execution, and pays for it.
+        on_end: called once, when the run has ended, however it did.
     """
 
     owner: str
@@ -35,69 +41,188 @@ class Run:
     operation: str
     request: dict[str, Any]
     deadline_s: float
-    streams: bool = False
+    execution: Execution = field(default_factory=Execution)
     detached: bool = False
+    joined: bool = False
     cached: bool = False
     parent_id: str | None = None
+    on_end: Callable[["Run"], None] | None = None
     id: str = field(default_factory=new_run_id)
-    execution: Execution = field(default_factory=Execution)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_clock: float = field(default_factory=time.perf_counter)
     duration_s: float | None = None
-    _task: asyncio.Task[None] | None = None
-    _on_cancel: str = "The run was cancelled."
+    readers: int = 0
+    _left_after: int | None = None
+    _left: Outcome | None = None
     _leaving: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.execution.runs.append(self)
+
+    # --- What it is like ---
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while it goes on."""
+        return self._left or self.execution.outcome
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.outcome is not None
 
     @property
     def status(self) -> Status:
-        """Derived from the log: how it ended, or that it goes on."""
-        if self.execution.outcome is None:
-            return "running"
-        last = self.execution.events[-1].kind
-        return "completed" if last == "completed" else "cancelled" if last == "cancelled" else "failed"
+        """Derived from the log: how it ended, or how far it is."""
+        outcome = self.outcome
+        if outcome is None:
+            events = self.execution.events
+            return "queued" if events and events[-1].kind == "queued" else "running"
+        if outcome.error is None:
+            return "completed"
+        return "cancelled" if isinstance(outcome.error, RunCancelled) else "failed"
+
+    @property
+    def spent(self) -> Spent:
+        """What the run itself is charged: nothing, where another run started the execution."""
+        spent = self.execution.spent
+        return Spent(models=spent.models) if self.joined else spent
 
     @property
     def elapsed_s(self) -> float:
         """Seconds from the start to the end, or to now."""
         return self.duration_s if self.duration_s is not None else time.perf_counter() - self.started_clock
 
-    def started_by(self, task: asyncio.Task[None]) -> None:
-        """The runner says which task does the work."""
-        self._task = task
-
-    def cancel(self, reason: str) -> bool:
-        """End the work now; its upstream connection is closed.
-
-        Returns:
-            False when it had ended already.
-        """
-        if self.execution.ended or self._task is None:
-            return False
-        self._on_cancel = reason
-        self._task.cancel()
-        return True
-
     @property
-    def cancel_reason(self) -> str:
-        """Why it was cancelled, for the caller."""
-        return self._on_cancel
+    def event_count(self) -> int:
+        """How many events it has so far."""
+        return len(self.execution.events) if self._left_after is None else self._left_after + 1
 
-    def read(self, after: int = 0) -> Reader:
+    def events(self, start: int, stop: int) -> list[Event]:
+        """Events number start + 1 to stop, as far as they exist."""
+        if self._left_after is None:
+            return self.execution.events[start:stop]
+        assert self._left is not None
+        log = [*self.execution.events[: self._left_after], _end(self._left)]
+        return log[start:stop]
+
+    # --- Reading it ---
+
+    def read(self, after: int = 0) -> "Reader":
         """Open a reader behind event number `after`."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        return Reader(self.execution, after)
+        return Reader(self, after)
 
-    def leave(self, reader: Reader, grace_s: float) -> None:
-        """Close a reader; when it was the last one, the work is cancelled unless somebody comes back in time."""
+    def leave(self, reader: "Reader", grace_s: float) -> None:
+        """Close a reader; when it was the last one, the run is cancelled unless somebody comes back in time."""
         reader.close()
-        if self.execution.readers or self.execution.ended or self.detached:
+        if self.readers or self.ended or self.detached:
             return
-        later: Callable[[], Any] = lambda: (  # noqa: E731
-            None if self.execution.readers else self.cancel("The reader left and did not come back in time.")
-        )
         if grace_s <= 0:
-            later()
+            self._cancel_unread()
         else:
-            self._leaving = asyncio.get_running_loop().call_later(grace_s, later)
+            self._leaving = asyncio.get_running_loop().call_later(grace_s, self._cancel_unread)
+
+    async def wait(self) -> Outcome:
+        """Wait for the end."""
+        while (outcome := self.outcome) is None:
+            await self.execution.changed()
+        return outcome
+
+    # --- Ending it ---
+
+    def cancel(self, reason: str) -> bool:
+        """End the run now. The work is stopped, too, unless other runs still follow it.
+
+        Returns:
+            False when it had ended already.
+        """
+        return self.stop(RunCancelled(reason))
+
+    def stop(self, error: AmrikyyError) -> bool:
+        """Like `cancel`, with any error as the end."""
+        if self.ended:
+            return False
+        if all(run.ended for run in self.execution.runs if run is not self):
+            return self.execution.cancel(error)
+        self._left_after = len(self.execution.events)
+        self._left = Outcome(error=error)
+        self.finish()
+        self.execution.wake()
+        return True
+
+    def finish(self) -> None:
+        """Note the end, which is in the log."""
+        if self.duration_s is None:
+            self.duration_s = time.perf_counter() - self.started_clock
+            if self.on_end is not None:
+                self.on_end(self)
+
+    def _cancel_unread(self) -> None:
+        if not self.readers:
+            self.cancel("The reader left and did not come back in time.")
+
+
+class Reader:
+    """A place in a run's log. Reading never changes the log; closing never corrupts it."""
+
+    __slots__ = ("_change", "_run", "closed", "position")
+
+    def __init__(self, run: Run, after: int = 0) -> None:
+        self._run = run
+        self.position = after
+        self.closed = False
+        self._change: asyncio.Future[None] | None = None
+        run.readers += 1
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last event has been read."""
+        return self._run.ended and self.position >= self._run.event_count
+
+    async def read(self, timeout_s: float) -> list[Event]:
+        """The next events after the position, waiting for one if there are none.
+
+        Returns:
+            an empty list when `timeout_s` passes in silence, at the end, and when the reader was closed.
+        """
+        run = self._run
+        if self._waits():
+            loop = asyncio.get_running_loop()
+            until = loop.time() + timeout_s
+            while self._waits() and loop.time() < until:
+                self._change = change = run.execution.changed()
+                timer = loop.call_at(until, _resolve, change)
+                try:
+                    await change
+                finally:
+                    timer.cancel()
+                    self._change = None
+        if self.closed:
+            return []
+        new = run.events(self.position, self.position + MAX_READ)
+        self.position += len(new)
+        return new
+
+    def _waits(self) -> bool:
+        run = self._run
+        return self.position >= run.event_count and not self.closed and not run.ended
+
+    def close(self) -> None:
+        """Leave; whoever is in `read` gets an empty list."""
+        if not self.closed:
+            self.closed = True
+            self._run.readers -= 1
+            if self._change is not None:
+                _resolve(self._change)
+
+
+def _end(outcome: Outcome) -> Event:
+    return Event("cancelled" if isinstance(outcome.error, RunCancelled) else "failed", outcome.error)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

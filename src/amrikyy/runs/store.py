@@ -62,6 +62,16 @@ class RunRecord:
     started_at: datetime
     duration_ms: float | None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status not in ("queued", "running")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the process died that worked on it."""
+        return self.error is not None and self.error["code"] == RunLost.code
+
 
 class RunRecords:
     """Writes and reads the `runs` table."""
@@ -87,7 +97,7 @@ class RunRecords:
         Raises:
             Unavailable: the database has been away for so long that a new run could not be recorded.
         """
-        if len(self._pending) >= MAX_PENDING and not run.execution.ended:
+        if len(self._pending) >= MAX_PENDING and not run.ended:
             raise Unavailable(
                 "The database has been unreachable for too long, and runs can no longer be recorded. Try again later.",
                 code="database_unavailable",
@@ -259,7 +269,7 @@ class RunRecords:
             return list((await connection.execute(query)).all())
 
     def _row(self, run: Run) -> dict[str, Any]:
-        spent, outcome = run.execution.spent, run.execution.outcome
+        spent, outcome = run.spent, run.outcome
         error = outcome.error if outcome else None
         return {
             "id": run.id,
@@ -276,7 +286,7 @@ class RunRecords:
             "usage_estimated": spent.estimated,
             "cost_usd": spent.cost_usd,
             "cached": run.cached,
-            "events": len(run.execution.events),
+            "events": run.event_count,
             "parent_id": run.parent_id,
             "instance": self.instance,
             "started_at": run.started_at,
@@ -287,7 +297,7 @@ class RunRecords:
 
     def _record(self, row: Row[Any]) -> RunRecord:
         status, error = row.status, json.loads(row.error) if row.error else None
-        if status == "running" and row.instance != self.instance and self._is_lost(row):
+        if status in ("queued", "running") and row.instance != self.instance and self._is_lost(row):
             status = "failed"
             error = _error(RunLost("The process that ran this died before the run had ended. Start it again."))
         return RunRecord(
@@ -327,4 +337,10 @@ class RunRecords:
 
 
 def _error(error: AmrikyyError) -> dict[str, Any]:
-    return {"error": error.title, "code": error.code, "message": error.message, "details": error.details}
+    return {
+        "status": error.status,
+        "error": error.title,
+        "code": error.code,
+        "message": error.message,
+        "details": error.details,
+    }

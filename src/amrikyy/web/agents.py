@@ -14,6 +14,7 @@ from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import (
     AmrikyyError,
+    Conflict,
     ContextTooLong,
     DeadlineExceeded,
     ModelCircuitOpen,
@@ -25,6 +26,7 @@ from amrikyy.errors import (
 from amrikyy.runs.run import Run
 from amrikyy.web.endpoint import Call, Endpoint
 from amrikyy.web.errors import encode
+from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, wishes_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
 
 RUN_ERRORS: tuple[type[AmrikyyError], ...] = (
@@ -108,11 +110,11 @@ def reply_type(operation: Operation[Any, Any]) -> type[BaseModel]:
 
 def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     async def run_operation(call: Call) -> Response:
-        runtime = call.runtime
-        run = runtime.runner.start(operation, call.body, owner=call.principal.id)
-        call.exchange.run_id = run.id
-        error = await _end_of(run, call.receive)
-        call.exchange.extra_headers.append((b"x-run-id", run.id.encode()))
+        wishes = wishes_of(call)
+        run = await launch(call, operation, wishes, streams=False)
+        if wishes.detached:
+            return accepted(run)
+        error = await _end_of(run, call.receive, goes_on=wishes.key is not None)
         call.exchange.timings.append(("model", run.elapsed_s * 1000))
         if error is not None:
             raise error
@@ -121,17 +123,20 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{operation.agent}/{operation.name}", handler=run_operation,
         needs=Permission.AGENT_EXECUTE, tag=operation.agent.title(), summary=operation.description,
-        body=operation.request_type, answer=reply_type(operation), errors=RUN_ERRORS,
+        body=operation.request_type, answer=reply_type(operation), headers=HEADERS,
+        also={202: ("The run has begun; `Location` is where to look it up.", Accepted)},
+        errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip
 
 
-async def _end_of(run: Run, receive: Receive) -> AmrikyyError | None:
-    """Wait for the end of the run; a caller who disconnects takes it along."""
+async def _end_of(run: Run, receive: Receive, *, goes_on: bool) -> AmrikyyError | None:
+    """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`."""
     leaving: asyncio.Future[Message] = asyncio.ensure_future(receive())
-    # When the run has ended, cancelling it does nothing, so the callback may fire then, too.
-    leaving.add_done_callback(lambda _: run.cancel("The caller disconnected."))
+    if not goes_on:
+        # When the run has ended, cancelling it does nothing, so the callback may fire then, too.
+        leaving.add_done_callback(lambda _: run.cancel("The caller disconnected."))
     try:
-        outcome = await run.execution.wait()
+        outcome = await run.wait()
     except asyncio.CancelledError:
         run.cancel("The server is stopping.")
         raise

@@ -94,7 +94,10 @@ def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[st
     parts = [_text(operation["description"])]
     if parameters := operation.get("parameters"):
         rows = {
-            "properties": {parameter["name"]: parameter["schema"] for parameter in parameters},
+            "properties": {
+                parameter["name"]: {"description": parameter.get("description", "")} | parameter["schema"]
+                for parameter in parameters
+            },
             "required": [parameter["name"] for parameter in parameters if parameter["required"]],
         }
         parts.append(f"<h4>Parameters</h4>{_fields(rows, schemas)}")
@@ -106,7 +109,7 @@ def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[st
     )
     answers = []
     for status, response in operation["responses"].items():
-        for media_type, content in response["content"].items():
+        for media_type, content in response.get("content", {"no body": {"schema": {}}}).items():
             fields = _fields(content["schema"], schemas) if status.startswith("2") else ""
             answers.append(
                 f"<p><code>{status}</code> {escape(media_type)}. {_inline(response['description'])}</p>{fields}"

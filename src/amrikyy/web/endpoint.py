@@ -65,6 +65,15 @@ Answer = ASGIApp | BaseModel
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A request header that a route reads, for the documentation."""
+
+    name: str
+    description: str
+    pattern: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One method of one path.
@@ -77,6 +86,8 @@ class Endpoint:
         answer: the body of a success, for the documentation; the handler returns one, or a response of its own.
         status: of a success.
         media_type: of a success.
+        headers: request headers that the handler reads.
+        also: other successes, by status: what each means and its body.
         errors: which errors a caller must expect beyond those that its parts imply.
         hidden: not in the documentation (it only exists to explain a mistake).
     """
@@ -93,6 +104,8 @@ class Endpoint:
     answer: type[BaseModel] | None = None
     status: int = 200
     media_type: str = "application/json"
+    headers: tuple[Header, ...] = ()
+    also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False
 
@@ -127,6 +140,8 @@ class Routes:
         methods, params = self._find(scope["path"])
         method = scope["method"]
         endpoint = methods.get("GET" if method == "HEAD" else method)
+        if method == "HEAD" and endpoint is not None and endpoint.media_type == "text/event-stream":
+            endpoint = None  # it would wait for the end of a run only to send nothing
         if endpoint is None:
             allowed = ", ".join(sorted(methods))
             exchange_of(scope).extra_headers.append((b"allow", allowed.encode()))

@@ -82,8 +82,9 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[tuple[type[BaseModel], Mod
     for endpoint in endpoints:
         if endpoint.body is not None:
             wanted[endpoint.body, "validation"] = None
-        if endpoint.answer is not None:
-            wanted[endpoint.answer, "serialization"] = None
+        for answer in (endpoint.answer, *(model for _, model in endpoint.also.values())):
+            if answer is not None:
+                wanted[answer, "serialization"] = None
     schemas, definitions = models_json_schema(list(wanted), by_alias=True, ref_template=REFERENCE)
     by_model: dict[Any, Any] = dict(schemas)
     return by_model, definitions.get("$defs", {})
@@ -97,7 +98,7 @@ def _operation(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         "description": _description(endpoint),
         "responses": _responses(endpoint, schemas),
     }
-    if parameters := [*_path_parameters(endpoint), *_query_parameters(endpoint)]:
+    if parameters := [*_path_parameters(endpoint), *_query_parameters(endpoint), *_headers(endpoint)]:
         operation["parameters"] = parameters
     if endpoint.body is not None:
         schema = schemas[endpoint.body, "validation"]
@@ -139,6 +140,10 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
             "content": {endpoint.media_type: content},
         }
     }
+    for status, (meaning, model) in endpoint.also.items():
+        responses[str(status)] = {"description": meaning, "headers": headers}
+        if model is not None:
+            responses[str(status)]["content"] = {"application/json": {"schema": schemas[model, "serialization"]}}
     by_status: dict[int, list[type[AmrikyyError]]] = defaultdict(list)
     for error in _errors(endpoint):
         by_status[error.status].append(error)
@@ -183,6 +188,19 @@ def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "query", "required": name in required, "schema": _without_null(property_)}
         for name, property_ in schema.get("properties", {}).items()
+    ]
+
+
+def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": header.name,
+            "in": "header",
+            "required": False,
+            "description": header.description,
+            "schema": {"type": "string"} | ({"pattern": header.pattern} if header.pattern else {}),
+        }
+        for header in endpoint.headers
     ]
 
 

@@ -39,7 +39,7 @@ def duration_text(seconds: float) -> str:
 
 def usage_of(run: Run) -> dict[str, Any]:
     """Tokens, under the names that the field uses; `usageEstimated` only when they were not reported."""
-    spent = run.execution.spent
+    spent = run.spent
     usage: dict[str, Any] = {
         "promptTokens": spent.input_tokens,
         "completionTokens": spent.output_tokens,
@@ -50,7 +50,7 @@ def usage_of(run: Run) -> dict[str, Any]:
 
 def completion(run: Run) -> dict[str, Any]:
     """The data of the `complete` event."""
-    spent = run.execution.spent
+    spent = run.spent
     return {
         "totalTokens": spent.total_tokens,
         "duration": duration_text(run.elapsed_s),
@@ -64,7 +64,7 @@ def completion(run: Run) -> dict[str, Any]:
 
 def reply(run: Run) -> dict[str, Any]:
     """The body that answers `POST /api/agents/{agent}/{operation}`."""
-    spent = run.execution.spent
+    spent = run.spent
     return {
         "success": True,
         "agent": run.agent,
@@ -80,5 +80,5 @@ def reply(run: Run) -> dict[str, Any]:
 
 
 def _result(run: Run) -> msgspec.Raw | None:
-    outcome = run.execution.outcome
+    outcome = run.outcome
     return msgspec.Raw(outcome.result) if outcome is not None and outcome.result is not None else None

@@ -29,7 +29,7 @@ class RunInfo(Wire):
     id: str
     agent: str
     operation: str
-    status: Literal["running", "completed", "failed", "cancelled"]
+    status: Literal["queued", "running", "completed", "failed", "cancelled"]
     model: str | None
     usage: TokenUsage
     cost_usd: float | None = Field(description="US dollars, child runs included; null when a price is not known.")
@@ -67,7 +67,7 @@ class RunQuery(Request):
 
     agent: str | None = Field(default=None, max_length=64)
     operation: str | None = Field(default=None, max_length=64)
-    status: Literal["running", "completed", "failed", "cancelled"] | None = None
+    status: Literal["queued", "running", "completed", "failed", "cancelled"] | None = None
     parent_id: str | None = Field(default=None, max_length=64)
     cursor: str | None = Field(default=None, max_length=64, pattern=r"^run_[0-9a-f]+$")
     limit: int = Field(default=20, ge=1, le=100)

@@ -1,6 +1,7 @@
 """A run's events as `text/event-stream`, written as ready bytes: heartbeat, disconnect, error-as-event."""
 
 import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -19,6 +20,15 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_S = 15
 """Seconds of silence before a comment line; proxies commonly cut a connection that is silent for 30 or 60."""
 
+STALL_S = 30
+"""Seconds in which a client takes nothing at all of what waits for it, before its connection is cut."""
+
+MAX_WRITE = 64 * 1024
+"""Bytes handed to the connection at a time: what a client that does not read holds of our memory."""
+
+ABORT = "amrikyy.abort"
+"""The key in the ASGI scope of a function that closes the connection without waiting for what was not sent."""
+
 HEARTBEAT = b": still here\n\n"
 
 HEADERS = [
@@ -32,7 +42,8 @@ class EventStream:
     """The response that follows a run from event number `after` to its end.
 
     What is already there is written together. When the client leaves, the run is told so, and goes on
-    for the grace time.
+    for the grace time. A client that does not read delays only itself: the log is the run's, the stream
+    holds `MAX_WRITE` bytes of it, and after `STALL_S` without any progress the connection is cut. It can resume.
     """
 
     def __init__(self, run: Run, *, grace_s: float, after: int = 0) -> None:
@@ -44,26 +55,50 @@ class EventStream:
         """Write the stream."""
         run = self._run
         exchange = exchange_of(scope)
-        exchange.run_id = run.id
+        loop = asyncio.get_running_loop()
         reader = run.read(self._after)
-        leaving = asyncio.get_running_loop().create_task(_disconnected(receive))
+        leaving = loop.create_task(_disconnected(receive))
         leaving.add_done_callback(lambda _: reader.close())
+        stalled = _Watch(scope.get(ABORT, leaving.cancel))
         writer = EventWriter(run, exchange.request_id)
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, _run_header(run)]})
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if self._after:
-                writer.skip(run.execution.events[: self._after])
+                writer.skip(run.events(0, self._after))
             while not reader.at_end:
                 first = reader.position + 1
                 events = await reader.read(HEARTBEAT_S)
-                if reader.closed:
-                    return
-                body = writer.write(first, events) if events else HEARTBEAT
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                for body in writer.bodies(first, events) if events else (HEARTBEAT,):
+                    if reader.closed:
+                        return
+                    stalled.since = loop.time()
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    stalled.since = None
             await send({"type": "http.response.body", "body": b""})
         finally:
             run.leave(reader, self._grace_s)
             leaving.cancel()
+            stalled.stop()
+
+
+class _Watch:
+    """Cuts the connection of a client that takes nothing for `STALL_S`: a timer a stream, not one a write."""
+
+    def __init__(self, cut: Callable[[], object]) -> None:
+        self.since: float | None = None
+        self._cut = cut
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(STALL_S, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self.since is not None and self._loop.time() - self.since >= STALL_S:
+            log.info("stalled_reader_cut")
+            self._cut()
+        else:
+            self._timer = self._loop.call_later(STALL_S, self._look)
 
 
 class EventWriter:
@@ -81,17 +116,29 @@ class EventWriter:
             if event.kind == "partial":
                 self._folded(event)
 
-    def write(self, first: int, events: list[Event]) -> bytes:
-        """The bytes of `events`, the first of which is number `first`."""
+    def bodies(self, first: int, events: list[Event]) -> Iterator[bytes]:
+        """The bytes of `events`, the first of which is number `first`, in writes of about `MAX_WRITE` at most."""
         run_id = self._run_id
         parts: list[bytes] = []
+        size = 0
         for number, event in enumerate(events, first):
             if event.kind == "token":
-                parts.append(b'id: %b:%d\nevent: token\ndata: {"chunk":%b}\n\n' % (run_id, number, _text(event.data)))
+                part = b'id: %b:%d\nevent: token\ndata: {"chunk":%b}\n\n' % (run_id, number, _text(event.data))
             else:
                 name, data = self._describe(number, event)
-                parts.append(b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (run_id, number, name, data))
-        return b"".join(parts)
+                part = b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (run_id, number, name, data)
+            parts.append(part)
+            size += len(part)
+            if size >= MAX_WRITE:
+                yield b"".join(parts)
+                parts.clear()
+                size = 0
+        if parts:
+            yield b"".join(parts)
+
+    def write(self, first: int, events: list[Event]) -> bytes:
+        """All of it at once."""
+        return b"".join(self.bodies(first, events))
 
     def _describe(self, number: int, event: Event) -> tuple[bytes, bytes]:
         run = self._run
@@ -100,6 +147,8 @@ class EventWriter:
                 return b"connected", encode(
                     {"message": "Stream started", "runId": run.id, "agent": run.agent, "operation": run.operation}
                 )
+            case "queued":
+                return b"queued", encode({"position": event.data})
             case "progress":
                 percent, message = event.data
                 return b"progress", encode({"progress": percent, "message": message})
@@ -125,10 +174,6 @@ class EventWriter:
 
 
 _text: Any = msgspec.json.Encoder().encode
-
-
-def _run_header(run: Run) -> tuple[bytes, bytes]:
-    return b"x-run-id", run.id.encode()
 
 
 async def _disconnected(receive: Receive) -> None:

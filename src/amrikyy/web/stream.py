@@ -1,15 +1,21 @@
-"""`/api/stream`: running an operation as a stream of events, and cancelling a run."""
+"""`/api/stream`: running an operation as a stream of events, taking a stream up again, and cancelling a run."""
 
+import re
 from typing import Any
+
+from starlette.responses import Response
 
 from amrikyy.agents.agent import Operation
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import Conflict, NotFound
+from amrikyy.errors import Conflict, Gone, NotFound, Unavailable, ValidationFailed
+from amrikyy.runs.events import Event
+from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run
-from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
+from amrikyy.web.launch import HEADERS, launch, wishes_of
 from amrikyy.web.replies import Success
-from amrikyy.web.sse import EventStream
+from amrikyy.web.sse import EventStream, EventWriter
 
 GUIDE_NAMES = {
     "/api/stream/blog": "content.generateBlogPost",
@@ -21,12 +27,32 @@ GUIDE_NAMES = {
 _EVENTS = """The events, in this order; each has the id `<runId>:<seq>`, counted from 1 without a gap:
 
 * `connected` `{message, runId, agent, operation}`
+* `queued` `{position}` while the server is full
 * %s
 * `progress` `{progress, message}`: percent, which never falls
 * at the end exactly one of `complete` `{totalTokens, duration, usage, costUsd, model, cached, result}` or
   `error` (the body that an HTTP error would have; `code` says what failed)
 
-A comment line is sent after 15 s of silence."""
+A comment line is sent after 15 s of silence. Whoever was cut off sends the same request, or `GET /api/stream/{runId}`,
+with `Last-Event-ID` and gets exactly what it has not seen."""
+
+_RESUME = """The events after `Last-Event-ID` (without it, all), then live. A stream whose server process died ends with
+`error`, run_lost. A run can be taken up until some minutes after its end (STREAM_RESUME_S)."""
+
+LAST_EVENT_ID = Header(
+    "Last-Event-ID",
+    "The id of the last event that was received; the answer begins behind it.",
+    r"^run_[0-9a-f]+:\d{1,9}$",
+)
+_LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
+
+NOTHING_LEFT = {204: ("The last event has been received already.", None)}
+
+
+class RunGone(Gone):
+    """The run is unknown, or its events are no longer kept."""
+
+    code = "run_gone"
 
 
 class Cancelled(Success):
@@ -53,11 +79,26 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
             hidden=True,
         ),
         Endpoint(
+            method="GET", path="/api/stream/{runId}", handler=resume, needs=Permission.AGENT_STREAMING,
+            tag="Streaming", summary="Take up the stream of a run", description=_RESUME,
+            media_type="text/event-stream", headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
+            errors=(ValidationFailed, Conflict, RunGone, Unavailable),
+        ),
+        Endpoint(
             method="DELETE", path="/api/stream/{runId}", handler=cancel, needs=Permission.AGENT_READ, tag="Streaming",
-            summary="Cancel a run", answer=Cancelled, errors=(NotFound, Conflict),
+            summary="Cancel a run", answer=Cancelled, errors=(NotFound, Conflict, Unavailable),
             description="The connection to the model is closed at once; readers get an `error` event, run_cancelled.",
         ),
     ]  # fmt: skip
+
+
+async def resume(call: Call) -> Answer:
+    """Take up the stream of a run of the caller's."""
+    run_id = call.params["runId"]
+    seen_run, after = _last_event_id(call) or (run_id, 0)
+    if seen_run != run_id:
+        raise Conflict("Last-Event-ID belongs to another run than the path.", code="other_run")
+    return await _resumed(call, run_id, after)
 
 
 async def cancel(call: Call) -> Answer:
@@ -84,9 +125,10 @@ def owned_run(call: Call, run_id: str) -> Run | None:
 
 def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     async def stream_operation(call: Call) -> Answer:
-        runtime = call.runtime
-        run = runtime.runner.start(operation, call.body, owner=call.principal.id, streams=True)
-        return EventStream(run, grace_s=runtime.settings.stream_grace_s)
+        if (seen := _last_event_id(call)) is not None:
+            return await _resumed(call, *seen, operation)
+        run = await launch(call, operation, wishes_of(call), streams=True)
+        return EventStream(run, grace_s=call.runtime.settings.stream_grace_s)
 
     growth = (
         "`token` `{chunk}`: the next piece of the text"
@@ -95,6 +137,72 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     )
     return Endpoint(
         method="POST", path=path, handler=stream_operation, needs=Permission.AGENT_STREAMING, tag="Streaming",
-        summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS % growth,
-        body=operation.request_type, media_type="text/event-stream",
+        summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS.replace("%s", growth),
+        body=operation.request_type, media_type="text/event-stream", headers=(LAST_EVENT_ID, *HEADERS),
+        also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
     )  # fmt: skip
+
+
+def _last_event_id(call: Call) -> tuple[str, int] | None:
+    """The run, and the number of the last event that the caller has seen of it."""
+    value = call.header(b"last-event-id")
+    if not value:  # a browser that has seen none may send it empty
+        return None
+    match = _LAST_EVENT_ID.fullmatch(value.strip())
+    if match is None:
+        message = "An event's id is <runId>:<seq>, as it was received"
+        raise ValidationFailed(
+            "Correct this header and send the request again: Last-Event-ID.",
+            details=[{"field": "Last-Event-ID", "message": message, "type": "header"}],
+        )
+    return match[1], int(match[2])
+
+
+async def _resumed(call: Call, run_id: str, after: int, operation: Operation[Any, Any] | None = None) -> Answer:
+    """The stream of a run from behind event `after`; with `operation`, the request must be the one that started it."""
+    run = call.runtime.live.get(run_id)
+    lost = None
+    if run is None:
+        lost, run = await _recorded(call, run_id)
+    if visible_to(call) not in (None, run.owner):
+        raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
+    if operation is not None and not _is_of(run, operation, call.body):
+        raise Conflict(
+            "Last-Event-ID belongs to a run that another request started. Send the same body, or leave the header out.",
+            code="other_request",
+        )
+    call.exchange.run_id = run_id
+    call.exchange.extra_headers.append((b"x-run-id", run_id.encode()))
+    if lost is not None:
+        body = EventWriter(run, call.exchange.request_id).write(after + 1, [lost])
+        return Response(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
+    if run.ended and after >= run.event_count:
+        return Response(status_code=204)
+    if after > run.event_count:
+        message = f"The run has {run.event_count} events so far, so number {after} cannot have been seen."
+        raise Conflict(message, code="no_such_event")
+    return EventStream(run, grace_s=call.runtime.settings.stream_grace_s, after=after)
+
+
+async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:
+    """A run whose process died, with the event that its stream ends with."""
+    try:
+        record = await call.runtime.records.get(run_id, owner=None)
+    except NotFound:
+        raise RunGone("There is no such run any more. Start a new one without Last-Event-ID.") from None
+    if visible_to(call) not in (None, record.owner):
+        raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
+    if not record.ended:
+        raise Unavailable(
+            "Another process works on this run and holds its events. Try again; with REDIS_URL every process has them.",
+            code="run_elsewhere",
+            retry_after_s=1,
+        )
+    if not record.lost:
+        raise RunGone(f"The events of this run are no longer kept. GET /api/runs/{run_id} has its result.")
+    return Event("failed", recorded_error(record)), restore(record)
+
+
+def _is_of(run: Run, operation: Operation[Any, Any], body: Any) -> bool:
+    request = body.model_dump(mode="json", by_alias=True)
+    return (run.agent, run.operation) == (operation.agent, operation.name) and run.request == request

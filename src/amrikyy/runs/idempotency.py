@@ -1,0 +1,89 @@
+"""Idempotency keys: a request that is sent twice starts one run."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import idempotency_keys as keys
+
+KEPT_FOR = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a key stands for: the run that it started, and the hash of the body that it came with."""
+
+    run_id: str
+    body_hash: str
+    created_at: datetime
+
+
+class IdempotencyKeys:
+    """Reads and writes the keys. Every method raises `Unavailable` when the database cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, key_hash: str) -> Claim | None:
+        """What the key stands for; None when it is new, or older than it is kept."""
+        alive = keys.c.created_at > datetime.now(UTC) - KEPT_FOR
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(keys).where(keys.c.key_hash == key_hash, alive))).one_or_none()
+        return Claim(row.run_id, row.body_hash, row.created_at) if row is not None else None
+
+    async def claim(self, key_hash: str, body_hash: str, run_id: str, *, instead_of: str | None = None) -> bool:
+        """Let the key stand for a run that is about to start. Of several who try, one succeeds.
+
+        Args:
+            key_hash: from `hash_of` caller, route and key.
+            body_hash: from `hash_of` the request.
+            run_id: the run.
+            instead_of: the run that the key stood for, whose outcome is not kept.
+
+        Returns:
+            whether it does; if not, somebody else was faster.
+        """
+        now = datetime.now(UTC)
+        row = {"body_hash": body_hash, "run_id": run_id, "created_at": now}
+        mine = keys.c.key_hash == key_hash
+        replaceable = keys.c.created_at <= now - KEPT_FOR
+        if instead_of is not None:
+            replaceable |= keys.c.run_id == instead_of
+        try:
+            async with self._database.begin() as connection:
+                if (await connection.execute(update(keys).where(mine, replaceable).values(row))).rowcount:
+                    return True
+                await connection.execute(insert(keys).values(row | {"key_hash": key_hash}))
+        except IntegrityError:
+            return False
+        return True
+
+    async def release(self, key_hash: str, run_id: str) -> None:
+        """Forget the key, because the run did not start."""
+        mine = (keys.c.key_hash == key_hash) & (keys.c.run_id == run_id)
+        async with self._database.begin() as connection:
+            await connection.execute(delete(keys).where(mine))
+
+    async def purge(self, batch: int = 1000) -> int:
+        """Delete keys past their time, a batch a transaction. Returns how many."""
+        old = select(keys.c.key_hash).where(keys.c.created_at <= datetime.now(UTC) - KEPT_FOR).limit(batch)
+        deleted = 0
+        while True:
+            async with self._database.begin() as connection:
+                count = (await connection.execute(delete(keys).where(keys.c.key_hash.in_(old)))).rowcount
+            deleted += count
+            if count < batch:
+                return deleted
+
+
+def hash_of(*parts: str) -> str:
+    """SHA-256 of the parts, none of which can run into the next."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode(errors="surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""Runs from their records: what this process did not do itself, or no longer has in memory."""
+
+import asyncio
+import json
+import time
+
+from amrikyy.errors import AmrikyyError, RunCancelled
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Outcome, Spent
+from amrikyy.runs.run import Run
+from amrikyy.runs.store import RunRecord, RunRecords
+
+POLL_S = 0.5
+"""How often the record of a run is read that another process works on."""
+
+
+def restore(record: RunRecord) -> Run:
+    """The run as it was recorded. Of its events, only the first and the last are left."""
+    run = Run(
+        owner=record.owner,
+        agent=record.agent,
+        operation=record.operation,
+        request=record.request,
+        deadline_s=0,
+        cached=record.cached,
+        parent_id=record.parent_id,
+        id=record.id,
+        started_at=record.started_at,
+    )
+    run.execution.append(Event("started"))
+    if record.ended:
+        _end(run, record)
+    return run
+
+
+def follow(records: RunRecords, record: RunRecord) -> Run:
+    """A run that another process works on; it ends here when its record says that it has ended there.
+
+    Cancelling it only stops the following.
+    """
+    run = restore(record)
+
+    async def wait_for_end() -> None:
+        try:
+            while not run.ended:
+                await asyncio.sleep(POLL_S)
+                # Shielded: to be cancelled in the middle of it would cost the pool a connection.
+                latest = await asyncio.shield(records.get(record.id, owner=None))
+                if latest.ended:
+                    _end(run, latest)
+        except asyncio.CancelledError:
+            _fail(run, run.execution.cause or RunCancelled("The run was cancelled."))
+        except AmrikyyError as error:
+            _fail(run, error)
+
+    run.execution.done_by(asyncio.get_running_loop().create_task(wait_for_end(), name=f"follow-{run.id}"))
+    return run
+
+
+def recorded_error(record: RunRecord) -> AmrikyyError:
+    """The error that a run ended with."""
+    known = record.error
+    kind = RunCancelled if record.status == "cancelled" else AmrikyyError
+    error = kind(known["message"], code=known["code"], details=known["details"])
+    error.status, error.title = known["status"], known["error"]
+    return error
+
+
+def _end(run: Run, record: RunRecord) -> None:
+    run.execution.spent = Spent(
+        record.input_tokens,
+        record.output_tokens,
+        record.cost_usd,
+        record.usage_estimated,
+        record.model.split(",") if record.model else [],
+    )
+    if record.error is not None:
+        _fail(run, recorded_error(record))
+    else:
+        run.execution.end(Event("completed"), Outcome(result=json.dumps(record.result).encode()))
+    run.duration_s = (record.duration_ms or 0) / 1000
+
+
+def _fail(run: Run, error: AmrikyyError) -> None:
+    kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
+    run.execution.end(kind, Outcome(error=error))
+    run.duration_s = time.perf_counter() - run.started_clock

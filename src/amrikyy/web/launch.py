@@ -1,0 +1,181 @@
+"""From an admitted request to a run: a new one, or the one that the same request started before."""
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from amrikyy.agents.agent import Operation, Request
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import AmrikyyError, Conflict, NotFound, RunCancelled, ValidationFailed
+from amrikyy.runs.idempotency import Claim, hash_of
+from amrikyy.runs.restore import follow, restore
+from amrikyy.runs.run import Run, new_run_id
+from amrikyy.web.endpoint import Call, Header
+from amrikyy.web.replies import Success
+
+HEADERS = (
+    Header(
+        "Idempotency-Key",
+        "A request that is sent again with the same key and body within 24 hours gets the run that the first one "
+        "started; with another body it is a 409. An outcome of 5xx, and a cancelled run, are not kept.",
+        r"^[\x21-\x7e]{1,255}$",
+    ),
+    Header("Prefer", "`respond-async`: the run goes on without its caller."),
+    Header("Cache-Control", "`no-cache`: the run shares nothing with an identical request."),
+)
+"""What starting a run reads."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+RECORDED_WITHIN = timedelta(seconds=5)
+"""A run that another process has just started may not be in the database yet (it is, within some 50 ms)."""
+
+
+class Accepted(Success):
+    """The run has begun and goes on without its caller. `GET /api/runs/{runId}` tells how it is."""
+
+    run_id: str
+    agent: str
+    operation: str
+    status: str = Field(examples=["running"])
+
+
+def accepted(run: Run) -> Response:
+    """202: the run has begun, and this is where to look it up."""
+    body = Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
+    content = body.model_dump_json(by_alias=True)
+    return Response(content, 202, {"location": f"/api/runs/{run.id}"}, "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the request's headers ask for.
+
+    Attributes:
+        key: Idempotency-Key.
+        detached: `Prefer: respond-async` (RFC 7240): the run goes on without a reader.
+        share: the run may share an execution with an identical request; not with `Cache-Control: no-cache`.
+    """
+
+    key: str | None = None
+    detached: bool = False
+    share: bool = True
+
+
+def wishes_of(call: Call) -> Wishes:
+    """Read the headers.
+
+    Raises:
+        ValidationFailed: the Idempotency-Key is not one.
+    """
+    key = None
+    detached, share = False, True
+    for name, value in call.scope["headers"]:
+        if name == b"idempotency-key":
+            key = str(value, "latin-1")
+        elif name == b"prefer":
+            detached = b"respond-async" in _tokens(value)
+        elif name == b"cache-control":
+            share = not _tokens(value) & {b"no-cache", b"no-store"}
+    if key is not None and not _KEY.fullmatch(key):
+        message = "1 to 255 visible ASCII characters, for example a UUID"
+        detail = {"field": "Idempotency-Key", "message": message, "type": "header"}
+        raise ValidationFailed("Correct this header and send the request again: Idempotency-Key.", details=[detail])
+    return Wishes(key, detached, share)
+
+
+async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool) -> Run:
+    """Start a run, or find the one that the same request started before with the same Idempotency-Key.
+
+    Raises:
+        Conflict: the key came with another body before.
+        Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
+    """
+    request: Request = call.body
+    if wishes.key is None:
+        run = _start(call, operation, wishes, streams=streams)
+    else:
+        run = await _once(call, operation, wishes, wishes.key, request, streams=streams)
+    headers = call.exchange.extra_headers
+    headers.append((b"x-run-id", run.id.encode()))
+    if operation.cache_for:
+        how = b"join" if run.joined else b"miss" if wishes.share else b"bypass"
+        headers.append((b"x-cache", how))
+    if wishes.detached:
+        headers.append((b"preference-applied", b"respond-async"))
+    call.exchange.run_id = run.id
+    return run
+
+
+def _start(
+    call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool, run_id: str | None = None
+) -> Run:
+    principal = call.principal
+    return call.runtime.runner.start(
+        operation,
+        call.body,
+        owner=principal.id,
+        streams=streams or wishes.detached,
+        detached=wishes.detached,
+        priority=Permission.AGENT_PRIORITY in principal.permissions,
+        share=wishes.share,
+        run_id=run_id,
+    )
+
+
+async def _once(
+    call: Call, operation: Operation[Any, Any], wishes: Wishes, key: str, request: Request, *, streams: bool
+) -> Run:
+    keys = call.runtime.idempotency
+    key_hash = hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
+    body_hash = hash_of(json.dumps(request.model_dump(mode="json"), sort_keys=True))
+    while True:
+        claim = await keys.find(key_hash)
+        if claim is not None:
+            if claim.body_hash != body_hash:
+                raise Conflict(
+                    "This Idempotency-Key came with another body before. Use a new key for a new request.",
+                    code="idempotency_conflict",
+                )
+            run = await _run_of(call, claim)
+            outcome = run.outcome if run is not None else None
+            if run is not None and (outcome is None or outcome.error is None or _is_kept(outcome.error)):
+                return run
+        run_id = new_run_id()
+        if await keys.claim(key_hash, body_hash, run_id, instead_of=claim.run_id if claim else None):
+            break
+    try:
+        return _start(call, operation, wishes, streams=streams, run_id=run_id)
+    except BaseException:
+        await keys.release(key_hash, run_id)
+        raise
+
+
+async def _run_of(call: Call, claim: Claim) -> Run | None:
+    """The run that a key stands for; None when it was lost before it was recorded."""
+    runtime = call.runtime
+    while True:
+        if run := runtime.live.get(claim.run_id):
+            return run
+        try:
+            record = await runtime.records.get(claim.run_id, owner=None)
+        except NotFound:
+            if datetime.now(UTC) - claim.created_at > RECORDED_WITHIN:
+                return None
+            await asyncio.sleep(0.05)
+        else:
+            return restore(record) if record.ended else follow(runtime.records, record)
+
+
+def _is_kept(error: AmrikyyError) -> bool:
+    return error.status < 500 and not isinstance(error, RunCancelled)
+
+
+def _tokens(value: bytes) -> set[bytes]:
+    return {part.strip().lower() for part in value.split(b",")}

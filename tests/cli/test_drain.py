@@ -1,0 +1,90 @@
+"""Stopping a real server process in the middle of its work: nobody hangs, and nobody is cut off without a word."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.serving import KEYS, SSE, VALID_API_KEYS, events_of
+
+HEADERS = {"x-api-key": KEYS["premium"]}
+
+
+def blog(number: int) -> dict[str, Any]:
+    return {"topic": f"Rainy days, part {number}", "length": "short"}
+
+
+@asynccontextmanager
+async def process(tmp_path: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`amrikyy serve` with the offline model, ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {
+        **os.environ, "PHASE2_PORT": str(port), "DATA_DIR": str(tmp_path), "DATABASE_URL": "", "MODELS": "offline",
+        "APP_ENV": "test", "VALID_API_KEYS": VALID_API_KEYS, **environment,
+    }  # fmt: skip
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "amrikyy", "serve", env=given, cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert server.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            while b"ready" not in (line := await server.stdout.readline()):
+                assert line, "the server ended before it was ready"
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        if server.returncode is None:
+            server.kill()
+        # The access lines must not fill the pipe while a test goes on; they are read to the end here.
+        await server.communicate()
+
+
+async def read(http: aiohttp.ClientSession, url: str, number: int, begun: asyncio.Semaphore) -> list[SSE]:
+    async with http.post(f"{url}/api/stream/blog", json=blog(number), headers=HEADERS) as reply:
+        assert reply.status == 200
+        events = []
+        async for event in events_of(reply):
+            events.append(event)
+            if len(events) == 3:
+                begun.release()
+        return events
+
+
+async def stopped_amid_streams(tmp_path: Path, count: int, stop: signal.Signals, **environment: str) -> list[list[SSE]]:
+    async with (
+        process(tmp_path, **environment) as (server, url),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+    ):
+        begun = asyncio.Semaphore(0)
+        readers = [asyncio.create_task(read(http, url, number, begun)) for number in range(count)]
+        async with asyncio.timeout(30):
+            for _ in readers:
+                await begun.acquire()
+            server.send_signal(stop)
+            streams = await asyncio.gather(*readers)
+            assert await server.wait() in (0, -stop)
+        return streams
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+async def test_runs_get_the_time_to_finish(tmp_path: Path, stop: signal.Signals) -> None:
+    streams = await stopped_amid_streams(tmp_path, 10, stop, OFFLINE_TOKENS_PER_S="400", DRAIN_TIMEOUT_S="20")
+    assert {events[-1].event for events in streams} == {"complete"}
+
+
+async def test_of_a_hundred_streams_none_hangs_and_none_is_cut_without_a_word(tmp_path: Path) -> None:
+    streams = await stopped_amid_streams(tmp_path, 100, signal.SIGTERM, OFFLINE_TOKENS_PER_S="5", DRAIN_TIMEOUT_S="0.3")
+    for events in streams:
+        assert [event.number for event in events] == list(range(1, len(events) + 1))
+        assert (events[-1].event, events[-1].data["code"]) == ("error", "draining")
+    assert len(streams) == 100
