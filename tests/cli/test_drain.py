@@ -1,52 +1,21 @@
 """Stopping a real server process in the middle of its work: nobody hangs, and nobody is cut off without a word."""
 
 import asyncio
-import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.serving import KEYS, SSE, VALID_API_KEYS, events_of
+from tests.process import server_process
+from tests.serving import KEYS, SSE, events_of
 
 HEADERS = {"x-api-key": KEYS["premium"]}
 
 
 def blog(number: int) -> dict[str, Any]:
     return {"topic": f"Rainy days, part {number}", "length": "short"}
-
-
-@asynccontextmanager
-async def process(tmp_path: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """`amrikyy serve` with the offline model, ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = {
-        **os.environ, "PHASE2_PORT": str(port), "DATA_DIR": str(tmp_path), "DATABASE_URL": "", "MODELS": "offline",
-        "APP_ENV": "test", "VALID_API_KEYS": VALID_API_KEYS, **environment,
-    }  # fmt: skip
-    server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "amrikyy", "serve", env=given, cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert server.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            while b"ready" not in (line := await server.stdout.readline()):
-                assert line, "the server ended before it was ready"
-        yield server, f"http://127.0.0.1:{port}"
-    finally:
-        if server.returncode is None:
-            server.kill()
-        # The access lines must not fill the pipe while a test goes on; they are read to the end here.
-        await server.communicate()
 
 
 async def read(http: aiohttp.ClientSession, url: str, number: int, begun: asyncio.Semaphore) -> list[SSE]:
@@ -62,7 +31,7 @@ async def read(http: aiohttp.ClientSession, url: str, number: int, begun: asynci
 
 async def stopped_amid_streams(tmp_path: Path, count: int, stop: signal.Signals, **environment: str) -> list[list[SSE]]:
     async with (
-        process(tmp_path, **environment) as (server, url),
+        server_process(tmp_path, **environment) as (server, url),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
     ):
         begun = asyncio.Semaphore(0)

@@ -86,6 +86,7 @@ class Endpoint:
         answer: the body of a success, for the documentation; the handler returns one, or a response of its own.
         status: of a success.
         media_type: of a success.
+        events: of a stream, the body of each event by its name.
         headers: request headers that the handler reads.
         also: other successes, by status: what each means and its body.
         errors: which errors a caller must expect beyond those that its parts imply.
@@ -104,6 +105,7 @@ class Endpoint:
     answer: type[BaseModel] | None = None
     status: int = 200
     media_type: str = "application/json"
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())

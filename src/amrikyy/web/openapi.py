@@ -1,10 +1,10 @@
 """The OpenAPI document, made from the declared endpoints: what is not declared cannot be served, and the reverse."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from amrikyy import __version__
@@ -21,7 +21,7 @@ from amrikyy.errors import (
     ValidationFailed,
 )
 from amrikyy.web.endpoint import PUBLIC, Endpoint
-from amrikyy.web.replies import Wire
+from amrikyy.web.replies import ErrorBody
 
 Mode = Literal["validation", "serialization"]
 
@@ -36,17 +36,6 @@ RESPONSE_HEADERS = {
     "x-request-id": "The id of this exchange: the caller's own if it was well formed.",
     "server-timing": "Milliseconds by stage.",
 }
-
-
-class ErrorBody(Wire):
-    """Every error."""
-
-    success: Literal[False] = False
-    error: str = Field(description="A short title.", examples=["Validation failed"])
-    code: str = Field(description="A stable word that a program can switch on.", examples=["validation_failed"])
-    message: str = Field(description="What happened and what to do about it.")
-    details: list[dict[str, Any]] = Field(description="For validation: `field`, `message` and `type` of every mistake.")
-    request_id: str | None
 
 
 def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -82,7 +71,8 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[tuple[type[BaseModel], Mod
     for endpoint in endpoints:
         if endpoint.body is not None:
             wanted[endpoint.body, "validation"] = None
-        for answer in (endpoint.answer, *(model for _, model in endpoint.also.values())):
+        also = (model for _, model in endpoint.also.values())
+        for answer in (endpoint.answer, *also, *endpoint.events.values()):
             if answer is not None:
                 wanted[answer, "serialization"] = None
     schemas, definitions = models_json_schema(list(wanted), by_alias=True, ref_template=REFERENCE)
@@ -130,8 +120,10 @@ def _description(endpoint: Endpoint) -> str:
 def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], Any]) -> dict[str, Any]:
     if endpoint.answer is not None:
         content: dict[str, Any] = {"schema": schemas[endpoint.answer, "serialization"]}
+    elif endpoint.events:
+        content = {"schema": _event_schema(endpoint.events, schemas)}
     else:
-        content = {"schema": {"type": "string"}}
+        content = {"schema": {"type": "object" if endpoint.media_type == "application/json" else "string"}}
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in RESPONSE_HEADERS.items()}
     responses: dict[str, Any] = {
         str(endpoint.status): {
@@ -154,6 +146,26 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
             "content": {"application/json": {"schema": schemas[ErrorBody, "serialization"]}},
         }
     return responses
+
+
+def _event_schema(events: Mapping[str, type[BaseModel]], schemas: dict[tuple[type[BaseModel], Mode], Any]) -> Any:
+    """One event of the stream: `data` is JSON, which depends on `event`."""
+
+    def described(name: str, model: type[BaseModel]) -> dict[str, Any]:
+        data = {"type": "string", "contentMediaType": "application/json",
+                "contentSchema": schemas[model, "serialization"]}  # fmt: skip
+        return {"properties": {"event": {"const": name}, "data": data}}
+
+    return {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": r"^run_[0-9a-f]+:\d+$"},
+            "event": {"enum": list(events)},
+            "data": {"type": "string"},
+        },
+        "oneOf": [described(name, model) for name, model in events.items()],
+    }
 
 
 def _errors(endpoint: Endpoint) -> list[type[AmrikyyError]]:

@@ -21,6 +21,17 @@ class Success(Wire):
     success: Literal[True] = True
 
 
+class ErrorBody(Wire):
+    """Every error."""
+
+    success: Literal[False] = False
+    error: str = Field(description="A short title.", examples=["Validation failed"])
+    code: str = Field(description="A stable word that a program can switch on.", examples=["validation_failed"])
+    message: str = Field(description="What happened and what to do about it.")
+    details: list[dict[str, Any]] = Field(description="For validation: `field`, `message` and `type` of every mistake.")
+    request_id: str | None
+
+
 class TokenUsage(Wire):
     """Tokens that the model used, this run's children included."""
 

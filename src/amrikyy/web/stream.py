@@ -13,6 +13,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
+from amrikyy.web.events import events_of
 from amrikyy.web.launch import HEADERS, launch, wishes_of
 from amrikyy.web.replies import Success
 from amrikyy.web.sse import EventStream, EventWriter
@@ -42,7 +43,7 @@ _RESUME = """The events after `Last-Event-ID` (without it, all), then live. A st
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that was received; the answer begins behind it.",
-    r"^run_[0-9a-f]+:\d{1,9}$",
+    r"^(run_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
 
@@ -81,7 +82,7 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
         Endpoint(
             method="GET", path="/api/stream/{runId}", handler=resume, needs=Permission.AGENT_STREAMING,
             tag="Streaming", summary="Take up the stream of a run", description=_RESUME,
-            media_type="text/event-stream", headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
+            media_type="text/event-stream", events=events_of(), headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
             errors=(ValidationFailed, Conflict, RunGone, Unavailable),
         ),
         Endpoint(
@@ -125,9 +126,10 @@ def owned_run(call: Call, run_id: str) -> Run | None:
 
 def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     async def stream_operation(call: Call) -> Answer:
+        wishes = wishes_of(call)
         if (seen := _last_event_id(call)) is not None:
             return await _resumed(call, *seen, operation)
-        run = await launch(call, operation, wishes_of(call), streams=True)
+        run = await launch(call, operation, wishes, streams=True)
         return EventStream(run, grace_s=call.runtime.settings.stream_grace_s)
 
     growth = (
@@ -138,8 +140,8 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=path, handler=stream_operation, needs=Permission.AGENT_STREAMING, tag="Streaming",
         summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS.replace("%s", growth),
-        body=operation.request_type, media_type="text/event-stream", headers=(LAST_EVENT_ID, *HEADERS),
-        also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
+        body=operation.request_type, media_type="text/event-stream", events=events_of(operation),
+        headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
     )  # fmt: skip
 
 

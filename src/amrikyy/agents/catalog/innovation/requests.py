@@ -4,6 +4,7 @@ import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic_core import PydanticKnownError
 
 from amrikyy.agents.agent import Request
 
@@ -18,6 +19,17 @@ def _printable(value: Any) -> Any:
     return "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
 
 
+def _at_most(length: int) -> BeforeValidator:
+    """The bound of the documentation, on what was sent: cleaning must not make a text fit that is too long."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and len(value.strip()) > length:
+            raise PydanticKnownError("string_too_long", {"max_length": length})
+        return value
+
+    return BeforeValidator(check)
+
+
 def _one_line(value: Any) -> Any:
     return " ".join(_printable(value).split()) if isinstance(value, str) else value
 
@@ -30,15 +42,15 @@ def _without_repeats(items: list[str]) -> list[str]:
     return list(kept.values())
 
 
-Domain = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=3, max_length=100)]
+Domain = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=3, max_length=100), _at_most(100)]
 """A niche or an industry, on one line."""
 
-Item = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=100)]
+Item = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=100), _at_most(100)]
 """A constraint or the name of a competitor, on one line."""
 
-Phrase = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=2, max_length=200)]
+Phrase = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=2, max_length=200), _at_most(200)]
 
-Idea = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=1000)]
+Idea = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=1000), _at_most(1000)]
 """An idea in its owner's words."""
 
 
@@ -48,12 +60,13 @@ class IdeasRequest(Request):
     niche: Domain = Field(
         description="The field in which to look, 3 to 100 characters.", examples=["sustainable travel"]
     )
-    problem: Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=500)] | None = (
-        Field(
-            default=None,
-            description="A problem that the ideas should solve, 10 to 500 characters.",
-            examples=["Travellers cannot tell which hotels save water."],
-        )
+    problem: (
+        Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=500), _at_most(500)]
+        | None
+    ) = Field(
+        default=None,
+        description="A problem that the ideas should solve, 10 to 500 characters.",
+        examples=["Travellers cannot tell which hotels save water."],
     )
     constraints: Annotated[list[Item], Field(max_length=20), AfterValidator(_without_repeats)] = Field(
         default=[],
