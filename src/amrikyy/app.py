@@ -14,6 +14,7 @@ from amrikyy.telemetry.logs import AccessLog
 from amrikyy.web.admission import admit
 from amrikyy.web.agents import agent_endpoints
 from amrikyy.web.auth import AUTH
+from amrikyy.web.cache import cache_endpoints
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
 from amrikyy.web.health import health_endpoints
@@ -41,6 +42,7 @@ def endpoints_of(registry: Registry) -> list[Endpoint]:
         *health_endpoints(),
         *AUTH,
         *agent_endpoints(registry),
+        *cache_endpoints(registry),
         *stream_endpoints(registry),
         *RUNS,
     ]

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.auth import Accounts, Authenticator, AuthStore, FirstAdmin, Passwords, Tokens, generate, parse_env_keys
+from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
@@ -43,6 +44,7 @@ class Runtime:
     registry: Registry
     database: Database
     models: Models
+    cache: Cache
     live: LiveRuns
     records: RunRecords
     idempotency: IdempotencyKeys
@@ -112,7 +114,9 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         stack.push_async_callback(records.close)
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
-        runner = Runner(models, live, records, slots, timeout_s=settings.run_timeout_s)
+        cache = Cache(settings.cache_max_mb * 1_000_000)
+        stack.push_async_callback(cache.close)
+        runner = Runner(models, cache, live, records, slots, timeout_s=settings.run_timeout_s)
         idempotency = IdempotencyKeys(database)
         stack.push_async_callback(runner.close)
         accounts, authenticator = _open_identity(settings, database, stack)
@@ -132,6 +136,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
             registry=registry,
             database=database,
             models=models,
+            cache=cache,
             live=live,
             records=records,
             idempotency=idempotency,

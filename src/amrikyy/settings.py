@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     run_timeout_s: float = Field(600, gt=0)
     run_retention_days: float = Field(30, gt=0)
 
+    # Cache
+    cache_max_mb: int = Field(64, ge=1)
+
     # Limits
     rate_limits: dict[str, str] = Field(default_factory=dict)
     rate_limit_whitelist: CommaList = ()

@@ -7,6 +7,7 @@ import pytest
 
 from amrikyy.agents import Agent, Request, Result, RunContext
 from amrikyy.agents.runner import Runner
+from amrikyy.cache import Cache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.llm import Models, ModelsConfig, open_models
 from amrikyy.runs.events import Event
@@ -121,13 +122,13 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
-    made = Runner(models, LiveRuns(keep_s=60), recorder, Slots(100, 100), timeout_s=5)
+    made = Runner(models, Cache(1_000_000), LiveRuns(keep_s=60), recorder, Slots(100, 100), timeout_s=5)
     yield made
     await made.close()
 
 
 async def run_of(runner: Runner, operation: object, **options: object) -> Run:
-    run = runner.start(operation, Nothing(), owner="user:1", **options)  # type: ignore[arg-type]
+    run = await runner.start(operation, Nothing(), owner="user:1", **options)  # type: ignore[arg-type]
     await run.wait()
     return run
 
@@ -173,7 +174,7 @@ async def test_a_run_that_takes_too_long_is_a_504(runner: Runner) -> None:
 
 
 async def test_a_cancelled_run_says_why_and_is_no_failure(runner: Runner) -> None:
-    run = runner.start(wait, Nothing(), owner="user:1")
+    run = await runner.start(wait, Nothing(), owner="user:1")
     await asyncio.sleep(0)
     assert run.cancel("Enough.")
     outcome = await run.wait()
@@ -184,7 +185,7 @@ async def test_a_cancelled_run_says_why_and_is_no_failure(runner: Runner) -> Non
 
 
 async def test_a_run_cancelled_before_its_first_step_still_ends(runner: Runner) -> None:
-    run = runner.start(answer, Nothing(), owner="user:1")
+    run = await runner.start(answer, Nothing(), owner="user:1")
     run.cancel("At once.")
     async with asyncio.timeout(1):
         await run.wait()
@@ -199,7 +200,7 @@ async def test_child_runs_belong_to_their_parent(runner: Runner) -> None:
 
 
 async def test_cancelling_a_parent_cancels_its_children(runner: Runner) -> None:
-    run = runner.start(delegate_waiting, Nothing(), owner="user:1")
+    run = await runner.start(delegate_waiting, Nothing(), owner="user:1")
     while len(list(runner.live.running())) < 2:
         await asyncio.sleep(0)
     child = next(each for each in runner.live.running() if each is not run)
@@ -233,12 +234,12 @@ async def test_a_text_that_breaks_off_keeps_the_tokens_that_were_written(runner:
 async def test_a_run_that_cannot_be_recorded_does_not_begin(runner: Runner, recorder: Recorder) -> None:
     recorder.full = True
     with pytest.raises(Unavailable):
-        runner.start(answer, Nothing(), owner="user:1")
+        await runner.start(answer, Nothing(), owner="user:1")
     assert list(runner.live.running()) == []
 
 
 async def test_closing_ends_every_run_with_a_word(runner: Runner) -> None:
-    runs = [runner.start(wait, Nothing(), owner="user:1") for _ in range(5)]
+    runs = [await runner.start(wait, Nothing(), owner="user:1") for _ in range(5)]
     await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await runner.close()

@@ -216,6 +216,7 @@ async def test_memory_is_bounded_and_a_flood_of_bad_keys_does_not_push_out_good_
     for number in range(10):
         await refusal(authenticator.authenticate(None, b"bad %d" % number))
     assert [authenticator.cached(None, key) is not None for key in keys] == [True, False, True]
+    await authenticator.close()
 
 
 async def test_keys_of_the_environment_work_without_the_database(tmp_path: Path, tokens: Tokens) -> None:

@@ -110,7 +110,7 @@ async def test_an_answer_that_is_not_valid_is_repaired_once(server: Served, mode
     assert "not valid" in repair
 
     models.script.extend([Behaviour(pieces=["no json at all"]), Behaviour(pieces=['{"ideas": 7}'])])
-    reply = await server.ask("POST", "/api/agents/innovation/generateIdeas", IDEAS)
+    reply = await server.ask("POST", "/api/agents/innovation/generateIdeas", IDEAS | {"count": 3})
     assert (reply.status, reply.json["code"]) == (502, "model_malformed")
     assert any(detail["field"].startswith("ideas") for detail in reply.json["details"])
     assert len(models.posts) == 4
@@ -205,7 +205,7 @@ async def test_a_failing_model_is_tried_again_and_then_the_next_one_answers(
         assert body["model"] == "second"
         assert [post.path.split("/")[1] for post in models.posts] == ["v1beta", "v1beta", "v1"]
         models.script.extend([busy] * 4)
-        reply = await server.ask("POST", "/api/agents/content/generateBlogPost", BLOG)
+        reply = await server.ask("POST", "/api/agents/content/generateBlogPost", BLOG | {"length": "short"})
         assert reply.status == 502
         assert [detail["model"] for detail in reply.json["details"]] == ["gemini:first", "openai:second"]
 

@@ -103,7 +103,7 @@ async def test_a_silent_stream_sends_comments(server: Served, monkeypatch: pytes
         await asyncio.sleep(0.3)
         return Done(done=True)
 
-    run = server.runtime.runner.start(wait, Nothing(), owner="test", streams=True)
+    run = await server.runtime.runner.start(wait, Nothing(), owner="test", streams=True)
     sent = await collect(server, run)
     assert sent.count(b": still here\n\n") >= 3
     assert b'data: {"progress":50,"message":"Half done"}' in sent

@@ -99,6 +99,7 @@ class Operation(Generic[Q, R]):
         writes_text: it streams tokens of a text; otherwise partial states of the result.
         limit: how often one caller may run it; None means only the agent's limit counts.
         cache_for: how long a result stays good; zero means it is never cached.
+        stale_for: how much longer it may be served while the models fail.
         shared: what was cached for one caller may be given to another.
         tier: which of the configured models serves it.
         sample: the offline model's answer to a request.
@@ -114,6 +115,7 @@ class Operation(Generic[Q, R]):
     writes_text: bool
     limit: Limit | None
     cache_for: timedelta
+    stale_for: timedelta
     shared: bool
     tier: Tier
     sample: Sample | None
@@ -188,6 +190,7 @@ class Agent:
         *,
         limit: str | None = None,
         cache_for: timedelta = timedelta(0),
+        stale_for: timedelta | None = None,
         shared: bool = False,
         tier: Tier = "standard",
         sample: Sample | None = None,
@@ -198,12 +201,15 @@ class Agent:
 
         The function takes the request and a `RunContext`, both annotated. An async function returns its
         result; an async generator yields a text, and `result` says what is made of it at the end.
+        While the models fail, a result that is out of date is served for as long again as it was good, unless
+        `stale_for` says otherwise. `Operation` has the meaning of the others.
         """
         return _Declaration(
             self,
             text_result=result,
             limit=Limit.parse(limit) if limit else None,
             cache_for=cache_for,
+            stale_for=cache_for if stale_for is None else stale_for,
             shared=shared,
             tier=tier,
             sample=sample,

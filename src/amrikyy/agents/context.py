@@ -159,7 +159,7 @@ class RunContext:
         Raises:
             AmrikyyError: what the child failed with.
         """
-        child = self._runner.start(
+        child = await self._runner.start(
             operation, request, owner=self._run.owner, parent_id=self._run.id, deadline_s=self._run.deadline_s
         )
         try:

@@ -1,16 +1,17 @@
 """The one way in which any operation is ever executed."""
 
 import asyncio
-import json
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
-from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, RunCancelled, Unavailable
+from amrikyy.agents.replay import entry_of, play
+from amrikyy.cache import Cache, Entry, key_of
+from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
@@ -53,25 +54,29 @@ class Runner:
 
     Args:
         models: what operations ask.
+        cache: results of earlier executions.
         live: where runs are found by their id.
         records: where they are kept for good.
         slots: how many runs may work at a time; the parts of a run need no slot of their own.
         timeout_s: how long a run may take, waiting in line included.
     """
 
-    def __init__(self, models: Models, live: LiveRuns, records: Records, slots: Slots, *, timeout_s: float) -> None:
+    def __init__(
+        self, models: Models, cache: Cache, live: LiveRuns, records: Records, slots: Slots, *, timeout_s: float
+    ) -> None:
         self.models = models
+        self.cache = cache
         self.live = live
         self.slots = slots
         self._records = records
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flights: dict[str, Execution] = {}
+        self._flights: dict[_Flight, Execution] = {}
         self._tallies: dict[str, Tally] = {}
         self._refusal: AmrikyyError | None = None
         self._stopped = False
 
-    def start(
+    async def start(
         self,
         operation: Operation[Any, Any],
         request: Request,
@@ -80,14 +85,16 @@ class Runner:
         streams: bool = False,
         detached: bool = False,
         priority: bool = False,
-        share: bool = True,
+        reuse: bool = True,
+        keep: bool = True,
         parent_id: str | None = None,
         run_id: str | None = None,
         deadline_s: float | None = None,
     ) -> Run:
-        """Begin a run and return at once; its events and its end are in the run.
+        """Begin a run and return as soon as it has begun; its events and its end are in the run.
 
-        A run of a cacheable operation joins an execution of the same request that is in progress.
+        A run of a cacheable operation is answered from the cache, or joins an execution of the same request that is
+        in progress.
 
         Args:
             operation: what to run.
@@ -96,7 +103,8 @@ class Runner:
             streams: somebody reads the events as they come.
             detached: it goes on when nobody reads it.
             priority: it goes before those without when all slots are taken.
-            share: it may join another execution, and others may join its own.
+            reuse: it may use what was made for an earlier or another run of the same request.
+            keep: later runs may use what is made for it.
             parent_id: the run that it is a part of.
             run_id: its id, if it has been given one.
             deadline_s: how long it may take; the server's own limit if not given.
@@ -104,11 +112,14 @@ class Runner:
         Raises:
             Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
         """
+        values = request.model_dump(mode="json", by_alias=True)
+        key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
+        entry = await self.cache.get(key) if key is not None and reuse else None
+        # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         if self._refusal is not None and (parent_id is None or self._stopped):
             raise self._refusal
-        values = request.model_dump(mode="json", by_alias=True)
-        flight = _flight_key(operation, values, owner, streams=streams) if share and operation.cache_for else None
-        shared = self._flights.get(flight) if flight is not None else None
+        flight = _Flight(key, streams) if key is not None and reuse else None
+        shared = self._flights.get(flight) if flight is not None and not (entry and entry.is_fresh) else None
         run = Run(
             owner=owner,
             agent=operation.agent,
@@ -122,11 +133,24 @@ class Runner:
             id=run_id or new_run_id(),
             on_end=self._ended,
         )
+        work = _Work(operation, request, key if keep else None, flight, entry)
         if shared is not None:
             self._records.note(run)
             self.live.add(run)
-            return run
-        place = self.slots.enter(priority=priority) if parent_id is None else None
+        elif entry is not None and entry.is_fresh:
+            self._records.note(run)
+            self.live.add(run)
+            run.execution.append(Event("started"))
+            play(operation, entry, run.execution)
+            self._end_runs(run.execution)
+        else:
+            self._begin(run, work, priority=priority)
+        if key is not None:
+            self._count(run, reuse=reuse)
+        return run
+
+    def _begin(self, run: Run, work: "_Work", *, priority: bool) -> None:
+        place = self.slots.enter(priority=priority) if run.parent_id is None else None
         try:
             self._records.note(run)
         except AmrikyyError:
@@ -134,17 +158,28 @@ class Runner:
                 self.slots.leave(place)
             raise
         self.live.add(run)
-        run.execution.append(Event("started"))
+        execution = run.execution
+        execution.append(Event("started"))
         if place is not None and not place.has_slot:
-            place.moved = lambda position: run.execution.append(Event("queued", position))
+            place.moved = lambda position: execution.append(Event("queued", position))
             place.show(self.slots.last(place))
-        task = asyncio.get_running_loop().create_task(self._execute(run, operation, request, place), name=run.id)
+        task = asyncio.get_running_loop().create_task(self._execute(run, work, place), name=run.id)
         self._tasks.add(task)
-        run.execution.done_by(task)
-        if flight is not None:
-            self._flights[flight] = run.execution
-        task.add_done_callback(lambda done: self._task_ended(run, done, place, flight))
-        return run
+        execution.done_by(task)
+        if work.flight is not None:
+            self._flights[work.flight] = execution
+        task.add_done_callback(lambda done: self._task_ended(execution, done, place, work.flight))
+
+    def _count(self, run: Run, *, reuse: bool) -> None:
+        stats = self.cache.stats[run.agent]
+        if not reuse:
+            stats.bypasses += 1
+        elif run.cached:
+            stats.hits += 1
+        elif run.joined:
+            stats.joins += 1
+        else:
+            stats.misses += 1
 
     def tally(self, agent: str) -> Tally:
         """How the agent's runs ended since the process started."""
@@ -175,41 +210,47 @@ class Runner:
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _task_ended(self, run: Run, task: asyncio.Task[None], place: Place | None, flight: str | None) -> None:
+    def _task_ended(
+        self, execution: Execution, task: asyncio.Task[None], place: Place | None, flight: "_Flight | None"
+    ) -> None:
         self._tasks.discard(task)
         if place is not None:
             self.slots.leave(place)
-        if flight is not None and self._flights.get(flight) is run.execution:
+        if flight is not None and self._flights.get(flight) is execution:
             del self._flights[flight]
-        if not run.execution.ended:
+        if not execution.ended:
             # A task that is cancelled before its first step never runs at all.
-            self._finish(run.execution, None, run.execution.cause or RunCancelled("The run was cancelled."))
+            self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
 
-    async def _execute(self, run: Run, operation: Operation[Any, Any], request: Request, place: Place | None) -> None:
-        context = RunContext(self, run, operation, request)
-        result: bytes | None = None
-        error: AmrikyyError | None = None
+    async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
+        operation, execution = work.operation, run.execution
+        context = RunContext(self, run, operation, work.request)
         try:
             async with asyncio.timeout(run.deadline_s):
                 if place is not None and not place.has_slot:
                     await place.turn
-                    run.execution.append(Event("progress", (0, "Your turn")))
-                result = _encode(await self._work(run, operation, request, context))
+                    execution.append(Event("progress", (0, "Your turn")))
+                result = _encode(await self._work(run, operation, work.request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
-            error = run.execution.cause or RunCancelled("The run was cancelled.")
+            self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         except TimeoutError:
             error = DeadlineExceeded(
                 f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
             )
-        except AmrikyyError as raised:
-            error = raised
+            self._fail(execution, error)
+        except AmrikyyError as error:
+            self._fail(execution, error, work)
         except Exception:
             log.exception("operation_crashed", operation=operation.key, run_id=run.id)
-            error = InternalError(
-                f"The operation {operation.key} failed unexpectedly. The log has the cause, under the run's id."
-            )
-        self._finish(run.execution, result, error)
+            message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under the run's id."
+            self._fail(execution, InternalError(message))
+        else:
+            execution.append(Event("progress", (100, "Done")))
+            execution.end(Event("completed"), Outcome(result=result))
+            if work.keep_as is not None and not context.truncated:
+                self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
+            self._end_runs(execution)
 
     async def _work(self, run: Run, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
         if not operation.writes_text:
@@ -224,13 +265,23 @@ class Runner:
         text_result: type[TextResult] = operation.result_type
         return text_result.from_text("".join(pieces), request, truncated=context.truncated)
 
-    def _finish(self, execution: Execution, result: bytes | None, error: AmrikyyError | None) -> None:
-        if error is None:
-            execution.append(Event("progress", (100, "Done")))
-            execution.end(Event("completed"), Outcome(result=result))
+    def _fail(self, execution: Execution, error: AmrikyyError, work: "_Work | None" = None) -> None:
+        """End with an error; with an older result instead, if the models failed and nothing has been shown yet."""
+        stale = work.stale if work is not None and isinstance(error, ModelError) and error.status >= 500 else None
+        if (
+            stale is not None
+            and work is not None
+            and not any(event.kind in ("token", "partial") for event in execution.events)
+        ):
+            log.warning("stale_result_served", operation=work.operation.key, code=error.code, age_s=int(stale.age_s))
+            self.cache.stats[work.operation.agent].stale += 1
+            play(work.operation, stale, execution)
         else:
             kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
             execution.end(kind, Outcome(error=error))
+        self._end_runs(execution)
+
+    def _end_runs(self, execution: Execution) -> None:
         for run in execution.runs:
             if run.duration_s is None:
                 run.finish()
@@ -253,11 +304,27 @@ class Runner:
             log.error("run_not_recorded", run_id=run.id, reason=refused.message)
 
 
-def _flight_key(operation: Operation[Any, Any], values: dict[str, Any], owner: str, *, streams: bool) -> str:
-    """What two requests have in common that may share one execution."""
-    whose = "" if operation.shared else owner
-    # Only the execution of a stream has the events that another stream needs.
-    return json.dumps([operation.key, operation.version, whose, streams, values], separators=(",", ":"))
+class _Flight(NamedTuple):
+    """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events."""
+
+    key: str
+    streams: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an execution has to do, and what is done with what it makes."""
+
+    operation: Operation[Any, Any]
+    request: Request
+    keep_as: str | None
+    flight: _Flight | None
+    stale: Entry | None
+
+
+def _cache_key(operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
+    whose = None if operation.shared else owner
+    return key_of(operation.agent, operation.name, operation.version, whose, values)
 
 
 def _encode(result: Result) -> bytes:

@@ -56,7 +56,7 @@ async def _run(registry: "Registry", operation: "Operation[Any, Any]", request: 
 
     settings = load_settings()
     async with open_runtime(settings, registry) as runtime:
-        run = runtime.runner.start(operation, request, owner=OWNER, streams=not as_json)
+        run = await runtime.runner.start(operation, request, owner=OWNER, streams=not as_json)
         if as_json:
             await run.wait()
         else:

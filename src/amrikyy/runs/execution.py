@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
@@ -68,10 +68,13 @@ class Execution:
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
             the head of the log need not fold it again.
         cause: why it was cancelled.
+        cached: "hit" when the result was kept from an earlier execution, "stale" when it was out of date and no
+            new one could be had; else empty.
     """
 
     __slots__ = (
-        "_task", "_waiting", "cause", "events", "latest_partial", "outcome", "partial_type", "runs", "spent", "streams",
+        "_task", "_waiting", "cached", "cause", "events", "latest_partial", "outcome", "partial_type", "runs", "spent",
+        "streams",
     )  # fmt: skip
 
     def __init__(self, *, streams: bool = False) -> None:
@@ -83,6 +86,7 @@ class Execution:
         self.partial_type: type[BaseModel] | None = None
         self.latest_partial: tuple[int, bytes] | None = None
         self.cause: AmrikyyError | None = None
+        self.cached: Literal["", "hit", "stale"] = ""
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 

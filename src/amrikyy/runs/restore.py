@@ -22,12 +22,13 @@ def restore(record: RunRecord) -> Run:
         operation=record.operation,
         request=record.request,
         deadline_s=0,
-        cached=record.cached,
         parent_id=record.parent_id,
         id=record.id,
         started_at=record.started_at,
     )
     run.execution.append(Event("started"))
+    if record.cached:
+        run.execution.cached = "hit"
     if record.ended:
         _end(run, record)
     return run

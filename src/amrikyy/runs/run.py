@@ -44,7 +44,6 @@ class Run:
     execution: Execution = field(default_factory=Execution)
     detached: bool = False
     joined: bool = False
-    cached: bool = False
     parent_id: str | None = None
     on_end: Callable[["Run"], None] | None = None
     id: str = field(default_factory=new_run_id)
@@ -81,6 +80,11 @@ class Run:
         if outcome.error is None:
             return "completed"
         return "cancelled" if isinstance(outcome.error, RunCancelled) else "failed"
+
+    @property
+    def cached(self) -> bool:
+        """Whether the result was kept from an earlier execution."""
+        return bool(self.execution.cached)
 
     @property
     def spent(self) -> Spent:

@@ -116,6 +116,8 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
             return accepted(run)
         error = await _end_of(run, call.receive, goes_on=wishes.key is not None)
         call.exchange.timings.append(("model", run.elapsed_s * 1000))
+        if run.execution.cached == "stale":
+            call.exchange.cache = "stale"
         if error is not None:
             raise error
         return Response(encode(reply(run)), media_type="application/json")

@@ -16,10 +16,11 @@ class Exchange:
         status: of the response, once it has begun; None before.
         run_id: of the run that was started or read.
         timings: milliseconds by stage, for `Server-Timing`.
+        cache: what the cache had to do with it, for `x-cache`.
         extra_headers: headers that are added to the response, whatever it will be.
     """
 
-    __slots__ = ("extra_headers", "principal", "request_id", "route", "run_id", "started", "status", "timings")
+    __slots__ = ("cache", "extra_headers", "principal", "request_id", "route", "run_id", "started", "status", "timings")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -28,6 +29,7 @@ class Exchange:
         self.principal: Principal | None = None
         self.status: int | None = None
         self.run_id: str | None = None
+        self.cache: str | None = None
         self.timings: list[tuple[str, float]] = []
         self.extra_headers: list[tuple[bytes, bytes]] = []
 

@@ -27,7 +27,7 @@ HEADERS = (
         r"^[\x21-\x7e]{1,255}$",
     ),
     Header("Prefer", "`respond-async`: the run goes on without its caller."),
-    Header("Cache-Control", "`no-cache`: the run shares nothing with an identical request."),
+    Header("Cache-Control", "`no-cache`: nothing that was made for an earlier request is used; `no-store`: nor kept."),
 )
 """What starting a run reads."""
 
@@ -60,12 +60,14 @@ class Wishes:
     Attributes:
         key: Idempotency-Key.
         detached: `Prefer: respond-async` (RFC 7240): the run goes on without a reader.
-        share: the run may share an execution with an identical request; not with `Cache-Control: no-cache`.
+        reuse: the run may use what was made for an identical request; not with `Cache-Control: no-cache`.
+        keep: an identical request may use what is made for this one; not with `Cache-Control: no-store`.
     """
 
     key: str | None = None
     detached: bool = False
-    share: bool = True
+    reuse: bool = True
+    keep: bool = True
 
 
 def wishes_of(call: Call) -> Wishes:
@@ -75,19 +77,21 @@ def wishes_of(call: Call) -> Wishes:
         ValidationFailed: the Idempotency-Key is not one.
     """
     key = None
-    detached, share = False, True
+    detached, reuse, keep = False, True, True
     for name, value in call.scope["headers"]:
         if name == b"idempotency-key":
             key = str(value, "latin-1")
         elif name == b"prefer":
             detached = b"respond-async" in _tokens(value)
         elif name == b"cache-control":
-            share = not _tokens(value) & {b"no-cache", b"no-store"}
+            asked = _tokens(value)
+            keep = b"no-store" not in asked
+            reuse = keep and b"no-cache" not in asked
     if key is not None and not _KEY.fullmatch(key):
         message = "1 to 255 visible ASCII characters, for example a UUID"
         detail = {"field": "Idempotency-Key", "message": message, "type": "header"}
         raise ValidationFailed("Correct this header and send the request again: Idempotency-Key.", details=[detail])
-    return Wishes(key, detached, share)
+    return Wishes(key, detached, reuse, keep)
 
 
 async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool) -> Run:
@@ -99,32 +103,32 @@ async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, 
     """
     request: Request = call.body
     if wishes.key is None:
-        run = _start(call, operation, wishes, streams=streams)
+        run = await _start(call, operation, wishes, streams=streams)
     else:
         run = await _once(call, operation, wishes, wishes.key, request, streams=streams)
     headers = call.exchange.extra_headers
     headers.append((b"x-run-id", run.id.encode()))
     if operation.cache_for:
-        how = b"join" if run.joined else b"miss" if wishes.share else b"bypass"
-        headers.append((b"x-cache", how))
+        call.exchange.cache = run.execution.cached or ("join" if run.joined else "miss" if wishes.reuse else "bypass")
     if wishes.detached:
         headers.append((b"preference-applied", b"respond-async"))
     call.exchange.run_id = run.id
     return run
 
 
-def _start(
+async def _start(
     call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool, run_id: str | None = None
 ) -> Run:
     principal = call.principal
-    return call.runtime.runner.start(
+    return await call.runtime.runner.start(
         operation,
         call.body,
         owner=principal.id,
         streams=streams or wishes.detached,
         detached=wishes.detached,
         priority=Permission.AGENT_PRIORITY in principal.permissions,
-        share=wishes.share,
+        reuse=wishes.reuse,
+        keep=wishes.keep,
         run_id=run_id,
     )
 
@@ -151,7 +155,7 @@ async def _once(
         if await keys.claim(key_hash, body_hash, run_id, instead_of=claim.run_id if claim else None):
             break
     try:
-        return _start(call, operation, wishes, streams=streams, run_id=run_id)
+        return await _start(call, operation, wishes, streams=streams, run_id=run_id)
     except BaseException:
         await keys.release(key_hash, run_id)
         raise

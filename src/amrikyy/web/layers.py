@@ -66,6 +66,8 @@ class Observe:
                     (b"x-request-id", request_id),
                     (b"server-timing", exchange.server_timing()),
                 ]
+                if exchange.cache is not None:
+                    message["headers"].append((b"x-cache", exchange.cache.encode()))
             await send(message)
 
         try:

@@ -1,0 +1,112 @@
+"""The cache as the runner sees it: memory in front, and behind it, where there is one, what all processes share."""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from amrikyy.cache.entry import Entry
+from amrikyy.cache.memory import MemoryCache
+
+log = structlog.get_logger(__name__)
+
+MAX_STORING = 1000
+"""Entries on their way to the shared store. Beyond, new ones stay in memory only: a cache may forget."""
+
+
+class SharedCache(Protocol):
+    """What all processes share. Nothing here raises when it cannot be reached: a cache that is away is a cold one."""
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, if it is there and can be had in time."""
+        ...
+
+    async def put(self, key: str, entry: Entry) -> None:
+        """Keep it until it is dead."""
+        ...
+
+    async def clear(self, agent: str, pattern: str) -> int | None:
+        """Forget what matches, here and in every process' memory. Returns how many; None when it cannot be reached."""
+        ...
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """What happened to requests for cacheable results, in this process."""
+
+    hits: int = 0
+    misses: int = 0
+    joins: int = 0
+    stale: int = 0
+    bypasses: int = 0
+    stored: int = 0
+    cleared: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the requests that cost no model call, of those that were allowed to look: 0 to 1."""
+        served = self.hits + self.joins + self.stale
+        asked = served + self.misses
+        return served / asked if asked else 0.0
+
+
+class Cache:
+    """Gets, keeps and clears results; a failure of what is shared is never the caller's."""
+
+    def __init__(self, max_bytes: int, shared: SharedCache | None = None) -> None:
+        self.memory = MemoryCache(max_bytes)
+        self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
+        self._shared = shared
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, fresh or stale; a fresh one from memory without waiting."""
+        entry = self.memory.get(key)
+        if self._shared is None or (entry is not None and entry.is_fresh):
+            return entry
+        remote = await self._shared.get(key)
+        if remote is not None and (entry is None or remote.stored_at > entry.stored_at):
+            self.memory.put(key, remote)
+            return remote
+        return entry
+
+    def put(self, agent: str, key: str, entry: Entry) -> None:
+        """Keep an entry, here at once and elsewhere soon."""
+        self.stats[agent].stored += 1
+        self.memory.put(key, entry)
+        if self._shared is not None and len(self._storing) < MAX_STORING:
+            task = asyncio.get_running_loop().create_task(self._shared.put(key, entry))
+            self._storing.add(task)
+            task.add_done_callback(self._stored)
+
+    async def clear(self, agent: str, pattern: str | None = None) -> int:
+        """Forget an agent's entries.
+
+        Args:
+            agent: whose; nothing of another agent is touched, whatever the pattern says.
+            pattern: a glob on the key, with or without the agent's name in front; None for all.
+
+        Returns:
+            how many there were.
+        """
+        prefix = f"{agent}:"
+        glob = pattern or "*"
+        if not glob.startswith(prefix):
+            glob = prefix + glob
+        cleared = self.memory.clear(glob)
+        if self._shared is not None:
+            cleared = max(cleared, await self._shared.clear(agent, glob) or 0)
+        self.stats[agent].cleared += cleared
+        return cleared
+
+    async def close(self) -> None:
+        """Wait for what is still on its way."""
+        if self._storing:
+            await asyncio.wait(list(self._storing), timeout=1)
+
+    def _stored(self, task: asyncio.Task[None]) -> None:
+        self._storing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("cache_not_stored", reason=type(error).__name__)

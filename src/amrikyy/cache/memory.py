@@ -1,0 +1,60 @@
+"""The part of the cache that is in this process."""
+
+import fnmatch
+import re
+from collections import OrderedDict
+
+from amrikyy.cache.entry import Entry
+
+
+class MemoryCache:
+    """Entries by key, bounded in bytes; what was used longest ago is forgotten first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, fresh or stale, if it is there."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.is_dead:
+            self.remove(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry, unless it is larger than a tenth of the whole: it would push out all the others."""
+        self.remove(key)
+        if entry.size > self._max_bytes // 10:
+            return
+        self._entries[key] = entry
+        self.bytes += entry.size
+        while self.bytes > self._max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self.bytes -= oldest.size
+
+    def remove(self, key: str) -> None:
+        """Forget an entry, if it is there."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry.size
+
+    def clear(self, pattern: str) -> int:
+        """Forget every entry whose key matches a glob. Returns how many."""
+        matches = matcher(pattern)
+        doomed = [key for key in self._entries if matches.match(key)]
+        for key in doomed:
+            self.remove(key)
+        return len(doomed)
+
+
+def matcher(glob: str) -> re.Pattern[str]:
+    """A glob as an expression that takes time proportional to its input (see `fnmatch.translate`)."""
+    return re.compile(fnmatch.translate(glob))

@@ -1,0 +1,74 @@
+"""What is kept, for how long, for whom, and how much of it."""
+
+import time
+
+import pytest
+
+from amrikyy.cache import Cache, Entry, key_of
+from amrikyy.cache.entry import decode, encode
+from amrikyy.cache.memory import MemoryCache
+
+
+def entry(result: bytes = b"{}", *, age_s: float = 0, fresh_s: float = 60, stale_s: float = 60) -> Entry:
+    return Entry("m", result, ["a", "b"], time.time() - age_s, fresh_s, stale_s)
+
+
+def test_an_entry_is_fresh_then_stale_then_dead() -> None:
+    ages = [entry(age_s=age_s) for age_s in (0, 59, 61, 119, 121)]
+    assert [each.is_fresh for each in ages] == [True, True, False, False, False]
+    assert [each.is_dead for each in ages] == [False, False, False, False, True]
+    assert entry(age_s=-100).age_s == 0, "another machine's clock may be ahead"
+    assert decode(encode(ages[0])) == ages[0]
+
+
+def test_keys_are_one_for_what_means_the_same_and_never_one_for_two_callers() -> None:
+    request = {"origin": "JFK", "passengers": 1}
+    turned = dict(reversed(request.items()))
+    mine = key_of("travel", "searchFlights", 1, "user:1", request)
+    assert mine == key_of("travel", "searchFlights", 1, "user:1", turned)
+    others = {
+        key_of("travel", "searchFlights", 1, "user:2", request),
+        key_of("travel", "searchFlights", 1, None, request),
+        key_of("travel", "searchFlights", 2, "user:1", request),
+        key_of("travel", "searchHotels", 1, "user:1", request),
+        key_of("travel", "searchFlights", 1, "user:1", request | {"passengers": 2}),
+        key_of("travel", "searchFlights", 1, "user:1", request | {"passengers": "1"}),
+    }
+    assert len(others | {mine}) == 7
+    assert mine.startswith("travel:searchFlights:v1:")
+    assert "user:1" not in mine
+
+
+def test_memory_is_bounded_in_bytes_and_forgets_what_was_used_longest_ago() -> None:
+    size = entry(b"x" * 1000).size
+    cache = MemoryCache(20 * size)
+    for number in range(20):
+        cache.put(str(number), entry(b"x" * 1000))
+    assert cache.get("0") is not None
+    cache.put("new", entry(b"x" * 1000))
+    assert (cache.get("0") is not None, cache.get("1")) == (True, None)
+    cache.put("huge", entry(b"x" * 10_000))
+    assert cache.get("huge") is None
+    assert len(cache) == 20
+    assert cache.bytes == 20 * size
+    cache.put("0", entry())
+    cache.put("0", entry(age_s=1000))
+    assert cache.get("0") is None
+    assert cache.bytes == 19 * size
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cleared"),
+    [(None, 3), ("*", 3), ("travel:*", 3), ("travel:searchFlights:*", 2), ("searchHotels*", 1), ("content:*", 0),
+     ("*:v1:*", 3), ("[", 0), ("travel:search?lights:*", 2), ("*" * 150 + "x", 0)],
+)  # fmt: skip
+async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | None, cleared: int) -> None:
+    cache = Cache(1_000_000)
+    for agent, operation, owner in (
+        ("travel", "searchFlights", None), ("travel", "searchFlights", "user:1"), ("travel", "searchHotels", None),
+        ("content", "generateBlogPost", None),
+    ):  # fmt: skip
+        cache.put(agent, key_of(agent, operation, 1, owner, {}), entry())
+    assert await cache.clear("travel", pattern) == cleared
+    assert len(cache.memory) == 4 - cleared
+    assert cache.stats["travel"].cleared == cleared
