@@ -13,14 +13,17 @@ from amrikyy.settings import Settings
 from amrikyy.telemetry.logs import AccessLog
 from amrikyy.web.admission import admit
 from amrikyy.web.agents import agent_endpoints
+from amrikyy.web.audit import AUDIT
 from amrikyy.web.auth import AUTH
 from amrikyy.web.cache import cache_endpoints
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
 from amrikyy.web.health import health_endpoints
+from amrikyy.web.keys import KEYS
 from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
 from amrikyy.web.runs import RUNS
 from amrikyy.web.stream import stream_endpoints
+from amrikyy.web.users import USERS
 
 EXPOSED_HEADERS = (
     "x-request-id",
@@ -41,6 +44,9 @@ def endpoints_of(registry: Registry) -> list[Endpoint]:
     endpoints = [
         *health_endpoints(),
         *AUTH,
+        *USERS,
+        *KEYS,
+        *AUDIT,
         *agent_endpoints(registry),
         *cache_endpoints(registry),
         *stream_endpoints(registry),

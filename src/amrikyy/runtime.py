@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,7 +13,17 @@ from pydantic import SecretStr
 
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
-from amrikyy.auth import Accounts, Authenticator, AuthStore, FirstAdmin, Passwords, Tokens, generate, parse_env_keys
+from amrikyy.auth import (
+    Accounts,
+    AuditLog,
+    Authenticator,
+    AuthStore,
+    FirstAdmin,
+    Passwords,
+    Tokens,
+    generate,
+    parse_env_keys,
+)
 from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError
@@ -51,6 +61,7 @@ class Runtime:
     runner: Runner
     accounts: Accounts
     authenticator: Authenticator
+    audit: AuditLog
     first_admin: FirstAdmin | None
     not_ready: str | None = None
     started: float = field(default_factory=time.monotonic)
@@ -120,6 +131,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         idempotency = IdempotencyKeys(database)
         stack.push_async_callback(runner.close)
         accounts, authenticator = _open_identity(settings, database, stack)
+        audit = AuditLog(database)
         first_admin = await accounts.ensure_first_admin(
             settings.admin_email,
             _reveal(settings.admin_password),
@@ -127,9 +139,13 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         )
         preparing = asyncio.get_running_loop().create_task(_prepare(registry), name="prepare-agents")
         stack.push_async_callback(_stop, preparing)
-        upkeep = asyncio.get_running_loop().create_task(
-            _upkeep(records, idempotency, accounts, settings), name="upkeep"
-        )
+        chores: dict[str, Callable[[], Awaitable[int]]] = {
+            "runs": lambda: records.purge(timedelta(days=settings.run_retention_days)),
+            "idempotency_keys": idempotency.purge,
+            "tokens": accounts.delete_expired,
+            "audit_entries": lambda: audit.purge(timedelta(days=settings.audit_retention_days)),
+        }
+        upkeep = asyncio.get_running_loop().create_task(_upkeep(chores), name="upkeep")
         stack.push_async_callback(_stop, upkeep)
         runtime = Runtime(
             settings=settings,
@@ -143,6 +159,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
             runner=runner,
             accounts=accounts,
             authenticator=authenticator,
+            audit=audit,
             first_admin=first_admin,
         )
         try:
@@ -243,17 +260,17 @@ async def _prepare(registry: Registry) -> None:
                 log.exception("agent_not_prepared", agent=agent.name)
 
 
-async def _upkeep(records: RunRecords, idempotency: IdempotencyKeys, accounts: Accounts, settings: Settings) -> None:
-    """Delete what is too old, every hour."""
+async def _upkeep(chores: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
+    """Delete what is too old, every hour. A chore that fails does not keep the others from being done."""
     while True:
         await asyncio.sleep(PURGE_EVERY_S)
-        try:
-            runs = await records.purge(timedelta(days=settings.run_retention_days))
-            tokens = await accounts.delete_expired()
-            keys = await idempotency.purge()
-            log.info("upkeep_done", runs_deleted=runs, refresh_tokens_deleted=tokens, idempotency_keys_deleted=keys)
-        except AmrikyyError as error:
-            log.error("upkeep_failed", reason=error.message)
+        deleted: dict[str, int] = {}
+        for name, chore in chores.items():
+            try:
+                deleted[name] = await chore()
+            except AmrikyyError as error:
+                log.error("upkeep_failed", chore=name, reason=error.message)
+        log.info("upkeep_done", **deleted)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

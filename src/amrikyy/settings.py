@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     access_token_ttl_s: int = Field(900, ge=30, le=86_400)
     refresh_token_ttl_s: int = Field(30 * 86_400, ge=300)
+    password_reset_url: str | None = None
+    audit_retention_days: float = Field(365, gt=0)
     supabase_url: str | None = None
     supabase_anon_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None

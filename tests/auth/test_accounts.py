@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from amrikyy.auth import Accounts, AuthStore, Principal, Role, generate
+from amrikyy.auth import Accounts, Actor, AuthStore, Role, generate
 from amrikyy.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from tests.auth.conftest import PASSWORD
 
-ADMIN = Principal(id="user:admin", kind="user", role=Role.ADMIN, user_id="admin")
+ADMIN = Actor("user:admin", role=Role.ADMIN)
 
 
 async def test_an_e_mail_address_belongs_to_one_user_whatever_its_letters_case(accounts: Accounts) -> None:
@@ -55,20 +55,20 @@ async def test_users_are_listed_a_page_at_a_time(accounts: Accounts) -> None:
 
 async def test_nobody_gives_a_role_above_its_own_or_changes_a_user_who_has_one(accounts: Accounts) -> None:
     boss = await accounts.create_user("boss@example.com", PASSWORD, Role.INTERNAL)
-    user = await accounts.create_user("user@example.com", PASSWORD, Role.USER, maker=ADMIN)
+    user = await accounts.create_user("user@example.com", PASSWORD, Role.USER, by=ADMIN)
     attempts = [
-        accounts.create_user("x@example.com", PASSWORD, Role.INTERNAL, maker=ADMIN),
-        accounts.set_role(user.id, Role.INTERNAL, maker=ADMIN),
-        accounts.set_role(boss.id, Role.USER, maker=ADMIN),
-        accounts.set_disabled(boss.id, disabled=True, maker=ADMIN),
-        accounts.reset_password(boss.id, "another password", maker=ADMIN),
-        accounts.create_key("x", Role.INTERNAL, maker=ADMIN),
+        accounts.create_user("x@example.com", PASSWORD, Role.INTERNAL, by=ADMIN),
+        accounts.set_role(user.id, Role.INTERNAL, by=ADMIN),
+        accounts.set_role(boss.id, Role.USER, by=ADMIN),
+        accounts.set_disabled(boss.id, disabled=True, by=ADMIN),
+        accounts.reset_password(boss.id, "another password", by=ADMIN),
+        accounts.create_key("x", Role.INTERNAL, by=ADMIN),
     ]
     for attempt in attempts:
         with pytest.raises(Forbidden) as caught:
             await attempt
         assert caught.value.code == "role_too_high"
-    assert (await accounts.set_role(user.id, Role.ADMIN, maker=ADMIN)).role is Role.ADMIN
+    assert (await accounts.set_role(user.id, Role.ADMIN, by=ADMIN)).role is Role.ADMIN
 
 
 async def test_the_last_admin_can_be_neither_demoted_nor_disabled(accounts: Accounts) -> None:
@@ -94,7 +94,7 @@ async def test_a_disabled_user_can_be_let_in_again(accounts: Accounts) -> None:
 
 async def test_a_key_is_shown_once_and_stored_hashed(accounts: Accounts, store: AuthStore) -> None:
     expires_at = datetime.now(UTC) + timedelta(days=1)
-    made = await accounts.create_key(" deploy ", Role.PREMIUM, maker=ADMIN, expires_at=expires_at)
+    made = await accounts.create_key(" deploy ", Role.PREMIUM, by=ADMIN, expires_at=expires_at)
     (listed,) = await accounts.keys()
     assert listed == made.info == await store.keys.by_hash(generate.fingerprint(made.key))
     assert (listed.name, listed.role, listed.created_by) == ("deploy", Role.PREMIUM, "user:admin")

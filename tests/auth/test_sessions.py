@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from amrikyy.auth import (
     Accounts,
+    Act,
     Authenticator,
     AuthStore,
     Passwords,
@@ -19,6 +20,7 @@ from amrikyy.auth import (
     generate,
     session_store,
 )
+from amrikyy.auth.audit import OPERATOR
 from amrikyy.db import Database
 from amrikyy.db.tables import refresh_tokens, users
 from amrikyy.errors import AmrikyyError, Forbidden, Unauthenticated, ValidationFailed
@@ -196,7 +198,7 @@ async def test_a_login_that_is_overtaken_by_a_change_of_password_fails(
 
     async def slow(password: bytes, stored: str) -> bool:
         right = await verify(password, stored)
-        await store.users.set_password(user.id, "another hash")
+        await store.users.set_password(user.id, "another hash", act=Act(OPERATOR, "user.set_password"))
         return right
 
     monkeypatch.setattr(passwords, "_verify", slow)
@@ -229,9 +231,9 @@ async def test_a_refresh_never_slips_past_the_end_of_its_session(
     if ending == "logout":
         await accounts.logout(principal)
     elif ending == "set_password":
-        await store.users.set_password(user.id, "another hash")
+        await store.users.set_password(user.id, "another hash", act=Act(OPERATOR, "user.set_password"))
     else:
-        await store.users.set_disabled(user.id, disabled=True)
+        await store.users.set_disabled(user.id, disabled=True, act=Act(OPERATOR, "user.disable"))
     assert await code_of(accounts.refresh((await refreshing).refresh_token)) == "session_over"
     alive = select(func.count()).select_from(refresh_tokens).where(refresh_tokens.c.revoked_at.is_(None))
     async with database.connect() as connection:

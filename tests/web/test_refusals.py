@@ -52,6 +52,7 @@ async def test_the_public_routes_are_these(server: Served) -> None:
         ("GET", "/api/status"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/refresh"),
+        ("POST", "/api/auth/password/reset"),
         ("GET", "/api/docs"),
         ("GET", "/api/openapi.json"),
     }

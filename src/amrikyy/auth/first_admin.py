@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from amrikyy.auth import generate
+from amrikyy.auth.audit import SYSTEM, Act
 from amrikyy.auth.fields import check_email
 from amrikyy.auth.passwords import Passwords, check_password
 from amrikyy.auth.roles import Role
@@ -43,7 +44,9 @@ async def ensure_first_admin(
     check_password(chosen, "ADMIN_PASSWORD")
     hashed = await passwords.hash(chosen)
     try:
-        user = await store.users.add(generate.identifier(), address, None, hashed, Role.ADMIN, if_no_admin=True)
+        user_id = generate.identifier()
+        act = Act(SYSTEM, "user.create", user_id, {"email": address, "role": Role.ADMIN.value, "first": True})
+        user = await store.users.add(user_id, address, None, hashed, Role.ADMIN, act=act, if_no_admin=True)
     except Conflict:
         return None  # the address belongs to somebody who is no admin, and is not made one by a setting
     return FirstAdmin(address, made) if user is not None else None

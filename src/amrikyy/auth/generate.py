@@ -25,6 +25,11 @@ def refresh_token() -> str:
     return f"ref_{secrets.token_urlsafe(32)}"
 
 
+def reset_token() -> str:
+    """256 random bits."""
+    return f"rst_{secrets.token_urlsafe(32)}"
+
+
 def password() -> str:
     """96 random bits in 16 characters that a person can type."""
     return secrets.token_urlsafe(12)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, insert, or_, select, update
 
+from amrikyy.auth.audit import Act, note
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import api_keys
@@ -44,6 +45,8 @@ class KeyStore:
         role: Role,
         created_by: str | None,
         expires_at: datetime | None,
+        *,
+        act: Act,
     ) -> ApiKey:
         """Add a key, of which only the hash is kept."""
         row = {
@@ -57,6 +60,7 @@ class KeyStore:
             "expires_at": expires_at,
         }
         async with self._database.begin() as connection:
+            await note(connection, act)
             return _key((await connection.execute(insert(api_keys).values(row).returning(api_keys))).one())
 
     async def by_hash(self, key_hash: str) -> ApiKey | None:
@@ -65,17 +69,28 @@ class KeyStore:
             row = (await connection.execute(select(api_keys).where(api_keys.c.key_hash == key_hash))).one_or_none()
         return _key(row) if row is not None else None
 
-    async def page(self, after: str, limit: int) -> list[ApiKey]:
+    async def get(self, key_id: str) -> ApiKey | None:
+        """The key with that id."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(select(api_keys).where(api_keys.c.id == key_id))).one_or_none()
+        return _key(row) if row is not None else None
+
+    async def page(self, after: str, limit: int, *, created_by: str | None = None) -> list[ApiKey]:
         """Keys, oldest first, from the first one after the id `after` ("" for the first page)."""
         query = select(api_keys).where(api_keys.c.id > after).order_by(api_keys.c.id).limit(limit)
+        if created_by is not None:
+            query = query.where(api_keys.c.created_by == created_by)
         async with self._database.connect() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
-    async def revoke(self, key_id: str) -> bool:
+    async def revoke(self, key_id: str, *, act: Act) -> bool:
         """Revoke a key. Returns whether there was one that was not revoked yet."""
         change = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
         async with self._database.begin() as connection:
-            return bool((await connection.execute(change.values(revoked_at=datetime.now(UTC)))).rowcount)
+            revoked = bool((await connection.execute(change.values(revoked_at=datetime.now(UTC)))).rowcount)
+            if revoked:
+                await note(connection, act)
+            return revoked
 
     async def touch(self, key: ApiKey) -> None:
         """Note that a key was used; at most one write a minute, whatever the number of replicas."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from amrikyy.auth import first_admin, generate
+from amrikyy.auth.audit import OPERATOR, SYSTEM, Act, Actor
 from amrikyy.auth.fields import check_email, check_name, is_id, normal_email
 from amrikyy.auth.first_admin import FirstAdmin
 from amrikyy.auth.keys import VISIBLE
@@ -14,6 +15,12 @@ from amrikyy.auth.roles import Role
 from amrikyy.auth.store import ApiKey, AuthStore, User
 from amrikyy.auth.tokens import Tokens
 from amrikyy.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+
+RESET_TTL = timedelta(hours=24)
+"""How long a one-time link to set a password is good."""
+
+NO_PASSWORD = "!"  # noqa: S105 - the absence of one
+"""Stored instead of a hash: no password verifies against it."""
 
 PAGE = 200
 """Users or keys in one page at most."""
@@ -37,11 +44,19 @@ class NewKey:
     info: ApiKey
 
 
+@dataclass(frozen=True, slots=True)
+class PasswordReset:
+    """A one-time token to set a password with, at the one time that it can be seen."""
+
+    token: str
+    expires_at: datetime
+
+
 class Accounts:
     """Every method raises `Unavailable` when the database cannot be reached.
 
-    `maker` is who asks, and may neither give a role higher than its own nor touch a user who has one; None is the
-    operator at the command line, who may do anything. A user is named by id or by e-mail address.
+    `by` is who asks, and may neither give a role higher than its own nor touch a user or a key that has one. Each
+    change is in the audit log, or it has not happened. A user is named by id or by e-mail address.
     """
 
     def __init__(self, store: AuthStore, tokens: Tokens, passwords: Passwords) -> None:
@@ -98,7 +113,7 @@ class Accounts:
         """End the session of a refresh token, for a client whose access token has expired; unknown ones are ignored."""
         await self._store.sessions.end_by_token(generate.fingerprint(refresh_token))
 
-    async def change_password(self, principal: Principal, current: str, new: str) -> Login:
+    async def change_password(self, principal: Principal, current: str, new: str, *, by: Actor | None = None) -> Login:
         """Change one's own password. All sessions end, and a new one begins with what is returned.
 
         Raises:
@@ -112,7 +127,9 @@ class Accounts:
         user = await self._store.users.get(principal.user_id)
         if not await self._passwords.verify(current, user.password_hash if user else None):
             raise Forbidden("The current password is wrong.", code="wrong_password")
-        changed = await self._store.users.set_password(principal.user_id, await self._passwords.hash(new))
+        hashed = await self._passwords.hash(new)
+        act = Act(by or Actor.of(principal), "user.change_password", principal.user_id)
+        changed = await self._store.users.set_password(principal.user_id, hashed, act=act)
         login = await self._begin(changed) if changed is not None and changed.disabled_at is None else None
         if login is None:
             raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
@@ -133,21 +150,24 @@ class Accounts:
     # --- Users ---
 
     async def create_user(
-        self, email: str, password: str, role: Role, *, name: str | None = None, maker: Principal | None = None
+        self, email: str, password: str | None, role: Role, *, name: str | None = None, by: Actor = OPERATOR
     ) -> User:
-        """Create a user.
+        """Create a user; without a password nobody can log in until a reset has set one.
 
         Raises:
             ValidationFailed: the address, the name or the password is not acceptable.
-            Forbidden: the role is higher than the maker's.
+            Forbidden: the role is higher than `by`'s own.
             Conflict: the address is taken.
         """
-        _check_rank(role, maker)
+        _check_rank(role, by)
         address = check_email(email)
         shown_name = check_name(name) if name else None
-        check_password(password)
-        hashed = await self._passwords.hash(password)
-        user = await self._store.users.add(generate.identifier(), address, shown_name, hashed, role)
+        if password is not None:
+            check_password(password)
+        hashed = NO_PASSWORD if password is None else await self._passwords.hash(password)
+        user_id = generate.identifier()
+        act = Act(by, "user.create", user_id, {"email": address, "role": role.value})
+        user = await self._store.users.add(user_id, address, shown_name, hashed, role, act=act)
         assert user is not None, "only the first admin may be left unmade"
         return user
 
@@ -172,40 +192,89 @@ class Accounts:
                 yield user
             page = await self.users(after=page[-1].email)
 
-    async def set_role(self, who: str, role: Role, *, maker: Principal | None = None) -> User:
+    async def set_role(self, who: str, role: Role, *, by: Actor = OPERATOR) -> User:
         """Give a user another role; it counts within seconds, also for tokens already issued.
 
         Raises:
             NotFound: there is no such user.
-            Forbidden: the role, or the user's present one, is higher than the maker's.
+            Forbidden: the role, or the user's present one, is higher than `by`'s own.
             Conflict: it is the last admin.
         """
-        _check_rank(role, maker)
-        user = await self._subordinate(who, maker)
-        return _found(await self._store.users.set_role(user.id, role), who)
+        _check_rank(role, by)
+        user = await self._subordinate(who, by)
+        act = Act(by, "user.set_role", user.id, {"from": user.role.value, "to": role.value})
+        return _found(await self._store.users.set_role(user.id, role, act=act), who)
 
-    async def set_disabled(self, who: str, *, disabled: bool, maker: Principal | None = None) -> User:
-        """Lock a user out, or let it in again. Locking out ends all its sessions.
+    async def set_name(self, who: str, name: str, *, by: Actor = OPERATOR) -> User:
+        """Give a user another name.
 
         Raises:
             NotFound: there is no such user.
-            Forbidden: the user's role is higher than the maker's.
+            Forbidden: the user's role is higher than `by`'s own.
+            ValidationFailed: the name is not acceptable.
+        """
+        shown_name = check_name(name)
+        user = await self._subordinate(who, by)
+        return _found(await self._store.users.set_name(user.id, shown_name, act=Act(by, "user.set_name", user.id)), who)
+
+    async def set_disabled(self, who: str, *, disabled: bool, by: Actor = OPERATOR) -> User:
+        """Lock a user out, or let it in again. Locking out ends all its sessions; keys that it made go on.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: the user's role is higher than `by`'s own.
             Conflict: it is the last admin.
         """
-        user = await self._subordinate(who, maker)
-        return _found(await self._store.users.set_disabled(user.id, disabled=disabled), who)
+        user = await self._subordinate(who, by)
+        act = Act(by, "user.disable" if disabled else "user.enable", user.id)
+        return _found(await self._store.users.set_disabled(user.id, disabled=disabled, act=act), who)
 
-    async def reset_password(self, who: str, password: str, *, maker: Principal | None = None) -> None:
+    async def reset_password(self, who: str, password: str, *, by: Actor = OPERATOR) -> None:
         """Set a password and end all sessions.
 
         Raises:
             NotFound: there is no such user.
-            Forbidden: the user's role is higher than the maker's.
+            Forbidden: the user's role is higher than `by`'s own.
             ValidationFailed: the password is not acceptable.
         """
-        user = await self._subordinate(who, maker)
+        user = await self._subordinate(who, by)
         check_password(password)
-        await self._store.users.set_password(user.id, await self._passwords.hash(password))
+        hashed = await self._passwords.hash(password)
+        await self._store.users.set_password(user.id, hashed, act=Act(by, "user.set_password", user.id))
+
+    async def offer_reset(self, who: str, *, by: Actor = OPERATOR) -> PasswordReset:
+        """A token with which somebody may set the user's password, once. Tokens offered before are void.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: the user's role is higher than `by`'s own.
+        """
+        user = await self._subordinate(who, by)
+        token, expires_at = generate.reset_token(), datetime.now(UTC) + RESET_TTL
+        act = Act(by, "user.offer_reset", user.id)
+        await self._store.users.offer_reset(user.id, generate.fingerprint(token), expires_at, act=act)
+        return PasswordReset(token, expires_at)
+
+    async def redeem_reset(self, token: str, password: str, *, by: Actor | None = None) -> None:
+        """Set the password of the user whom the token was made for, and end all its sessions.
+
+        Raises:
+            ValidationFailed: the password is not acceptable.
+            Unauthenticated: the token is unknown, used, void or expired: the same answer for all of them.
+        """
+        check_password(password, "newPassword")
+        hashed_token = generate.fingerprint(token)
+        user = await self._store.users.by_reset(hashed_token)
+        if user is not None:
+            hashed = await self._passwords.hash(password)
+            where = by or SYSTEM
+            actor = Actor(f"user:{user.id}", user.email, user.role, where.request_id, where.address)
+            act = Act(actor, "user.redeem_reset", user.id)
+            if await self._store.users.redeem_reset(user.id, hashed_token, hashed, act=act):
+                return
+        raise Unauthenticated(
+            "This link is not valid: it was used, replaced, or has expired. Ask for a new one.", code="invalid_reset"
+        )
 
     async def ensure_first_admin(
         self, email: str | None, password: str | None, *, development: bool
@@ -215,37 +284,37 @@ class Accounts:
             self._store, self._passwords, email, password, development=development
         )
 
-    async def _subordinate(self, who: str, maker: Principal | None) -> User:
+    async def _subordinate(self, who: str, by: Actor) -> User:
         user = await self.user(who)
-        _check_rank(user.role, maker)
+        _check_rank(user.role, by)
         return user
 
     # --- API keys ---
 
     async def create_key(
-        self, name: str, role: Role, *, maker: Principal | None = None, expires_at: datetime | None = None
+        self, name: str, role: Role, *, by: Actor = OPERATOR, expires_at: datetime | None = None
     ) -> NewKey:
         """Make a key. Only its hash is stored.
 
         Raises:
-            Forbidden: the role is higher than its maker's.
+            Forbidden: the role is higher than `by`'s own.
             ValidationFailed: the name is not acceptable, or the key would have expired already.
         """
-        _check_rank(role, maker)
+        _check_rank(role, by)
         shown_name = check_name(name)
         if expires_at is not None and expires_at <= datetime.now(UTC):
             message = "A key cannot expire before it is made"
             raise ValidationFailed(f"{message}.", details=[{"field": "expiresAt", "message": message, "type": "past"}])
-        key = generate.api_key()
+        key, key_id = generate.api_key(), generate.identifier()
         info = await self._store.keys.add(
-            generate.identifier(), shown_name, key[:VISIBLE], generate.fingerprint(key), role,
-            maker.id if maker else None, expires_at,
+            key_id, shown_name, key[:VISIBLE], generate.fingerprint(key), role, by.id, expires_at,
+            act=Act(by, "key.create", key_id, {"name": shown_name, "role": role.value}),
         )  # fmt: skip
         return NewKey(key, info)
 
-    async def keys(self, *, after: str = "", limit: int = PAGE) -> list[ApiKey]:
+    async def keys(self, *, after: str = "", limit: int = PAGE, created_by: str | None = None) -> list[ApiKey]:
         """A page of keys, oldest first; `after` is the last id of the page before."""
-        return await self._store.keys.page(after if is_id(after) else "", min(limit, PAGE))
+        return await self._store.keys.page(after if is_id(after) else "", min(limit, PAGE), created_by=created_by)
 
     async def each_key(self) -> AsyncIterator[ApiKey]:
         """All keys, oldest first."""
@@ -255,25 +324,35 @@ class Accounts:
                 yield key
             page = await self.keys(after=page[-1].id)
 
-    async def revoke_key(self, key_id: str) -> None:
-        """Revoke a key; it stops working within seconds on every replica. Raises NotFound."""
-        if not is_id(key_id) or not await self._store.keys.revoke(key_id):
-            raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
+    async def revoke_key(self, key_id: str, *, by: Actor = OPERATOR) -> None:
+        """Revoke a key; it stops working within seconds on every replica.
+
+        Raises:
+            NotFound: there is no such key, or it is revoked already.
+            Forbidden: the key's role is higher than `by`'s own.
+        """
+        key = await self._store.keys.get(key_id) if is_id(key_id) else None
+        if key is not None:
+            _check_rank(key.role, by)
+            act = Act(by, "key.revoke", key_id, {"name": key.name, "role": key.role.value})
+            if await self._store.keys.revoke(key_id, act=act):
+                return
+        raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
 
     # --- Upkeep ---
 
     async def delete_expired(self) -> int:
-        """Delete refresh tokens past their time. Returns how many."""
-        return await self._store.sessions.delete_expired()
+        """Delete refresh and reset tokens past their time. Returns how many."""
+        return await self._store.sessions.delete_expired() + await self._store.users.delete_expired_resets()
 
     def close(self) -> None:
         """End the password threads."""
         self._passwords.close()
 
 
-def _check_rank(role: Role, maker: Principal | None) -> None:
-    if maker is not None and not role.at_most(maker.role):
-        raise Forbidden(f"The role {role.value} is above yours, {maker.role.value}.", code="role_too_high")
+def _check_rank(role: Role, by: Actor) -> None:
+    if by.role is not None and not role.at_most(by.role):
+        raise Forbidden(f"The role {role.value} is above yours, {by.role.value}.", code="role_too_high")
 
 
 def _found(user: User | None, who: str) -> User:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amrikyy.auth.audit import Act, note
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
-from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.db.tables import password_resets, refresh_tokens, users
 from amrikyy.errors import Conflict
 
 _LOCK = 0x61646D69
@@ -34,13 +35,24 @@ class User:
 
 
 class UserStore:
-    """Reads and writes users. Every method raises `Unavailable` when the database cannot be reached."""
+    """Reads and writes users. Every method raises `Unavailable` when the database cannot be reached.
+
+    Each change comes with the `act` that it is, and is recorded with it or not done.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(
-        self, user_id: str, email: str, name: str | None, password_hash: str, role: Role, *, if_no_admin: bool = False
+        self,
+        user_id: str,
+        email: str,
+        name: str | None,
+        password_hash: str,
+        role: Role,
+        *,
+        act: Act,
+        if_no_admin: bool = False,
     ) -> User | None:
         """Add a user.
 
@@ -50,6 +62,7 @@ class UserStore:
             name: for people.
             password_hash: from `Passwords.hash`.
             role: what the user is.
+            act: who does it.
             if_no_admin: do nothing, and return None, when there is an admin already; of several processes that
                 try at the same time, one succeeds.
 
@@ -71,7 +84,9 @@ class UserStore:
             async with self._database.begin(lock=_LOCK if if_no_admin else None) as connection:
                 if if_no_admin and await connection.scalar(_ADMINS):
                     return None
-                return user_of((await connection.execute(insert(users).values(row).returning(users))).one())
+                user = user_of((await connection.execute(insert(users).values(row).returning(users))).one())
+                await note(connection, act)
+                return user
         except IntegrityError:
             raise Conflict(f"There is already a user with the e-mail address {email}.", code="user_exists") from None
 
@@ -94,7 +109,7 @@ class UserStore:
         async with self._database.connect() as connection:
             return await connection.scalar(_ADMINS) or 0
 
-    async def set_role(self, user_id: str, role: Role) -> User | None:
+    async def set_role(self, user_id: str, role: Role, *, act: Act) -> User | None:
         """Give the user another role; None when there is no such user.
 
         Raises:
@@ -103,9 +118,16 @@ class UserStore:
         async with self._database.begin(lock=_LOCK) as connection:
             if not Role.ADMIN.at_most(role):
                 await _keep_an_admin(connection, user_id)
+            await note(connection, act)
             return await _change(connection, user_id, role=role.value)
 
-    async def set_disabled(self, user_id: str, *, disabled: bool) -> User | None:
+    async def set_name(self, user_id: str, name: str | None, *, act: Act) -> User | None:
+        """Give the user another name; None when there is no such user."""
+        async with self._database.begin() as connection:
+            await note(connection, act)
+            return await _change(connection, user_id, name=name)
+
+    async def set_disabled(self, user_id: str, *, disabled: bool, act: Act) -> User | None:
         """Lock the user out and end all sessions, or let the user in again; None when there is no such user.
 
         Raises:
@@ -113,6 +135,7 @@ class UserStore:
         """
         now = datetime.now(UTC)
         async with self._database.begin(lock=_LOCK) as connection:
+            await note(connection, act)
             if not disabled:
                 return await _change(connection, user_id, disabled_at=None)
             await _keep_an_admin(connection, user_id)
@@ -120,13 +143,45 @@ class UserStore:
             await _end_sessions(connection, user_id, now)
             return user
 
-    async def set_password(self, user_id: str, password_hash: str) -> User | None:
-        """Set the password's hash and end all sessions; None when there is no such user."""
-        now = datetime.now(UTC)
+    async def set_password(self, user_id: str, password_hash: str, *, act: Act) -> User | None:
+        """Set the password's hash, end all sessions and resets; None when there is no such user."""
         async with self._database.begin() as connection:
-            user = await _change(connection, user_id, password_hash=password_hash, sessions_valid_from=now)
-            await _end_sessions(connection, user_id, now)
-            return user
+            return await _set_password(connection, user_id, password_hash, act)
+
+    async def offer_reset(self, user_id: str, token_hash: str, expires_at: datetime, *, act: Act) -> None:
+        """Let whoever has the token set the password, once; tokens offered before are void."""
+        row = {"token_hash": token_hash, "user_id": user_id, "expires_at": expires_at}
+        async with self._database.begin() as connection:
+            await lock_user(connection, user_id)
+            await connection.execute(delete(password_resets).where(password_resets.c.user_id == user_id))
+            await connection.execute(insert(password_resets).values(row))
+            await note(connection, act)
+
+    async def by_reset(self, token_hash: str) -> User | None:
+        """Whose password the token may set; None when it is unknown, used, void or expired, or the user disabled."""
+        query = select(users).join(password_resets, password_resets.c.user_id == users.c.id)
+        good = (password_resets.c.token_hash == token_hash) & (password_resets.c.expires_at > datetime.now(UTC))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query.where(good, users.c.disabled_at.is_(None)))).one_or_none()
+        return user_of(row) if row is not None else None
+
+    async def redeem_reset(self, user_id: str, token_hash: str, password_hash: str, *, act: Act) -> bool:
+        """Set the password, if the token is still good. Of two who try at once, one succeeds."""
+        mine = (password_resets.c.token_hash == token_hash) & (password_resets.c.expires_at > datetime.now(UTC))
+        async with self._database.begin() as connection:
+            user = await lock_user(connection, user_id)
+            if user is None or user.disabled_at is not None:
+                return False
+            if not (await connection.execute(delete(password_resets).where(mine))).rowcount:
+                return False
+            await _set_password(connection, user_id, password_hash, act)
+            return True
+
+    async def delete_expired_resets(self) -> int:
+        """Delete tokens past their time. There is one for a user at most. Returns how many."""
+        async with self._database.begin() as connection:
+            expired = delete(password_resets).where(password_resets.c.expires_at < datetime.now(UTC))
+            return (await connection.execute(expired)).rowcount
 
     async def replace_hash(self, user_id: str, old: str, new: str) -> None:
         """Store another hash of the same password, unless the password was changed meanwhile; sessions go on."""
@@ -170,6 +225,15 @@ async def _change(connection: AsyncConnection, user_id: str, **values: Any) -> U
     change = update(users).where(users.c.id == user_id).values(updated_at=datetime.now(UTC), **values)
     row = (await connection.execute(change.returning(users))).one_or_none()
     return user_of(row) if row is not None else None
+
+
+async def _set_password(connection: AsyncConnection, user_id: str, password_hash: str, act: Act) -> User | None:
+    now = datetime.now(UTC)
+    user = await _change(connection, user_id, password_hash=password_hash, sessions_valid_from=now)
+    await _end_sessions(connection, user_id, now)
+    await connection.execute(delete(password_resets).where(password_resets.c.user_id == user_id))
+    await note(connection, act)
+    return user
 
 
 async def _end_sessions(connection: AsyncConnection, user_id: str, now: datetime) -> None:

@@ -84,6 +84,32 @@ refresh_tokens = Table(
     Column("revoked_at", Moment),
 )
 
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_id", String(64), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False, index=True),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _id(),  # sorts by time
+    Column("at", Moment, nullable=False, index=True),
+    Column("actor", String(128), nullable=False),
+    Column("actor_name", String(254)),
+    Column("actor_role", String(16)),
+    Column("action", String(64), nullable=False),
+    Column("target", String(254)),
+    Column("details", Text, nullable=False),  # JSON
+    Column("request_id", String(64)),
+    Column("address", String(64)),
+    Index(None, "actor", "id"),
+    Index(None, "action", "id"),
+    Index(None, "target", "id"),
+)
+
 runs = Table(
     "runs",
     metadata,

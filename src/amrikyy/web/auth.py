@@ -1,9 +1,9 @@
-"""`/api/auth`: logging in, staying logged in, logging out, and who one is."""
+"""`/api/auth`: logging in, staying logged in, logging out, one's password, and who one is."""
 
 from pydantic import ConfigDict, Field, SecretStr
 
 from amrikyy.agents.agent import Request
-from amrikyy.auth import Login, User
+from amrikyy.auth import Actor, Login, User
 from amrikyy.errors import Forbidden, Unauthenticated, Unavailable
 from amrikyy.web.endpoint import ANY_CALLER, PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire
@@ -22,6 +22,24 @@ class RefreshToken(Request):
     """The refresh token of the login."""
 
     refresh_token: SecretStr = Field(min_length=1, max_length=256)
+
+
+class PasswordChange(Request):
+    """The old password and the new one."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+    current_password: SecretStr = Field(min_length=1, max_length=256)
+    new_password: SecretStr = Field(min_length=1, max_length=256, description="At least 10 characters.")
+
+
+class PasswordFromReset(Request):
+    """A one-time token from an administrator, and the new password."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+    token: SecretStr = Field(min_length=1, max_length=256)
+    new_password: SecretStr = Field(min_length=1, max_length=256, description="At least 10 characters.")
 
 
 class UserInfo(Wire):
@@ -54,8 +72,8 @@ class Me(Success):
     permissions: list[str]
 
 
-class LoggedOut(Success):
-    """The session is over."""
+class Done(Success):
+    """It is done."""
 
     message: str
 
@@ -75,7 +93,24 @@ async def refresh(call: Call) -> Answer:
 async def logout(call: Call) -> Answer:
     """End the session that the access token belongs to."""
     await call.runtime.accounts.logout(call.principal)
-    return LoggedOut(message="You are logged out.")
+    return Done(message="You are logged out.")
+
+
+async def change_password(call: Call) -> Answer:
+    """Old password in, new tokens out; all other sessions end."""
+    body: PasswordChange = call.body
+    current, new = body.current_password.get_secret_value(), body.new_password.get_secret_value()
+    return _reply(await call.runtime.accounts.change_password(call.principal, current, new, by=call.actor))
+
+
+async def redeem_reset(call: Call) -> Answer:
+    """Set a password with a one-time token."""
+    body: PasswordFromReset = call.body
+    where = Actor("", request_id=call.exchange.request_id, address=call.address)
+    await call.runtime.accounts.redeem_reset(
+        body.token.get_secret_value(), body.new_password.get_secret_value(), by=where
+    )
+    return Done(message="The password is set. Log in with it.")
 
 
 async def me(call: Call) -> Answer:
@@ -117,7 +152,14 @@ AUTH = [
              summary="Get new tokens", body=RefreshToken, answer=LoginReply, errors=(Unauthenticated, Unavailable),
              description="A refresh token works once. Using one again ends every session that came from its login."),
     Endpoint(method="POST", path="/api/auth/logout", handler=logout, needs=ANY_CALLER, tag="Identity",
-             summary="Log out", answer=LoggedOut, errors=(Forbidden,)),
+             summary="Log out", answer=Done, errors=(Forbidden,)),
+    Endpoint(method="POST", path="/api/auth/password", handler=change_password, needs=ANY_CALLER, tag="Identity",
+             summary="Change one's password", body=PasswordChange, answer=LoginReply,
+             errors=(Forbidden, Unauthenticated),
+             description="All sessions end, on every device; the answer begins a new one."),
+    Endpoint(method="POST", path="/api/auth/password/reset", handler=redeem_reset, needs=PUBLIC, tag="Identity",
+             summary="Set a password with a one-time token", body=PasswordFromReset, answer=Done,
+             errors=(Unauthenticated, Unavailable)),
     Endpoint(method="GET", path="/api/auth/me", handler=me, needs=ANY_CALLER, tag="Identity",
              summary="Who the credential belongs to", answer=Me),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from amrikyy.agents.agent import Agent, Operation, Request
 from amrikyy.agents.registry import Registry
+from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
 from amrikyy.runs.run import Run
@@ -73,12 +74,15 @@ def cache_endpoints(registry: Registry) -> list[Endpoint]:
     async def clear(call: Call) -> Answer:
         agent = registry[call.params["agent"]]
         body: ClearCache = call.body
+        await call.runtime.audit.record(Act(call.actor, "cache.clear", agent.name, {"pattern": body.pattern}))
         cleared = await call.runtime.cache.clear(agent.name, body.pattern)
         return CacheCleared(agent=agent.name, cleared=cleared, message=f"{cleared} results were forgotten.")
 
     async def warm(call: Call) -> Answer:
         agent = registry[call.params["agent"]]
-        return await _warm(call, agent, _parse(agent, call.body.queries))
+        queries = _parse(agent, call.body.queries)
+        await call.runtime.audit.record(Act(call.actor, "cache.warm", agent.name, {"queries": len(queries)}))
+        return await _warm(call, agent, queries)
 
     return [
         Endpoint(method="POST", path="/api/agents/{agent}/cache/clear", handler=clear, needs=Permission.CACHE_MANAGE,

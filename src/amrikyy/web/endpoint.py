@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from amrikyy.auth.audit import Actor
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, MethodNotAllowed, NotFound
@@ -52,6 +53,17 @@ class Call:
         """Who asks. Only the handler of a public route may find nobody."""
         assert self.exchange.principal is not None
         return self.exchange.principal
+
+    @property
+    def address(self) -> str | None:
+        """Where the request came from."""
+        client = self.scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for the audit log."""
+        return Actor.of(self.principal, self.exchange.request_id, self.address)
 
     def header(self, name: bytes) -> str | None:
         """The first header of that lower-case name."""

@@ -1,0 +1,146 @@
+"""The audit log: who did what to whom, written in the same transaction as the act itself."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from amrikyy.auth import generate
+from amrikyy.auth.principal import Principal
+from amrikyy.auth.roles import Role
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import audit_log
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does an administrative act, and from where.
+
+    Attributes:
+        id: of the principal, or "operator" for whoever has the command line, or "system".
+        name: for people.
+        role: None for those two, who may do anything.
+        request_id: of the request that it was done with.
+        address: that the request came from.
+    """
+
+    id: str
+    name: str | None = None
+    role: Role | None = None
+    request_id: str | None = None
+    address: str | None = None
+
+    @classmethod
+    def of(cls, principal: Principal, request_id: str | None = None, address: str | None = None) -> "Actor":
+        """The actor that a principal is."""
+        return cls(principal.id, principal.email or principal.name, principal.role, request_id, address)
+
+
+OPERATOR = Actor("operator")
+SYSTEM = Actor("system")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something administrative that is done.
+
+    Attributes:
+        actor: who does it.
+        action: noun and verb, like "user.create".
+        target: the id of what it is done to.
+        details: what else one will want to know; never a secret.
+    """
+
+    actor: Actor
+    action: str
+    target: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An act as it was recorded."""
+
+    id: str
+    at: datetime
+    actor: str
+    actor_name: str | None
+    actor_role: str | None
+    action: str
+    target: str | None
+    details: dict[str, Any]
+    request_id: str | None
+    address: str | None
+
+
+async def note(connection: AsyncConnection, act: Act) -> None:
+    """Record an act in the transaction that does it: either both happen or neither."""
+    actor = act.actor
+    row = {
+        "id": generate.identifier(),
+        "at": datetime.now(UTC),
+        "actor": actor.id,
+        "actor_name": actor.name,
+        "actor_role": actor.role.value if actor.role else None,
+        "action": act.action,
+        "target": act.target,
+        "details": json.dumps(act.details),
+        "request_id": actor.request_id,
+        "address": actor.address,
+    }
+    await connection.execute(insert(audit_log).values(row))
+
+
+class AuditLog:
+    """Reads the log, and writes acts that are no transaction of their own.
+
+    Every method raises `Unavailable` when the database cannot be reached.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, act: Act) -> None:
+        """Record an act that is about to be done; if this fails it must not be done."""
+        async with self._database.begin() as connection:
+            await note(connection, act)
+
+    async def page(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: str | None = None,
+        limit: int = 20,
+    ) -> list[AuditEntry]:
+        """Acts, newest first. `before` is the id of the last one of the page before; ids sort by time."""
+        query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+        for column, value in ((audit_log.c.actor, actor), (audit_log.c.action, action), (audit_log.c.target, target)):
+            if value is not None:
+                query = query.where(column == value)
+        if since is not None:
+            query = query.where(audit_log.c.at >= since)
+        if until is not None:
+            query = query.where(audit_log.c.at < until)
+        if before is not None:
+            query = query.where(audit_log.c.id < before)
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return [AuditEntry(**dict(row._mapping) | {"details": json.loads(row.details)}) for row in rows]
+
+    async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
+        """Delete what is old, a batch a transaction. Returns how much."""
+        old = select(audit_log.c.id).where(audit_log.c.at < datetime.now(UTC) - older_than).limit(batch)
+        deleted = 0
+        while True:
+            async with self._database.begin() as connection:
+                count = (await connection.execute(delete(audit_log).where(audit_log.c.id.in_(old)))).rowcount
+            deleted += count
+            if count < batch:
+                return deleted

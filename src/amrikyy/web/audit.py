@@ -1,0 +1,74 @@
+"""`/api/audit`: who did what to whom."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from pydantic import AwareDatetime, Field
+
+from amrikyy.agents.agent import Request
+from amrikyy.auth.roles import Permission
+from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.replies import Success, Wire
+
+
+class AuditRecord(Wire):
+    """One administrative act."""
+
+    id: str
+    at: datetime
+    actor: str = Field(description='Who: "user:…", "key:…", "operator" at the command line, or "system".')
+    actor_name: str | None
+    actor_role: str | None
+    action: str = Field(examples=["user.set_role"])
+    target: str | None
+    details: dict[str, Any]
+    request_id: str | None
+    address: str | None
+
+
+class AuditPage(Success):
+    """A page of acts, newest first."""
+
+    count: int
+    entries: list[AuditRecord]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+class AuditQuery(Request):
+    """Which acts."""
+
+    actor: str | None = Field(default=None, max_length=128)
+    action: str | None = Field(default=None, max_length=64)
+    target: str | None = Field(default=None, max_length=254)
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    cursor: str | None = Field(default=None, max_length=64)
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+async def list_acts(call: Call) -> Answer:
+    """Acts, newest first."""
+    query: AuditQuery = call.query
+    found = await call.runtime.audit.page(
+        actor=query.actor,
+        action=query.action,
+        target=query.target,
+        since=query.since,
+        until=query.until,
+        before=query.cursor,
+        limit=query.limit + 1,
+    )
+    page = found[: query.limit]
+    return AuditPage(
+        count=len(page),
+        entries=[AuditRecord(**asdict(entry)) for entry in page],
+        next_cursor=page[-1].id if len(found) > query.limit else None,
+    )
+
+
+AUDIT = [
+    Endpoint(method="GET", path="/api/audit", handler=list_acts, needs=Permission.AGENT_MANAGE, tag="Audit",
+             summary="List administrative acts, newest first", query=AuditQuery, answer=AuditPage,
+             description="What is not in this log has not happened: each act is recorded in its own transaction."),
+]  # fmt: skip

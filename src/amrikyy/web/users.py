@@ -1,0 +1,177 @@
+"""`/api/auth/users`: the users, for whoever manages them."""
+
+from datetime import datetime
+
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+
+from amrikyy.agents.agent import Request
+from amrikyy.auth import PasswordReset, User
+from amrikyy.auth.roles import Permission, Role
+from amrikyy.errors import Conflict, Forbidden, NotFound
+from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.replies import Success, Wire
+
+
+class UserRecord(Wire):
+    """A user, as an administrator sees it."""
+
+    id: str
+    email: str
+    name: str | None
+    role: Role
+    disabled: bool
+    created_at: datetime
+
+
+class ResetLink(Wire):
+    """With this the user sets a password, once: `POST /api/auth/password/reset`. It is shown this once."""
+
+    token: str
+    expires_at: datetime
+    url: str | None = Field(description="PASSWORD_RESET_URL with the token behind #, if the server has one.")
+
+
+class UserReply(Success):
+    """One user."""
+
+    user: UserRecord
+
+
+class NewUserReply(UserReply):
+    """A new user, and how to set the password if none was given."""
+
+    reset: ResetLink | None
+
+
+class ResetReply(Success):
+    """How the user sets a new password."""
+
+    reset: ResetLink
+
+
+class UserPage(Success):
+    """A page of users, by e-mail address."""
+
+    count: int
+    users: list[UserRecord]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+class UserQuery(Request):
+    """Which page."""
+
+    cursor: str | None = Field(default=None, max_length=254)
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class NewUser(Request):
+    """Who is to be created."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+    email: str = Field(min_length=3, max_length=254, examples=["ana@example.com"])
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    role: Role = Field(default=Role.USER, description="No higher than your own.")
+    password: SecretStr | None = Field(
+        default=None, min_length=1, max_length=256, description="Without it the answer has a one-time token to set one."
+    )
+
+
+class UserChange(Request):
+    """What is to change; what is left out stays."""
+
+    role: Role | None = Field(default=None, description="No higher than your own.")
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    disabled: bool | None = Field(default=None, description="Disabling ends all sessions.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "UserChange":
+        if self.role is None and self.name is None and self.disabled is None:
+            raise ValueError("Say what is to change: role, name or disabled")
+        return self
+
+
+async def list_users(call: Call) -> Answer:
+    """All users."""
+    query: UserQuery = call.query
+    found = await call.runtime.accounts.users(after=query.cursor or "", limit=query.limit + 1)
+    page = found[: query.limit]
+    return UserPage(
+        count=len(page),
+        users=[_record(user) for user in page],
+        next_cursor=page[-1].email if len(found) > query.limit else None,
+    )
+
+
+async def create_user(call: Call) -> Answer:
+    """Create a user."""
+    body: NewUser = call.body
+    accounts, by = call.runtime.accounts, call.actor
+    password = body.password.get_secret_value() if body.password else None
+    user = await accounts.create_user(body.email, password, body.role, name=body.name, by=by)
+    reset = await accounts.offer_reset(user.id, by=by) if password is None else None
+    return NewUserReply(user=_record(user), reset=_link(call, reset) if reset else None)
+
+
+async def get_user(call: Call) -> Answer:
+    """One user."""
+    return UserReply(user=_record(await call.runtime.accounts.user(call.params["userId"])))
+
+
+async def change_user(call: Call) -> Answer:
+    """Change a user."""
+    body: UserChange = call.body
+    accounts, who, by = call.runtime.accounts, call.params["userId"], call.actor
+    user = await accounts.user(who)
+    if body.disabled:  # first what takes something away, so that nobody gains from a change that stops half way
+        user = await accounts.set_disabled(who, disabled=True, by=by)
+    if body.role is not None and body.role != user.role:
+        user = await accounts.set_role(who, body.role, by=by)
+    if body.name is not None and body.name != user.name:
+        user = await accounts.set_name(who, body.name, by=by)
+    if body.disabled is False and user.disabled_at is not None:
+        user = await accounts.set_disabled(who, disabled=False, by=by)
+    return UserReply(user=_record(user))
+
+
+async def offer_reset(call: Call) -> Answer:
+    """Make a one-time token with which the user sets a new password."""
+    reset = await call.runtime.accounts.offer_reset(call.params["userId"], by=call.actor)
+    return ResetReply(reset=_link(call, reset))
+
+
+def _record(user: User) -> UserRecord:
+    return UserRecord(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        disabled=user.disabled_at is not None,
+        created_at=user.created_at,
+    )
+
+
+def _link(call: Call, reset: PasswordReset) -> ResetLink:
+    page = call.runtime.settings.password_reset_url
+    # Behind # it reaches the page and no server's log.
+    url = f"{page}#{reset.token}" if page else None
+    return ResetLink(token=reset.token, expires_at=reset.expires_at, url=url)
+
+
+USERS = [
+    Endpoint(method="GET", path="/api/auth/users", handler=list_users, needs=Permission.AGENT_MANAGE, tag="Users",
+             summary="List users", query=UserQuery, answer=UserPage),
+    Endpoint(method="POST", path="/api/auth/users", handler=create_user, needs=Permission.AGENT_MANAGE, tag="Users",
+             summary="Create a user", body=NewUser, answer=NewUserReply, status=201, errors=(Conflict, Forbidden)),
+    Endpoint(method="GET", path="/api/auth/users/{userId}", handler=get_user, needs=Permission.AGENT_MANAGE,
+             tag="Users", summary="Look up a user", answer=UserReply, errors=(NotFound,)),
+    Endpoint(method="PATCH", path="/api/auth/users/{userId}", handler=change_user, needs=Permission.AGENT_MANAGE,
+             tag="Users", summary="Change a user's role or name, or lock the user out", body=UserChange,
+             answer=UserReply, errors=(NotFound, Conflict, Forbidden),
+             description="A change counts within seconds, also for tokens already issued. Keys that the user made go "
+                         "on: list them with `createdBy`."),
+    Endpoint(method="POST", path="/api/auth/users/{userId}/password-reset", handler=offer_reset,
+             needs=Permission.AGENT_MANAGE, tag="Users", summary="Make a one-time link to set a password",
+             answer=ResetReply, errors=(NotFound, Forbidden),
+             description="It is good for 24 hours and once; links made before are void."),
+]  # fmt: skip
