@@ -23,7 +23,7 @@ async def server_process(folder: Path, **environment: str) -> AsyncIterator[tupl
     port = free_port()
     given = {
         **os.environ, "PHASE2_PORT": str(port), "DATA_DIR": str(folder), "DATABASE_URL": "", "MODELS": "offline",
-        "APP_ENV": "test", "VALID_API_KEYS": VALID_API_KEYS, **environment,
+        "APP_ENV": "test", "VALID_API_KEYS": VALID_API_KEYS, "RATE_LIMIT_WHITELIST": "127.0.0.1", **environment,
     }  # fmt: skip
     output = folder / "server.log"
     with output.open("wb") as log:

@@ -28,6 +28,7 @@ from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
+from amrikyy.ratelimit import Limit, Limits, LimitTable, MemoryLimiter, Networks
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -58,6 +59,7 @@ class Runtime:
     live: LiveRuns
     records: RunRecords
     idempotency: IdempotencyKeys
+    limits: Limits
     runner: Runner
     accounts: Accounts
     authenticator: Authenticator
@@ -89,7 +91,7 @@ class Runtime:
     @property
     def limits_name(self) -> str:
         """For people: where limits are counted."""
-        return "declared by the agents, not enforced in this version"
+        return "in memory"
 
     async def drain(self) -> None:
         """Send new work elsewhere, and give what is in progress the time to end well."""
@@ -156,6 +158,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
             live=live,
             records=records,
             idempotency=idempotency,
+            limits=_limits(settings, registry),
             runner=runner,
             accounts=accounts,
             authenticator=authenticator,
@@ -215,6 +218,20 @@ def _jwt_secret(settings: Settings) -> str:
             path.write_text(secret)
         log.warning("jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` makes one")
         return path.read_text().strip()
+
+
+def _limits(settings: Settings, registry: Registry) -> Limits:
+    declared: dict[str, Limit | None] = {agent.name: agent.limit for agent in registry}
+    declared |= {operation.key: operation.limit for operation in registry.operations()}
+    try:
+        return Limits(
+            LimitTable(declared, settings.rate_limits),
+            MemoryLimiter(),
+            Networks("RATE_LIMIT_WHITELIST", settings.rate_limit_whitelist),
+            Networks("TRUSTED_PROXIES", settings.trusted_proxies),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 async def _open_models(settings: Settings) -> Models:

@@ -1,5 +1,21 @@
-"""How often something may be done: limits as values."""
+"""How often something may be done."""
 
+from amrikyy.ratelimit.addresses import Networks
+from amrikyy.ratelimit.decision import Charge, Decision, Limiter, State, refusal
 from amrikyy.ratelimit.limit import Limit
+from amrikyy.ratelimit.limits import Limits
+from amrikyy.ratelimit.memory import MemoryLimiter
+from amrikyy.ratelimit.table import LimitTable
 
-__all__ = ["Limit"]
+__all__ = [
+    "Charge",
+    "Decision",
+    "Limit",
+    "LimitTable",
+    "Limiter",
+    "Limits",
+    "MemoryLimiter",
+    "Networks",
+    "State",
+    "refusal",
+]

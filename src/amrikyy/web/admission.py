@@ -1,6 +1,9 @@
-"""Admission: may the caller, and only then, what is in the body. Nothing is read before what precedes it has passed."""
+"""Admission: may the caller, then how often, and only then what is in the body.
+
+Nothing is read before what precedes it has passed."""
 
 import asyncio
+import time
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -9,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import BodyTooLarge, Forbidden, UnsupportedMediaType, ValidationFailed
 from amrikyy.web.endpoint import Call
+from amrikyy.web.launch import claim_of
+from amrikyy.web.limits import charge_request
 
 MAX_BODY = 1_000_000
 """Bytes. The largest request that an operation accepts is some tens of kilobytes."""
@@ -18,10 +23,11 @@ BODY_TIMEOUT_S = 30
 
 
 async def admit(call: Call) -> None:
-    """Check the permission, then read and validate the query and the body.
+    """Check the permission, then the limits, then read and validate the query and the body.
 
     Raises:
         Forbidden: the caller's role has not the permission.
+        RateLimited: a limit refused; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
     endpoint = call.endpoint
@@ -30,6 +36,11 @@ async def admit(call: Call) -> None:
             f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} has not.",
             details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
         )
+    if endpoint.operation is not None:
+        call.claim = await claim_of(call)
+    began = time.perf_counter()
+    await charge_request(call)
+    call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:

@@ -125,7 +125,7 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{operation.agent}/{operation.name}", handler=run_operation,
         needs=Permission.AGENT_EXECUTE, tag=operation.agent.title(), summary=operation.description,
-        body=operation.request_type, answer=reply_type(operation), headers=HEADERS,
+        operation=operation.key, body=operation.request_type, answer=reply_type(operation), headers=HEADERS,
         also={202: ("The run has begun; `Location` is where to look it up.", Accepted)},
         errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip

@@ -4,8 +4,9 @@ from pydantic import ConfigDict, Field, SecretStr
 
 from amrikyy.agents.agent import Request
 from amrikyy.auth import Actor, Login, User
-from amrikyy.errors import Forbidden, Unauthenticated, Unavailable
+from amrikyy.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from amrikyy.web.endpoint import ANY_CALLER, PUBLIC, Answer, Call, Endpoint
+from amrikyy.web.limits import GuessGuard
 from amrikyy.web.replies import Success, Wire
 
 
@@ -81,7 +82,8 @@ class Done(Success):
 async def login(call: Call) -> Answer:
     """Password in, tokens out."""
     body: Credentials = call.body
-    return _reply(await call.runtime.accounts.login(body.email, body.password.get_secret_value()))
+    async with GuessGuard(call, body.email):
+        return _reply(await call.runtime.accounts.login(body.email, body.password.get_secret_value()))
 
 
 async def refresh(call: Call) -> Answer:
@@ -100,16 +102,17 @@ async def change_password(call: Call) -> Answer:
     """Old password in, new tokens out; all other sessions end."""
     body: PasswordChange = call.body
     current, new = body.current_password.get_secret_value(), body.new_password.get_secret_value()
-    return _reply(await call.runtime.accounts.change_password(call.principal, current, new, by=call.actor))
+    async with GuessGuard(call, call.principal.email):
+        return _reply(await call.runtime.accounts.change_password(call.principal, current, new, by=call.actor))
 
 
 async def redeem_reset(call: Call) -> Answer:
     """Set a password with a one-time token."""
     body: PasswordFromReset = call.body
     where = Actor("", request_id=call.exchange.request_id, address=call.address)
-    await call.runtime.accounts.redeem_reset(
-        body.token.get_secret_value(), body.new_password.get_secret_value(), by=where
-    )
+    token, password = body.token.get_secret_value(), body.new_password.get_secret_value()
+    async with GuessGuard(call, None):
+        await call.runtime.accounts.redeem_reset(token, password, by=where)
     return Done(message="The password is set. Log in with it.")
 
 
@@ -147,7 +150,7 @@ def _info(user: User) -> UserInfo:
 
 AUTH = [
     Endpoint(method="POST", path="/api/auth/login", handler=login, needs=PUBLIC, tag="Identity", summary="Log in",
-             body=Credentials, answer=LoginReply, errors=(Unauthenticated, Unavailable)),
+             body=Credentials, answer=LoginReply, errors=(Unauthenticated, RateLimited, Unavailable)),
     Endpoint(method="POST", path="/api/auth/refresh", handler=refresh, needs=PUBLIC, tag="Identity",
              summary="Get new tokens", body=RefreshToken, answer=LoginReply, errors=(Unauthenticated, Unavailable),
              description="A refresh token works once. Using one again ends every session that came from its login."),
@@ -159,7 +162,7 @@ AUTH = [
              description="All sessions end, on every device; the answer begins a new one."),
     Endpoint(method="POST", path="/api/auth/password/reset", handler=redeem_reset, needs=PUBLIC, tag="Identity",
              summary="Set a password with a one-time token", body=PasswordFromReset, answer=Done,
-             errors=(Unauthenticated, Unavailable)),
+             errors=(Unauthenticated, RateLimited, Unavailable)),
     Endpoint(method="GET", path="/api/auth/me", handler=me, needs=ANY_CALLER, tag="Identity",
              summary="Who the credential belongs to", answer=Me),
 ]  # fmt: skip

@@ -17,6 +17,8 @@ from amrikyy.auth.audit import Actor
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, MethodNotAllowed, NotFound
+from amrikyy.ratelimit.addresses import client_address
+from amrikyy.runs.idempotency import Claim
 from amrikyy.web.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ Needs = Permission | Literal["public", "any caller"]
 class Call:
     """One admitted request, as a handler sees it."""
 
-    __slots__ = ("body", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
+    __slots__ = ("body", "claim", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
 
     def __init__(
         self, scope: Scope, receive: Receive, runtime: "Runtime", endpoint: "Endpoint", params: Mapping[str, str]
@@ -47,6 +49,7 @@ class Call:
         self.exchange: Exchange = exchange_of(scope)
         self.body: Any = None
         self.query: Any = None
+        self.claim: Claim | None = None
 
     @property
     def principal(self) -> Principal:
@@ -56,9 +59,19 @@ class Call:
 
     @property
     def address(self) -> str | None:
-        """Where the request came from."""
+        """Where the request came from, behind the proxies that are believed."""
         client = self.scope.get("client")
-        return client[0] if client else None
+        peer = client[0] if client else None
+        trusted = self.runtime.limits.trusted_proxies
+        if not trusted:
+            return peer
+        forwarded = b",".join(value for name, value in self.scope["headers"] if name == b"x-forwarded-for")
+        return client_address(peer, str(forwarded, "latin-1"), trusted)
+
+    @property
+    def starts_nothing(self) -> bool:
+        """Whether the request only asks for a run that there is: it resumes a stream, or repeats a keyed request."""
+        return self.claim is not None or bool(self.header(b"last-event-id"))
 
     @property
     def actor(self) -> Actor:
@@ -100,7 +113,9 @@ class Endpoint:
         media_type: of a success.
         events: of a stream, the body of each event by its name.
         headers: request headers that the handler reads.
-        also: other successes, by status: what each means and its body.
+        operation: `agent.operation` that the request runs, whose limits it counts against.
+        unlimited: requests are not counted (probes).
+        also: other answers with a body of their own, by status: what each means.
         errors: which errors a caller must expect beyond those that its parts imply.
         hidden: not in the documentation (it only exists to explain a mistake).
     """
@@ -119,6 +134,8 @@ class Endpoint:
     media_type: str = "application/json"
     events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
+    operation: str | None = None
+    unlimited: bool = False
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False

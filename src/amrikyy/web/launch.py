@@ -17,6 +17,7 @@ from amrikyy.runs.idempotency import Claim, hash_of
 from amrikyy.runs.restore import follow, restore
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.web.endpoint import Call, Header
+from amrikyy.web.limits import charge, counted_caller
 from amrikyy.web.replies import Success
 
 HEADERS = (
@@ -133,14 +134,20 @@ async def _start(
     )
 
 
+async def claim_of(call: Call) -> Claim | None:
+    """What the request's Idempotency-Key stands for already."""
+    key = call.header(b"idempotency-key")
+    return await call.runtime.idempotency.find(_key_hash(call, key)) if key and _KEY.fullmatch(key) else None
+
+
 async def _once(
     call: Call, operation: Operation[Any, Any], wishes: Wishes, key: str, request: Request, *, streams: bool
 ) -> Run:
     keys = call.runtime.idempotency
-    key_hash = hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
+    key_hash = _key_hash(call, key)
     body_hash = hash_of(json.dumps(request.model_dump(mode="json"), sort_keys=True))
+    claim, is_charged = call.claim, call.claim is None
     while True:
-        claim = await keys.find(key_hash)
         if claim is not None:
             if claim.body_hash != body_hash:
                 raise Conflict(
@@ -151,14 +158,22 @@ async def _once(
             outcome = run.outcome if run is not None else None
             if run is not None and (outcome is None or outcome.error is None or _is_kept(outcome.error)):
                 return run
+        if not is_charged:  # it looked like a repetition, and is a new run after all
+            await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
+            is_charged = True
         run_id = new_run_id()
         if await keys.claim(key_hash, body_hash, run_id, instead_of=claim.run_id if claim else None):
             break
+        claim = await keys.find(key_hash)
     try:
         return await _start(call, operation, wishes, streams=streams, run_id=run_id)
     except BaseException:
         await keys.release(key_hash, run_id)
         raise
+
+
+def _key_hash(call: Call, key: str) -> str:
+    return hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
 
 
 async def _run_of(call: Call, claim: Claim) -> Run | None:

@@ -15,6 +15,7 @@ from amrikyy.errors import (
     Forbidden,
     InternalError,
     NotFound,
+    RateLimited,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -35,6 +36,11 @@ Every error has the same body, and `code` is the word to switch on. Times are IS
 RESPONSE_HEADERS = {
     "x-request-id": "The id of this exchange: the caller's own if it was well formed.",
     "server-timing": "Milliseconds by stage.",
+}
+
+LIMIT_HEADERS = {
+    "ratelimit": "How each limit stands: what remains, and seconds until some of it is free again.",
+    "ratelimit-policy": "The limits that the request counts against.",
 }
 
 
@@ -124,7 +130,8 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         content = {"schema": _event_schema(endpoint.events, schemas)}
     else:
         content = {"schema": {"type": "object" if endpoint.media_type == "application/json" else "string"}}
-    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in RESPONSE_HEADERS.items()}
+    shown = RESPONSE_HEADERS if endpoint.unlimited else RESPONSE_HEADERS | LIMIT_HEADERS
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in shown.items()}
     responses: dict[str, Any] = {
         str(endpoint.status): {
             "description": "Success",
@@ -174,6 +181,8 @@ def _errors(endpoint: Endpoint) -> list[type[AmrikyyError]]:
         errors += [Unauthenticated, Unavailable]
     if isinstance(endpoint.needs, Permission):
         errors.append(Forbidden)
+    if not endpoint.unlimited:
+        errors.append(RateLimited)
     if endpoint.query is not None or endpoint.body is not None:
         errors.append(ValidationFailed)
     if endpoint.body is not None:

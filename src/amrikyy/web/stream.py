@@ -140,8 +140,9 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=path, handler=stream_operation, needs=Permission.AGENT_STREAMING, tag="Streaming",
         summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS.replace("%s", growth),
-        body=operation.request_type, media_type="text/event-stream", events=events_of(operation),
-        headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
+        operation=operation.key, body=operation.request_type,
+        media_type="text/event-stream", events=events_of(operation), headers=(LAST_EVENT_ID, *HEADERS),
+        also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
     )  # fmt: skip
 
 

@@ -1,0 +1,112 @@
+"""What a limiter is asked and what it answers."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple, Protocol
+
+from amrikyy.errors import RateLimited, ValidationFailed
+from amrikyy.ratelimit.limit import Limit
+
+
+class Charge(NamedTuple):
+    """One limit that a request counts against.
+
+    Attributes:
+        name: of the limit, as in RATE_LIMITS ("global", "content.generateBlogPost").
+        key: whose: the caller or the address. Together with the name it is what is counted.
+        limit: how much is allowed.
+        cost: how much the request counts; a workflow counts an operation as often as it uses it.
+    """
+
+    name: str
+    key: str
+    limit: Limit
+    cost: int = 1
+
+
+class State(NamedTuple):
+    """How a limit stands after a decision.
+
+    Attributes:
+        charge: the limit.
+        remaining: how much is left now.
+        reset_s: seconds until some of what was used is free again; 0 when nothing was used.
+    """
+
+    charge: Charge
+    remaining: int
+    reset_s: float
+
+
+class Decision(NamedTuple):
+    """All charges together: either every one was taken, or none.
+
+    Attributes:
+        states: how each limit stands, in the order of the charges.
+        refused: the limit that refused; None when the request may go on.
+        retry_after_s: after so many seconds the same request passes, if nothing else comes between.
+        taken_at: by the limiter's clock, to give it back.
+    """
+
+    states: tuple[State, ...]
+    refused: Charge | None = None
+    retry_after_s: float = 0.0
+    taken_at: float = 0.0
+
+    @property
+    def tightest(self) -> State | None:
+        """The limit with the smallest share left: the one that a caller has to look at."""
+        return min(self.states, key=lambda state: state.remaining / state.charge.limit.count, default=None)
+
+
+class Limiter(Protocol):
+    """Decides several limits at once."""
+
+    async def decide(self, charges: Sequence[Charge]) -> Decision:
+        """Take all charges, or none.
+
+        Raises:
+            ValidationFailed: a charge is larger than its whole limit, so that it could never pass.
+        """
+        ...
+
+    async def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Give back what a decision took."""
+        ...
+
+
+def check_possible(charges: Sequence[Charge]) -> None:
+    """Refuse what no waiting would ever allow.
+
+    Raises:
+        ValidationFailed: naming the limit.
+    """
+    for charge in charges:
+        if charge.cost > charge.limit.count:
+            raise ValidationFailed(
+                f"This counts {charge.cost} times against the limit {charge.name} ({charge.limit}), which it can never "
+                "pass. Split it into smaller requests.",
+                code="exceeds_limit",
+                details=[{"limit": charge.name, "policy": str(charge.limit), "cost": charge.cost}],
+            )
+
+
+def refusal(decision: Decision) -> RateLimited:
+    """The error that a refused request is answered with; its code says which kind of limit it was."""
+    assert decision.refused is not None
+    charge = decision.refused
+    retry_after_s = max(1, ceil(decision.retry_after_s))
+    return RateLimited(
+        f"The limit {charge.name} allows {charge.limit}. Try again in {retry_after_s} s.",
+        code=f"rate_limited_{_kind(charge.name)}",
+        details=[{"limit": charge.name, "policy": str(charge.limit), "retryAfterS": retry_after_s}],
+        retry_after_s=decision.retry_after_s,
+    )
+
+
+def _kind(name: str) -> str:
+    if name in ("global", "admin"):
+        return name
+    if name.startswith("login."):
+        return "login"
+    return "operation" if "." in name else "agent"

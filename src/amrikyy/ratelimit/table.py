@@ -1,0 +1,53 @@
+"""Which limits there are: the guide's table, what agents declare, and what RATE_LIMITS says instead."""
+
+from collections.abc import Mapping, Sequence
+
+from amrikyy.ratelimit.decision import Charge
+from amrikyy.ratelimit.limit import Limit
+
+DEFAULTS = {
+    "global": Limit.parse("100/minute"),  # the guide's
+    "admin": Limit.parse("10/minute"),  # the guide's
+    "login.address": Limit.parse("30/10 minutes"),  # failed logins from one address
+    "login.account": Limit.parse("10/10 minutes"),  # failed logins to one account, whether it exists or not
+}
+
+
+class LimitTable:
+    """The limits by name.
+
+    Args:
+        declared: limits of agents and operations ("travel", "travel.searchFlights"); None where they declare none, so
+            that RATE_LIMITS may still name them.
+        overrides: RATE_LIMITS.
+
+    Raises:
+        ValueError: RATE_LIMITS names something that does not exist, or a limit that is none.
+    """
+
+    def __init__(self, declared: Mapping[str, Limit | None], overrides: Mapping[str, str]) -> None:
+        self._limits: dict[str, Limit | None] = {**DEFAULTS, **declared}
+        for name, text in overrides.items():
+            if name not in self._limits:
+                known = ", ".join(self._limits)
+                raise ValueError(f"RATE_LIMITS: there is no limit {name!r}; there are {known}.")
+            try:
+                self._limits[name] = Limit.parse(text)
+            except ValueError as error:
+                raise ValueError(f"RATE_LIMITS: {name}: {error}.") from None
+
+    def __getitem__(self, name: str) -> Limit | None:
+        return self._limits[name]
+
+    def charges(self, key: str, names: Sequence[str]) -> list[Charge]:
+        """What a request of `key` is charged: each of `names` that has a limit."""
+        return [Charge(name, key, limit) for name in names if (limit := self._limits[name]) is not None]
+
+    def operation(self, key: str, operation: str, times: int = 1) -> list[Charge]:
+        """What running an operation so many times is charged: the agent's limit and its own."""
+        agent = operation.partition(".")[0]
+        return [
+            Charge(name, key, limit, times)
+            for name in (agent, operation)
+            if (limit := self._limits.get(name)) is not None
+        ]

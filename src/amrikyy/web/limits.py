@@ -1,0 +1,96 @@
+"""What a request is charged, who is charged, and what the answer says about it."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import Unauthenticated
+from amrikyy.ratelimit import Charge, Decision, Limit, refusal
+from amrikyy.ratelimit.addresses import counted_as
+from amrikyy.web.endpoint import Call
+
+ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
+"""Routes that need one of these count against the limit `admin`, too."""
+
+
+async def charge_request(call: Call) -> None:
+    """Charge an admitted request against every limit that it is subject to: all of them, or none.
+
+    Taking up a stream and repeating a request with its Idempotency-Key start nothing, and count as any request.
+
+    Raises:
+        RateLimited: saying which limit refused, and when to try again.
+    """
+    endpoint, limits = call.endpoint, call.runtime.limits
+    if endpoint.unlimited or (limits.whitelist and (call.address or "") in limits.whitelist):
+        return
+    key = counted_caller(call)
+    names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
+    charges = limits.table.charges(key, names)
+    if endpoint.operation is not None and not call.starts_nothing:
+        charges += limits.table.operation(key, endpoint.operation)
+    await charge(call, charges)
+
+
+async def charge(call: Call, charges: Sequence[Charge]) -> None:
+    """Take the charges, and say in the answer's headers how the limits stand.
+
+    Raises:
+        RateLimited: nothing was taken.
+    """
+    if not charges:
+        return
+    decision = await call.runtime.limits.limiter.decide(charges)
+    call.exchange.extra_headers += _headers(decision)
+    if decision.refused is not None:
+        raise refusal(decision)
+
+
+class GuessGuard:
+    """Slows guessing: an attempt counts against the address and the account until it has turned out to be right.
+
+    Used as a context around the attempt. The account need not exist, and its name is not kept.
+
+    Raises:
+        RateLimited: on entering, when there were too many wrong attempts.
+    """
+
+    def __init__(self, call: Call, account: str | None) -> None:
+        self._limiter = call.runtime.limits.limiter
+        table = call.runtime.limits.table
+        self._charges = table.charges(counted_as(call.address or "unknown"), ("login.address",))
+        if account is not None:
+            hashed = sha256(account.strip().lower().encode(errors="replace")).hexdigest()[:32]
+            self._charges += table.charges(hashed, ("login.account",))
+        self._decision: Decision | None = None
+
+    async def __aenter__(self) -> None:
+        self._decision = await self._limiter.decide(self._charges)
+        if self._decision.refused is not None:
+            raise refusal(self._decision)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        is_wrong = isinstance(error, Unauthenticated) or getattr(error, "code", "") == "wrong_password"
+        if not is_wrong and self._decision is not None:
+            await self._limiter.refund(self._charges, self._decision)
+
+
+def counted_caller(call: Call) -> str:
+    """Whose limits a request counts against: the caller's, or the address' where there is no caller."""
+    principal = call.exchange.principal
+    return principal.id if principal is not None else f"address:{counted_as(call.address or 'unknown')}"
+
+
+def _headers(decision: Decision) -> list[tuple[bytes, bytes]]:
+    """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""
+    states = ", ".join(
+        f'"{state.charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}' for state in decision.states
+    )
+    policy = _policy(tuple((state.charge.name, state.charge.limit) for state in decision.states))
+    return [(b"ratelimit", states.encode()), (b"ratelimit-policy", policy)]
+
+
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[tuple[str, Limit], ...]) -> bytes:
+    return ", ".join(f'"{name}";q={limit.count};w={limit.window_s}' for name, limit in limits).encode()
