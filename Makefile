@@ -5,6 +5,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 
+TEST_WORKERS ?= 3
+
 .DEFAULT_GOAL := help
 .PHONY: help run dev test check format bench openapi lock clean
 
@@ -18,7 +20,7 @@ dev: .venv/dev ## Start the server and restart it when a file changes
 	@exec $(BIN)/amrikyy dev
 
 test: .venv/dev ## Run all tests, on SQLite and on a PostgreSQL of their own
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
 
 check: .venv/dev ## Check format, lint, types, import order
 	@$(BIN)/ruff format --check

@@ -15,7 +15,8 @@ class AmrikyyError(Exception):
 
     Attributes:
         status: HTTP status code.
-        code: a stable snake_case word that a program can switch on.
+        code: a stable snake_case word that a program can switch on: the class' own, or a more exact one of its `codes`.
+        codes: the more exact words, for the documentation; nothing else may be raised.
         title: a short title for a person.
         message: what happened and what to do. Never contains a secret, a prompt or a stack trace.
         details: structured particulars, for example one entry per wrong field.
@@ -24,6 +25,7 @@ class AmrikyyError(Exception):
 
     status: int = 500
     code: str = "internal_error"
+    codes: ClassVar[tuple[str, ...]] = ()
     title: str = "Internal error"
 
     def __init__(
@@ -39,6 +41,7 @@ class AmrikyyError(Exception):
         self.details = list(details)
         self.retry_after_s = retry_after_s
         if code is not None:
+            assert code == self.code or code in self.codes, f"{code} is missing in {type(self).__name__}.codes"
             self.code = code
 
 
@@ -50,6 +53,11 @@ class ValidationFailed(AmrikyyError):
 
     status = 400
     code = "validation_failed"
+    codes = (
+        "malformed_body",
+        "body_timeout",
+        "exceeds_limit",
+    )
     title = "Validation failed"
 
     @classmethod
@@ -76,6 +84,19 @@ class Unauthenticated(AmrikyyError):
 
     status = 401
     code = "unauthenticated"
+    codes = (
+        "missing_credential",
+        "ambiguous_credentials",
+        "malformed_authorization",
+        "invalid_credential",
+        "invalid_token",
+        "token_expired",
+        "session_over",
+        "account_disabled",
+        "invalid_api_key",
+        "invalid_login",
+        "invalid_reset",
+    )
     title = "Authentication required"
 
 
@@ -92,6 +113,11 @@ class Forbidden(AmrikyyError):
 
     status = 403
     code = "forbidden"
+    codes = (
+        "no_session",
+        "role_too_high",
+        "wrong_password",
+    )
     title = "Forbidden"
 
 
@@ -100,6 +126,14 @@ class NotFound(AmrikyyError):
 
     status = 404
     code = "not_found"
+    codes = (
+        "no_such_path",
+        "agent_not_found",
+        "operation_not_found",
+        "run_not_found",
+        "user_not_found",
+        "key_not_found",
+    )
     title = "Not found"
 
 
@@ -116,6 +150,15 @@ class Conflict(AmrikyyError):
 
     status = 409
     code = "conflict"
+    codes = (
+        "user_exists",
+        "last_admin",
+        "run_ended",
+        "idempotency_conflict",
+        "other_run",
+        "other_request",
+        "no_such_event",
+    )
     title = "Conflict"
 
 
@@ -155,6 +198,13 @@ class RateLimited(AmrikyyError):
 
     status = 429
     code = "rate_limited"
+    codes = (
+        "rate_limited_global",
+        "rate_limited_admin",
+        "rate_limited_agent",
+        "rate_limited_operation",
+        "rate_limited_login",
+    )
     title = "Too many requests"
 
 
@@ -170,6 +220,15 @@ class Unavailable(AmrikyyError):
 
     status = 503
     code = "unavailable"
+    codes = (
+        "database_unavailable",
+        "database_outdated",
+        "database_newer",
+        "server_full",
+        "draining",
+        "run_elsewhere",
+        "login_busy",
+    )
     title = "Service unavailable"
 
 

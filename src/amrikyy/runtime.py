@@ -26,7 +26,7 @@ from amrikyy.auth import (
 )
 from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
-from amrikyy.errors import AmrikyyError
+from amrikyy.errors import AmrikyyError, Unavailable
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
 from amrikyy.ratelimit import Limit, Limits, LimitTable, MemoryLimiter, Networks
 from amrikyy.runs.idempotency import IdempotencyKeys
@@ -49,6 +49,7 @@ class Runtime:
     Attributes:
         not_ready: why requests should go elsewhere; None when they are welcome.
         first_admin: who was made at this start because there was no admin yet.
+        has_admin: whether anybody may manage the server; if not, the operator has to make somebody.
     """
 
     settings: Settings
@@ -65,6 +66,7 @@ class Runtime:
     authenticator: Authenticator
     audit: AuditLog
     first_admin: FirstAdmin | None
+    has_admin: bool
     not_ready: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -86,7 +88,10 @@ class Runtime:
         """For people: which models answer, in the order in which they are asked."""
         if self.models.is_offline:
             return "offline: built in, deterministic, no AI. Set GEMINI_API_KEY (or MODELS) for a real one"
-        return ", then ".join(client.name for client in self.models.clients)
+        names = [client.name for client in self.models.clients]
+        if self.settings.models is None and len(names) == 2:
+            return f"{names[0]}, and {names[1]} for what is hard"  # by operation, no chain
+        return ", then ".join(names)
 
     @property
     def limits_name(self) -> str:
@@ -96,7 +101,9 @@ class Runtime:
     async def drain(self) -> None:
         """Send new work elsewhere, and give what is in progress the time to end well."""
         self.not_ready = STOPPING
+        log.info("draining", runs=self.runner.running, timeout_s=self.settings.drain_timeout_s)
         await self.runner.drain(self.settings.drain_timeout_s)
+        log.info("drained")
 
     def features(self) -> list[tuple[str, bool]]:
         """The guide's features, and whether each is on."""
@@ -116,8 +123,8 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
     """Open everything, bring the schema up to date, and close everything at the end.
 
     Raises:
-        ConfigurationError: a setting cannot be used.
-        Unavailable: the database cannot be reached.
+        ConfigurationError: a setting cannot be used, or the database cannot be reached.
+        Unavailable: the database's schema does not fit this program.
     """
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
@@ -164,6 +171,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
             authenticator=authenticator,
             audit=audit,
             first_admin=first_admin,
+            has_admin=first_admin is not None or await accounts.has_admin(),
         )
         try:
             yield runtime
@@ -185,7 +193,14 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     stack.push_async_callback(database.close)
-    await migrate.upgrade(database)
+    try:
+        await migrate.upgrade(database)
+    except Unavailable as error:
+        if error.code != "database_unavailable":
+            raise
+        url = urlsplit(settings.database)
+        where = f"at {url.hostname}:{url.port or 5432}" if url.hostname else settings.database
+        raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {error.__cause__}.") from None
     return database
 
 

@@ -18,6 +18,10 @@ MIN_JWT_SECRET = 32
 """Characters; HS256 needs a key at least as long as its hash, 256 bits (RFC 7518 §3.2)."""
 
 
+_URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
+_ORIGIN = re.compile(r"https?://[^\s/?#]+")
+
+
 class ConfigurationError(Exception):
     """The settings are wrong; the message is one line for each, naming the variable."""
 
@@ -205,6 +209,7 @@ class Settings(BaseSettings):
                 if self.redis is None
                 else "WEB_CONCURRENCY is more than 1, and this version runs one process only: set it to 1."
             )
+        wrong += self._wrong_urls()
         for name in ("admin_email", "admin_password"):
             other = "admin_password" if name == "admin_email" else "admin_email"
             if getattr(self, name) and not getattr(self, other):
@@ -217,7 +222,33 @@ class Settings(BaseSettings):
             "LANGSMITH_API_KEY": self.langsmith_api_key,
             "ENCRYPTION_KEY": self.encryption_key,
         }
-        return [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
+        notes = [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
+        if self.openai_api_key and not self.models:
+            notes.append("OPENAI_API_KEY is set, and no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
+        return notes
+
+    def _wrong_urls(self) -> list[str]:
+        urls: Mapping[str, str | None] = {
+            "GEMINI_BASE_URL": self.gemini_base_url,
+            "OPENAI_BASE_URL": self.openai_base_url,
+            "OLLAMA_BASE_URL": self.ollama_base_url,
+            "PASSWORD_RESET_URL": self.password_reset_url,
+            "SUPABASE_URL": self.supabase_url,
+            "LANGSMITH_ENDPOINT": self.langsmith_endpoint,
+        }
+        wrong = [
+            f"{name} is no URL: write it like https://example.com/path."
+            for name, url in urls.items()
+            if url and not _URL.fullmatch(url)
+        ]
+        wrong += [
+            f"ALLOWED_ORIGINS: {origin!r} is no origin: write it like https://example.com."
+            for origin in self.allowed_origins
+            if origin != "*" and not _ORIGIN.fullmatch(origin)
+        ]
+        if self.redis is not None and not re.match(r"(rediss?|unix)://", self.redis):
+            wrong.append("REDIS_URL is no URL of a Redis: write it like redis://localhost:6379/0.")
+        return wrong
 
 
 def _explain(wrong: Any) -> str:

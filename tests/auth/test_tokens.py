@@ -43,7 +43,8 @@ def test_a_token_of_another_issuer_or_audience_or_without_a_claim_is_refused(cha
 def test_a_token_signed_with_another_key_or_algorithm_or_not_at_all_is_refused() -> None:
     assert refusal(jwt.encode(GOOD, "t" * 40, "HS256")) == "invalid_token"
     assert refusal(jwt.encode(GOOD, "s" * 64, "HS512")) == "invalid_token"
-    assert refusal(jwt.encode(GOOD, None, "none")) == "invalid_token"
+    no_key: Any = None
+    assert refusal(jwt.encode(GOOD, no_key, "none")) == "invalid_token"
     assert refusal("not.a.token") == "invalid_token"
     assert refusal("") == "invalid_token"
 

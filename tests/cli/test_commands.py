@@ -128,7 +128,10 @@ def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
         ({"MODELS": "gemini:x,offline", "GEMINI_API_KEY": "k"}, "offline model serves alone"),
         ({"AGENTS": "no_such_module"}, "no_such_module"),
         ({"DATABASE_URL": "mysql://u:hunter2@h/x"}, "DATABASE_URL"),
-        ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, "database cannot be used"),
+        (
+            {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"},
+            "DATABASE_URL: the database at 127.0.0.1:9 cannot be reached",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_plain_lines_and_nothing_starts(

@@ -165,7 +165,7 @@ class RunContext:
         try:
             outcome = await child.wait()
         except asyncio.CancelledError:
-            child.cancel("The run that this one belongs to was cancelled.")
+            child.cancel("The run that this one belongs to has ended.")
             raise
         finally:
             spent = child.spent

@@ -181,6 +181,11 @@ class Runner:
         else:
             stats.misses += 1
 
+    @property
+    def running(self) -> int:
+        """How many executions are in progress or in line."""
+        return len(self._tasks)
+
     def tally(self, agent: str) -> Tally:
         """How the agent's runs ended since the process started."""
         return self._tallies.setdefault(agent, Tally())

@@ -36,8 +36,8 @@ def password() -> str:
 
 
 def identifier() -> str:
-    """32 hex digits that sort by time: 48 bits of milliseconds and 80 random ones. Not a secret."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """32 hex digits that sort by time: 48 bits of milliseconds, 12 of their fraction, 68 random. Not a secret."""
+    return f"{time.time_ns() * 4096 // 1_000_000:015x}{secrets.randbits(68):017x}"
 
 
 def fingerprint(secret: str | bytes) -> str:

@@ -284,6 +284,10 @@ class Accounts:
             self._store, self._passwords, email, password, development=development
         )
 
+    async def has_admin(self) -> bool:
+        """Whether there is anybody who may manage the server."""
+        return bool(await self._store.users.count_admins())
+
     async def _subordinate(self, who: str, by: Actor) -> User:
         user = await self.user(who)
         _check_rank(user.role, by)

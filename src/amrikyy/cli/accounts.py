@@ -1,6 +1,7 @@
 """`amrikyy users` and `amrikyy keys`: accounts for the operator, straight on the database."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,13 @@ def _do(work: "Callable[[Accounts], Awaitable[Any]]") -> Any:
     return asyncio.run(go())
 
 
+def _ask_password(prompt: str) -> str:
+    """From the person at the terminal, twice; from a pipe, its first line."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\r\n") or fail("Give --password, or the password as the first line of input.")
+
+
 def _role(name: str) -> "Role":
     from amrikyy.auth import Role
 
@@ -43,10 +51,16 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     if not rows:
         typer.echo(f"No {title.lower()}.")
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        # An id is there to be copied, so that the others give way.
+        table.add_column(column, no_wrap=column == "Id", min_width=32 if column == "Id" else None, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 1000  # a program reads it
+    console.print(table)
 
 
 def _day(moment: datetime | None) -> str:
@@ -59,12 +73,13 @@ def create_user(
     role: Annotated[str, typer.Option(help=f"{ROLES}.")] = "user",
     name: Annotated[str | None, typer.Option(help="The user's name.")] = None,
     password: Annotated[
-        str | None, typer.Option(help="Asked for if not given, which keeps it out of the shell's history.")
+        str | None,
+        typer.Option(help="Asked for, or read from a pipe, if not given: that keeps it out of the shell's history."),
     ] = None,
 ) -> None:
     """Create a user."""
     chosen_role = _role(role)
-    chosen = password or typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    chosen = password or _ask_password("Password")
     user = _do(lambda accounts: accounts.create_user(email, chosen, chosen_role, name=name))
     typer.echo(f"Created {user.email} ({user.role.value}), id {user.id}.")
 
@@ -108,11 +123,12 @@ def enable(email: Email) -> None:
 def reset_password(
     email: Email,
     password: Annotated[
-        str | None, typer.Option(help="Asked for if not given, which keeps it out of the shell's history.")
+        str | None,
+        typer.Option(help="Asked for, or read from a pipe, if not given: that keeps it out of the shell's history."),
     ] = None,
 ) -> None:
     """Set a new password; all of the user's sessions end."""
-    chosen = password or typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    chosen = password or _ask_password("New password")
     _do(lambda accounts: accounts.reset_password(email, chosen))
     typer.echo(f"{email} has a new password, and all sessions have ended.")
 

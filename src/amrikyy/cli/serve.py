@@ -150,6 +150,10 @@ def _print_banner(runtime: "Runtime", started_s: float) -> None:
 
 def _first_admin(runtime: "Runtime") -> str:
     admin = runtime.first_admin
+    if not runtime.has_admin:
+        return (
+            "\n        Nobody can yet: set ADMIN_EMAIL and ADMIN_PASSWORD, or run `amrikyy users create --role admin`."
+        )
     if admin is None:
         return ""
     if admin.password is None:

@@ -37,6 +37,11 @@ class Database:
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
 
+    @property
+    def product(self) -> str:
+        """The database's name, for people."""
+        return "PostgreSQL" if self.dialect == "postgresql" else "SQLite"
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading.

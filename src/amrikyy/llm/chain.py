@@ -17,13 +17,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often one model is tried, and the pauses between: exponential, with full jitter.
+    """How often one model is tried, and the pauses between: exponential, with equal jitter.
 
-    Full jitter spreads callers that failed together best (Brooker, "Exponential Backoff and Jitter", AWS 2015).
+    Half of each pause is fixed, so that a provider that restarts gets the time to, and half is random, so that callers
+    that failed together come back apart (Brooker, "Exponential Backoff and Jitter", AWS 2015).
 
     Attributes:
         attempts: calls of one model, the first included.
-        base_s, cap_s: the first pause is random up to `base_s`, each next up to twice as much, at most `cap_s`.
+        base_s, cap_s: the first pause is `base_s` at most, each next up to twice as much, at most `cap_s`.
     """
 
     attempts: int = 3
@@ -34,7 +35,8 @@ class Retry:
         """Seconds to wait after failed attempt number `attempt`, from 1; None when waiting is not worth it."""
         if retry_after_s is not None:
             return retry_after_s if retry_after_s <= self.cap_s else None
-        return random.uniform(0, min(self.cap_s, self.base_s * 2 ** (attempt - 1)))  # noqa: S311 - no secret
+        longest = min(self.cap_s, self.base_s * 2 ** (attempt - 1))
+        return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
 
 @dataclass(slots=True)

@@ -61,9 +61,8 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
 def recorded_error(record: RunRecord) -> AmrikyyError:
     """The error that a run ended with."""
     known = record.error
-    kind = RunCancelled if record.status == "cancelled" else AmrikyyError
-    error = kind(known["message"], code=known["code"], details=known["details"])
-    error.status, error.title = known["status"], known["error"]
+    error = (RunCancelled if record.status == "cancelled" else AmrikyyError)(known["message"], details=known["details"])
+    error.status, error.code, error.title = known["status"], known["code"], known["error"]
     return error
 
 

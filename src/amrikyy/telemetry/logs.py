@@ -15,6 +15,12 @@ FLUSH_AT = 200
 """Lines that are written at once even when the time is not over, which bounds what is held in memory."""
 
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    # Local variables are where the keys and the prompts are.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
+)
+
+
 def configure_logs(*, json: bool, debug: bool, stream: TextIO | None = None) -> None:
     """Set up structlog, and send what libraries log through the standard library the same way."""
     level = logging.DEBUG if debug else logging.INFO
@@ -24,9 +30,13 @@ def configure_logs(*, json: bool, debug: bool, stream: TextIO | None = None) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=(stream or sys.stderr).isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *renderers],

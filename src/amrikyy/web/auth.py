@@ -67,6 +67,7 @@ class Me(Success):
 
     id: str = Field(description="The owner of the runs that this credential starts.")
     kind: str = Field(description='"user" or "key".')
+    user_id: str | None = Field(description="Of a user; null for a key.")
     name: str | None
     email: str | None
     role: str
@@ -122,6 +123,7 @@ async def me(call: Call) -> Answer:
     return Me(
         id=principal.id,
         kind=principal.kind,
+        user_id=principal.user_id,
         name=principal.name,
         email=principal.email,
         role=principal.role.value,

@@ -1,14 +1,22 @@
 """`/api/openapi.json`, and `/api/docs`: the same document as a page for people, without a script or a foreign host."""
 
 import json
+import re
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from html import escape
+from itertools import count
 from typing import Any
 
 from starlette.responses import Response
 
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.openapi import openapi
+
+DEFAULT_SERVER = "http://localhost:3001"
+"""In the examples, until a request says under which name it has reached the server."""
+
+_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-f:]+\](:\d{1,5})?")
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #2563eb; }
@@ -48,8 +56,10 @@ def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
     async def document(_: Call) -> Answer:
         return Response(document_bytes, media_type="application/json")
 
-    async def page(_: Call) -> Answer:
-        return Response(page_bytes, media_type="text/html; charset=utf-8")
+    async def page(call: Call) -> Answer:
+        host = call.header(b"host") or ""
+        here = f"{call.scope['scheme']}://{host}" if _HOST.fullmatch(host) else DEFAULT_SERVER
+        return Response(page_bytes.replace(DEFAULT_SERVER.encode(), here.encode()), media_type="text/html")
 
     own = [
         Endpoint(method="GET", path="/api/openapi.json", handler=document, needs=PUBLIC, tag="Documentation",
@@ -76,7 +86,7 @@ def render(document: dict[str, Any]) -> str:
         sections.append(f"<h2>{escape(tag)}</h2>")
         for method, path, operation in operations:
             links.append(
-                f'<a href="#{operation["operationId"]}" title="{escape(path)}">{escape(operation["summary"])}</a>'
+                f'<a href="#{operation["operationId"]}" title="{escape(path)}">{escape(_entry(path, operation))}</a>'
             )
             sections.append(_article(method, path, operation, schemas))
     info = document["info"]
@@ -87,6 +97,11 @@ def render(document: dict[str, Any]) -> str:
         f'<a href="openapi.json">openapi.json</a>{"".join(links)}</nav>'
         f"<main><h1>{escape(info['title'])}</h1>{_text(info['description'])}{''.join(sections)}</main></html>"
     )
+
+
+def _entry(path: str, operation: dict[str, Any]) -> str:
+    """What the list at the side calls it. Streams have the names of what they stream, so there it is the path."""
+    return path.removeprefix("/api/stream") if operation["tags"] == ["Streaming"] else operation["summary"]
 
 
 def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
@@ -174,18 +189,24 @@ def _type(field: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 def _curl(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     streams = "text/event-stream" in str(operation["responses"].get("200", {}).get("content", {}).keys())
-    lines = [f"curl {'-N ' if streams else ''}{f'-X {method} ' if method != 'GET' else ''}http://localhost:3001{path}"]
+    lines = [f"curl {'-N ' if streams else ''}{f'-X {method} ' if method != 'GET' else ''}{DEFAULT_SERVER}{path}"]
     if operation.get("security") != []:
         lines.append('  -H "Authorization: Bearer $TOKEN"')
     if body := operation.get("requestBody"):
         schema = _resolve(body["content"]["application/json"]["schema"], schemas)
+        today = datetime.now(UTC).date()
+        soon = count(30, 7)  # days from now: an arrival, then a departure
         example = {
-            name: _example(field, schemas)
+            name: str(today + timedelta(days=next(soon))) if _is_date(field) else _example(field, schemas)
             for name, field in schema.get("properties", {}).items()
             if name in schema.get("required", ())
         }
         lines += ['  -H "Content-Type: application/json"', f"  -d '{json.dumps(example, ensure_ascii=False)}'"]
     return " \\\n".join(lines)
+
+
+def _is_date(field: dict[str, Any]) -> bool:
+    return field.get("format") == "date"
 
 
 def _example(field: dict[str, Any], schemas: dict[str, Any]) -> Any:

@@ -144,7 +144,7 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
 
 
 async def _check_database(runtime: Runtime) -> Component:
-    component = await _timed(runtime.database.ping, f"{runtime.database_name} operational")
+    component = await _timed(runtime.database.ping, f"{runtime.database.product} operational")
     waiting = runtime.records.waiting
     if component.status == "unhealthy" and waiting:
         component.message = f"{component.message} {waiting} runs wait to be recorded."

@@ -117,7 +117,7 @@ def _description(endpoint: Endpoint) -> str:
         case Permission() as permission:
             needs = f"Needs the permission `{permission.value}`."
         case "public":
-            needs = "Public."
+            needs = ""
         case _:
             needs = "Needs a valid credential."
     return f"{endpoint.description}\n\n{needs}".strip()
@@ -147,7 +147,7 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
     for error in _errors(endpoint):
         by_status[error.status].append(error)
     for status, errors in sorted(by_status.items()):
-        described = "; ".join(f"`{error.code}`: {_first_sentence(error)}" for error in errors)
+        described = "; ".join(_codes(error) for error in errors)
         responses[str(status)] = {
             "description": described,
             "content": {"application/json": {"schema": schemas[ErrorBody, "serialization"]}},
@@ -192,8 +192,11 @@ def _errors(endpoint: Endpoint) -> list[type[AmrikyyError]]:
     return list(dict.fromkeys([*errors, *endpoint.errors, InternalError]))
 
 
-def _first_sentence(error: type[AmrikyyError]) -> str:
-    return (error.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+def _codes(error: type[AmrikyyError]) -> str:
+    meaning = (error.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    own = error.__dict__.get("codes", ())
+    exact = f" (more exactly {', '.join(f'`{code}`' for code in own)})" if own else ""
+    return f"`{error.code}`: {meaning}{exact}"
 
 
 def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

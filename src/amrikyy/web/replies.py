@@ -44,8 +44,13 @@ class TokenUsage(Wire):
 
 
 def duration_text(seconds: float) -> str:
-    """Like the guide's "2.5s"; short ones in milliseconds."""
-    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+    """Like the guide's "2.5s"; always in seconds, short ones with more digits."""
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds:.3f}s"
+
+
+def dollars(cost_usd: float | None) -> float | None:
+    """A sum of dollars without the noise of floating point; a tenth of a billionth is less than any token costs."""
+    return None if cost_usd is None else round(cost_usd, 10)
 
 
 def usage_of(run: Run) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def completion(run: Run) -> dict[str, Any]:
         "totalTokens": spent.total_tokens,
         "duration": duration_text(run.elapsed_s),
         "usage": usage_of(run),
-        "costUsd": spent.cost_usd,
+        "costUsd": dollars(spent.cost_usd),
         "model": spent.model,
         "cached": run.cached,
         "result": _result(run),
@@ -84,7 +89,7 @@ def reply(run: Run) -> dict[str, Any]:
         "result": _result(run),
         "model": spent.model,
         "usage": usage_of(run),
-        "costUsd": spent.cost_usd,
+        "costUsd": dollars(spent.cost_usd),
         "cached": run.cached,
         "duration": duration_text(run.elapsed_s),
     }

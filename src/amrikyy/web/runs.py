@@ -10,7 +10,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import NotFound, Unavailable
 from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint
-from amrikyy.web.replies import Success, TokenUsage, Wire
+from amrikyy.web.replies import Success, TokenUsage, Wire, dollars
 from amrikyy.web.stream import visible_to
 
 
@@ -120,7 +120,7 @@ def _fields(record: RunRecord) -> dict[str, Any]:
             total_tokens=record.input_tokens + record.output_tokens,
             usage_estimated=record.usage_estimated,
         ),
-        "cost_usd": record.cost_usd,
+        "cost_usd": dollars(record.cost_usd),
         "cached": record.cached,
         "started_at": record.started_at,
         "duration_ms": record.duration_ms,

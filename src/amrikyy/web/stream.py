@@ -71,6 +71,10 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
         _ = registry[call.params["agent"]][call.params["operation"]]
         raise AssertionError("an operation that exists has a route of its own")
 
+    async def no_such_name(_: Call) -> Answer:
+        short = ", ".join(path.rpartition("/")[2] for path in GUIDE_NAMES)
+        raise NotFound(f"There are the streams {short}, and /api/stream/{{agent}}/{{operation}}.", code="no_such_path")
+
     return [
         *(_stream_endpoint(path, operations[key]) for path, key in GUIDE_NAMES.items() if key in operations),
         *(_stream_endpoint(f"/api/stream/{each.agent}/{each.name}", each) for each in operations.values()),
@@ -78,6 +82,10 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
             method="POST", path="/api/stream/{agent}/{operation}", handler=no_such_operation,
             needs=Permission.AGENT_STREAMING, tag="Streaming", summary="Explain that there is no such operation",
             hidden=True,
+        ),
+        Endpoint(
+            method="POST", path="/api/stream/{runId}", handler=no_such_name, needs=Permission.AGENT_STREAMING,
+            tag="Streaming", summary="Explain that there is no such stream", hidden=True,
         ),
         Endpoint(
             method="GET", path="/api/stream/{runId}", handler=resume, needs=Permission.AGENT_STREAMING,

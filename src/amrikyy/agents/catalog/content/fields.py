@@ -35,13 +35,13 @@ def _distinct(items: list[SocialPlatform]) -> list[SocialPlatform]:
     return items
 
 
-Topic = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=3, max_length=200)]
+Topic = Annotated[str, StringConstraints(min_length=3, max_length=200), BeforeValidator(_one_line)]
 """What the content is about, on one line."""
 
-Item = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=100)]
+Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line)]
 """One keyword or other short text of a list, on one line."""
 
-Audience = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=2, max_length=200)]
+Audience = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(_one_line)]
 """Who shall read it, on one line."""
 
 Keywords = Annotated[list[Item], Field(max_length=10), AfterValidator(_without_repeats)]
@@ -49,14 +49,14 @@ Keywords = Annotated[list[Item], Field(max_length=10), AfterValidator(_without_r
 SocialPlatforms = Annotated[list[SocialPlatform], Field(min_length=1, max_length=5), AfterValidator(_distinct)]
 
 Channels = Annotated[
-    list[Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=50)]],
+    list[Annotated[str, StringConstraints(min_length=1, max_length=50), BeforeValidator(_one_line)]],
     Field(min_length=1, max_length=10),
     AfterValidator(_without_repeats),
 ]
 """Where a calendar publishes. Free text: teams have newsletters, podcasts and intranets that no enumeration knows."""
 
 Topics = Annotated[
-    list[Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=200)]],
+    list[Annotated[str, StringConstraints(min_length=1, max_length=200), BeforeValidator(_one_line)]],
     Field(max_length=20),
     AfterValidator(_without_repeats),
 ]

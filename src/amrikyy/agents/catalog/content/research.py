@@ -42,8 +42,8 @@ def _clamp(value: int) -> int:
 
 
 Confidence = Annotated[int, AfterValidator(_clamp), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
-Prose = Annotated[str, BeforeValidator(without_addresses), StringConstraints(min_length=3, max_length=2000)]
-Term = Annotated[str, BeforeValidator(without_addresses), StringConstraints(min_length=2, max_length=200)]
+Prose = Annotated[str, StringConstraints(min_length=3, max_length=2000), BeforeValidator(without_addresses)]
+Term = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(without_addresses)]
 
 _SOURCE_WORDS = "Everything is from a model's memory and unverified; there are no citations on purpose."
 

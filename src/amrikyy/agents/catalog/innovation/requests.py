@@ -42,15 +42,15 @@ def _without_repeats(items: list[str]) -> list[str]:
     return list(kept.values())
 
 
-Domain = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=3, max_length=100), _at_most(100)]
+Domain = Annotated[str, StringConstraints(min_length=3, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A niche or an industry, on one line."""
 
-Item = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=1, max_length=100), _at_most(100)]
+Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A constraint or the name of a competitor, on one line."""
 
-Phrase = Annotated[str, BeforeValidator(_one_line), StringConstraints(min_length=2, max_length=200), _at_most(200)]
+Phrase = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(_one_line), _at_most(200)]
 
-Idea = Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=1000), _at_most(1000)]
+Idea = Annotated[str, StringConstraints(min_length=10, max_length=1000), BeforeValidator(_printable), _at_most(1000)]
 """An idea in its owner's words."""
 
 
@@ -61,7 +61,7 @@ class IdeasRequest(Request):
         description="The field in which to look, 3 to 100 characters.", examples=["sustainable travel"]
     )
     problem: (
-        Annotated[str, BeforeValidator(_printable), StringConstraints(min_length=10, max_length=500), _at_most(500)]
+        Annotated[str, StringConstraints(min_length=10, max_length=500), BeforeValidator(_printable), _at_most(500)]
         | None
     ) = Field(
         default=None,
