@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 try:
-    from re import _constants as op  # type: ignore[attr-defined]
-    from re import _parser as parser  # type: ignore[attr-defined]
+    from re import _constants as op
+    from re import _parser as parser
 except ImportError:  # not a public module: without it, patterns are met by chance only
     parser = op = None
 
