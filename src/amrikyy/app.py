@@ -11,6 +11,7 @@ from amrikyy.agents.registry import Registry, load_registry
 from amrikyy.runtime import Runtime, open_runtime
 from amrikyy.settings import Settings
 from amrikyy.telemetry.logs import AccessLog
+from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.admission import admit
 from amrikyy.web.agents import agent_endpoints
 from amrikyy.web.audit import AUDIT
@@ -21,6 +22,7 @@ from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
 from amrikyy.web.health import health_endpoints
 from amrikyy.web.keys import KEYS
 from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
+from amrikyy.web.metrics import metrics_endpoints
 from amrikyy.web.runs import RUNS
 from amrikyy.web.stream import stream_endpoints
 from amrikyy.web.users import USERS
@@ -39,10 +41,11 @@ EXPOSED_HEADERS = (
 OnReady = Callable[[Runtime], None]
 
 
-def endpoints_of(registry: Registry) -> list[Endpoint]:
+def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[Endpoint]:
     """Every route of the server."""
     endpoints = [
         *health_endpoints(),
+        *metrics_endpoints(public=metrics_public),
         *AUTH,
         *USERS,
         *KEYS,
@@ -73,7 +76,8 @@ class Application:
         self._on_ready = on_ready
         self._runtime: Runtime | None = None
         self._access_log = AccessLog(json=settings.production)
-        self.endpoints = endpoints_of(registry)
+        self.metrics = Metrics()
+        self.endpoints = endpoints_of(registry, metrics_public=settings.metrics_public)
         public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)
         public |= {("HEAD", path) for method, path in public if method == "GET"}
 
@@ -82,7 +86,7 @@ class Application:
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = CORSMiddleware(app, **_cors(settings))
-        self._app: ASGIApp = Observe(app, self._access_log)
+        self._app: ASGIApp = Observe(app, self._access_log, self.metrics)
 
     async def drain(self) -> None:
         """Refuse new runs, and let the others finish within DRAIN_TIMEOUT_S."""
@@ -108,7 +112,7 @@ class Application:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open the runtime, serve, close it."""
-        async with open_runtime(self._settings, self._registry) as runtime:
+        async with open_runtime(self._settings, self._registry, self.metrics) as runtime:
             self._runtime = runtime
             if self._on_ready is not None:
                 self._on_ready(runtime)

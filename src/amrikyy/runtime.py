@@ -34,10 +34,13 @@ from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
 from amrikyy.runs.store import RunRecords
 from amrikyy.settings import ConfigurationError, Settings
+from amrikyy.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
+
+SAMPLE_EVERY_S = 2.0
 
 STOPPING = "The server is stopping."
 
@@ -54,6 +57,7 @@ class Runtime:
 
     settings: Settings
     registry: Registry
+    metrics: Metrics
     database: Database
     models: Models
     cache: Cache
@@ -98,6 +102,18 @@ class Runtime:
         """For people: where limits are counted."""
         return "in memory"
 
+    def sample(self) -> None:
+        """Write into gauges what is true now; others are written when something happens."""
+        metrics, slots, pool = self.metrics, self.runner.slots, self.database.pool
+        metrics.queue_length().set(slots.waiting)
+        metrics.slots_taken().set(slots.taken)
+        metrics.database_connections("used").set(pool.checkedout())
+        metrics.database_connections("idle").set(pool.checkedin())
+        for name, breaker in self.models.breakers.items():
+            metrics.circuits_open(name.partition(":")[2] or name).set(breaker.state == "open")
+        for agent, stats in self.cache.stats.items():
+            metrics.cache_hit_rate(agent).set(stats.hit_rate)
+
     async def drain(self) -> None:
         """Send new work elsewhere, and give what is in progress the time to end well."""
         self.not_ready = STOPPING
@@ -114,29 +130,35 @@ class Runtime:
             ("Agent Management API", False),
             ("RBAC Authentication", True),
             ("Redis Rate Limiting", False),
-            ("Prometheus Metrics", False),
+            ("Prometheus Metrics", True),
         ]
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, registry: Registry, metrics: Metrics | None = None
+) -> AsyncIterator[Runtime]:
     """Open everything, bring the schema up to date, and close everything at the end.
 
     Raises:
         ConfigurationError: a setting cannot be used, or the database cannot be reached.
         Unavailable: the database's schema does not fit this program.
     """
+    metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
-        models = await _open_models(settings)
+        models = await _open_models(settings, metrics)
         stack.push_async_callback(models.close)
         records = RunRecords(database)
         stack.push_async_callback(records.close)
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
-        cache = Cache(settings.cache_max_mb * 1_000_000)
+        cache = Cache(
+            settings.cache_max_mb * 1_000_000,
+            observe=lambda agent, result, times: metrics.cache_operations(agent, result).inc(times),
+        )
         stack.push_async_callback(cache.close)
-        runner = Runner(models, cache, live, records, slots, timeout_s=settings.run_timeout_s)
+        runner = Runner(models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s)
         idempotency = IdempotencyKeys(database)
         stack.push_async_callback(runner.close)
         accounts, authenticator = _open_identity(settings, database, stack)
@@ -159,6 +181,7 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
         runtime = Runtime(
             settings=settings,
             registry=registry,
+            metrics=metrics,
             database=database,
             models=models,
             cache=cache,
@@ -173,6 +196,8 @@ async def open_runtime(settings: Settings, registry: Registry) -> AsyncIterator[
             first_admin=first_admin,
             has_admin=first_admin is not None or await accounts.has_admin(),
         )
+        sampling = asyncio.get_running_loop().create_task(_sample(runtime), name="sample-metrics")
+        stack.push_async_callback(_stop, sampling)
         try:
             yield runtime
         finally:
@@ -249,7 +274,11 @@ def _limits(settings: Settings, registry: Registry) -> Limits:
         raise ConfigurationError(str(error)) from None
 
 
-async def _open_models(settings: Settings) -> Models:
+async def _open_models(settings: Settings, metrics: Metrics) -> Models:
+    def observe(model: str, agent: str, seconds: float, status: str) -> None:
+        metrics.model_calls(model, agent, status).inc()
+        metrics.model_seconds(model).observe(seconds)
+
     config = ModelsConfig(
         models=settings.models,
         gemini_api_key=_reveal(settings.gemini_api_key),
@@ -273,7 +302,7 @@ async def _open_models(settings: Settings) -> Models:
         allow_offline_default=not settings.production,
     )
     try:
-        return open_models(config)
+        return open_models(config, observe)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -303,6 +332,16 @@ async def _upkeep(chores: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
             except AmrikyyError as error:
                 log.error("upkeep_failed", chore=name, reason=error.message)
         log.info("upkeep_done", **deleted)
+
+
+async def _sample(runtime: Runtime) -> None:
+    """Measure how late the event loop is, and write down how things are."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + SAMPLE_EVERY_S
+        await asyncio.sleep(SAMPLE_EVERY_S)
+        runtime.metrics.loop_lag().set(max(0.0, loop.time() - due))
+        runtime.sample()
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

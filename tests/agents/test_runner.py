@@ -14,6 +14,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
 from amrikyy.runs.slots import Slots
+from amrikyy.telemetry.metrics import Metrics
 
 
 class Nothing(Request):
@@ -122,7 +123,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
-    made = Runner(models, Cache(1_000_000), LiveRuns(keep_s=60), recorder, Slots(100, 100), timeout_s=5)
+    made = Runner(models, Cache(1_000_000), LiveRuns(keep_s=60), recorder, Slots(100, 100), Metrics(), timeout_s=5)
     yield made
     await made.close()
 

@@ -71,4 +71,4 @@ async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | Non
         cache.put(agent, key_of(agent, operation, 1, owner, {}), entry())
     assert await cache.clear("travel", pattern) == cleared
     assert len(cache.memory) == 4 - cleared
-    assert cache.stats["travel"].cleared == cleared
+    assert cache.stats["travel"]["clear"] == cleared

@@ -127,7 +127,7 @@ async def collect(server: Served, run: object) -> bytes:
         assert isinstance(message, dict)
         chunks.append(message.get("body", b""))
 
-    await EventStream(run, grace_s=0)({"exchange": Exchange("req_1")}, receive, send)
+    await EventStream(run, server.runtime.metrics, grace_s=0)({"exchange": Exchange("req_1")}, receive, send)
     return b"".join(chunks)
 
 

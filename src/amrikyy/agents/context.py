@@ -191,6 +191,7 @@ class RunContext:
             tier=self._operation.tier,
             max_output_tokens=max_output_tokens,
             temperature=temperature,
+            agent=self._run.agent,
         )
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
@@ -223,6 +224,7 @@ class RunContext:
                 self._run.execution.spent.add(
                     [used.model], used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
+                self._runner.count_usage(self._run.agent, used)
         if not length:
             raise ModelMalformed(
                 "The model answered with nothing at all. Try again, or try another model.",
@@ -281,6 +283,7 @@ class _Growth:
             return
         self._shown = encoded
         execution = self._run.execution
+        execution.shows(self._run.elapsed_s)
         execution.latest_partial = (len(execution.events) + 1, encoded)
         execution.append(Event("partial", Delta("".join(self._unsent), self._restarts)))
         self._unsent.clear()

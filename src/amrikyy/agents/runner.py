@@ -10,14 +10,16 @@ import structlog
 from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.replay import entry_of, play
-from amrikyy.cache import Cache, Entry, key_of
+from amrikyy.cache import Cache, CacheResult, Entry, key_of
 from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
+from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.slots import Place, Slots
+from amrikyy.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -58,13 +60,23 @@ class Runner:
         live: where runs are found by their id.
         records: where they are kept for good.
         slots: how many runs may work at a time; the parts of a run need no slot of their own.
+        metrics: is told what happens.
         timeout_s: how long a run may take, waiting in line included.
     """
 
     def __init__(
-        self, models: Models, cache: Cache, live: LiveRuns, records: Records, slots: Slots, *, timeout_s: float
+        self,
+        models: Models,
+        cache: Cache,
+        live: LiveRuns,
+        records: Records,
+        slots: Slots,
+        metrics: Metrics,
+        *,
+        timeout_s: float,
     ) -> None:
         self.models = models
+        self.metrics = metrics
         self.cache = cache
         self.live = live
         self.slots = slots
@@ -146,7 +158,7 @@ class Runner:
         else:
             self._begin(run, work, priority=priority)
         if key is not None:
-            self._count(run, reuse=reuse)
+            self.cache.count(run.agent, _cache_result(run, reuse=reuse))
         return run
 
     def _begin(self, run: Run, work: "_Work", *, priority: bool) -> None:
@@ -170,16 +182,15 @@ class Runner:
             self._flights[work.flight] = execution
         task.add_done_callback(lambda done: self._task_ended(execution, done, place, work.flight))
 
-    def _count(self, run: Run, *, reuse: bool) -> None:
-        stats = self.cache.stats[run.agent]
-        if not reuse:
-            stats.bypasses += 1
-        elif run.cached:
-            stats.hits += 1
-        elif run.joined:
-            stats.joins += 1
+    def count_usage(self, agent: str, used: Usage) -> None:
+        """Count what a model call has used: once, however its stream has ended."""
+        metrics = self.metrics
+        metrics.model_tokens(used.model, agent, "input").inc(used.input_tokens)
+        metrics.model_tokens(used.model, agent, "output").inc(used.output_tokens)
+        if used.cost_usd is None:
+            metrics.unpriced_calls(used.model).inc()
         else:
-            stats.misses += 1
+            metrics.model_dollars(used.model, agent).inc(used.cost_usd)
 
     @property
     def running(self) -> int:
@@ -234,6 +245,7 @@ class Runner:
             async with asyncio.timeout(run.deadline_s):
                 if place is not None and not place.has_slot:
                     await place.turn
+                    self.metrics.queue_seconds().observe(run.elapsed_s)
                     execution.append(Event("progress", (0, "Your turn")))
                 result = _encode(await self._work(run, operation, work.request, context))
         except asyncio.CancelledError:
@@ -265,6 +277,8 @@ class Runner:
         pieces: list[str] = []
         async with aclosing(operation.function(request, context)) as text:
             async for piece in text:
+                if not pieces:
+                    run.execution.shows(run.elapsed_s)
                 pieces.append(piece)
                 append(Event("token", piece))
         text_result: type[TextResult] = operation.result_type
@@ -279,7 +293,7 @@ class Runner:
             and not any(event.kind in ("token", "partial") for event in execution.events)
         ):
             log.warning("stale_result_served", operation=work.operation.key, code=error.code, age_s=int(stale.age_s))
-            self.cache.stats[work.operation.agent].stale += 1
+            self.cache.count(work.operation.agent, "stale")
             play(work.operation, stale, execution)
         else:
             kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
@@ -299,6 +313,12 @@ class Runner:
         tally.calls += 1
         outcome = run.outcome
         tally.failures += outcome is not None and outcome.error is not None and outcome.error.status >= 500
+        metrics, execution = self.metrics, run.execution
+        metrics.executions(run.agent, run.operation, run.status).inc()
+        if not run.joined and not run.cached:
+            metrics.execution_seconds(run.agent, run.operation).observe(run.elapsed_s)
+            if execution.streams and execution.first_output_s is not None:
+                metrics.first_token_seconds(run.agent).observe(execution.first_output_s)
         self.live.finish(run)
         self._note(run)
 
@@ -325,6 +345,12 @@ class _Work:
     keep_as: str | None
     flight: _Flight | None
     stale: Entry | None
+
+
+def _cache_result(run: Run, *, reuse: bool) -> CacheResult:
+    if not reuse:
+        return "bypass"
+    return "hit" if run.cached else "join" if run.joined else "miss"
 
 
 def _cache_key(operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:

@@ -1,9 +1,9 @@
 """The cache as the runner sees it: memory in front, and behind it, where there is one, what all processes share."""
 
 import asyncio
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Protocol
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import structlog
 
@@ -32,33 +32,41 @@ class SharedCache(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class CacheStats:
-    """What happened to requests for cacheable results, in this process."""
+CacheResult = Literal["hit", "miss", "join", "stale", "bypass", "store", "clear"]
+"""What happened to a request for a cacheable result, or to a result."""
 
-    hits: int = 0
-    misses: int = 0
-    joins: int = 0
-    stale: int = 0
-    bypasses: int = 0
-    stored: int = 0
-    cleared: int = 0
+
+class CacheStats(Counter[CacheResult]):
+    """How often each happened, in this process."""
 
     @property
     def hit_rate(self) -> float:
         """Share of the requests that cost no model call, of those that were allowed to look: 0 to 1."""
-        served = self.hits + self.joins + self.stale
-        asked = served + self.misses
+        # What was served stale was a miss first.
+        served = self["hit"] + self["join"] + self["stale"]
+        asked = self["hit"] + self["join"] + self["miss"]
         return served / asked if asked else 0.0
 
 
 class Cache:
-    """Gets, keeps and clears results; a failure of what is shared is never the caller's."""
+    """Gets, keeps and clears results; a failure of what is shared is never the caller's.
 
-    def __init__(self, max_bytes: int, shared: SharedCache | None = None) -> None:
+    Args:
+        max_bytes: of memory.
+        shared: what all processes share.
+        observe: told of each operation: the agent, what happened, and how many times.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        shared: SharedCache | None = None,
+        observe: Callable[[str, CacheResult, int], None] | None = None,
+    ) -> None:
         self.memory = MemoryCache(max_bytes)
         self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
         self._shared = shared
+        self._observe = observe
         self._storing: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> Entry | None:
@@ -74,7 +82,7 @@ class Cache:
 
     def put(self, agent: str, key: str, entry: Entry) -> None:
         """Keep an entry, here at once and elsewhere soon."""
-        self.stats[agent].stored += 1
+        self.count(agent, "store")
         self.memory.put(key, entry)
         if self._shared is not None and len(self._storing) < MAX_STORING:
             task = asyncio.get_running_loop().create_task(self._shared.put(key, entry))
@@ -98,8 +106,14 @@ class Cache:
         cleared = self.memory.clear(glob)
         if self._shared is not None:
             cleared = max(cleared, await self._shared.clear(agent, glob) or 0)
-        self.stats[agent].cleared += cleared
+        self.count(agent, "clear", cleared)
         return cleared
+
+    def count(self, agent: str, result: CacheResult, times: int = 1) -> None:
+        """Count what happened."""
+        self.stats[agent][result] += times
+        if self._observe is not None:
+            self._observe(agent, result, times)
 
     async def close(self) -> None:
         """Wait for what is still on its way."""

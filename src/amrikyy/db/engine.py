@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from amrikyy.db import urls
 from amrikyy.db.failures import is_unavailable, reason
@@ -36,6 +37,13 @@ class Database:
         self._failing = False
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
+
+    @property
+    def pool(self) -> QueuePool:
+        """The connections, for metrics."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)
+        return pool
 
     @property
     def product(self) -> str:

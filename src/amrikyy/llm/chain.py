@@ -39,6 +39,10 @@ class Retry:
         return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
 
+Observe = Callable[[str, str, float, str], None]
+"""Told of each call: the model, the agent that it was for, its seconds, and "ok" or the error's code."""
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What became of one attempt, while it is streamed."""
@@ -56,12 +60,14 @@ class ModelChain:
         *,
         retry: Retry | None = None,
         total_s: float = 300,
+        observe: Observe | None = None,
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._links = list(links)
         self._retry = retry or Retry()
         self._total_s = total_s
+        self._observe = observe
         self._clock = clock
         self._sleep = sleep
         self.name = ",".join(client.name for client, _ in self._links)
@@ -151,7 +157,7 @@ class ModelChain:
                 retry_after_s=wait_s,
             )
             return
-        state = breaker.state
+        state, began, outcome = breaker.state, self._now(), "cancelled"
         try:
             async with aclosing(client.stream(request)) as answer:
                 while (item := await self._next(answer, client, ends_at)) is not None:
@@ -165,11 +171,16 @@ class ModelChain:
                 async for item in answer:
                     yield item
             call.succeeded()
+            outcome = "ok"
         except ModelError as error:
             attempt.failure = error
+            outcome = error.code
             if error.counts:
                 call.failed()
         finally:
+            if self._observe is not None:
+                model = client.name.partition(":")[2] or client.name
+                self._observe(model, request.agent, self._now() - began, outcome)
             call.left()  # only if nothing was reported above: it was cancelled, or the request was at fault
             if breaker.state != state:
                 log.warning("model_circuit", model=client.name, state=breaker.state)

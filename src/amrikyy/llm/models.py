@@ -8,7 +8,7 @@ import aiohttp
 import structlog
 
 from amrikyy.llm.breaker import Breaker
-from amrikyy.llm.chain import ModelChain, Retry
+from amrikyy.llm.chain import ModelChain, Observe, Retry
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.offline import OfflineClient
@@ -130,8 +130,8 @@ class Models:
             await self._session.close()
 
 
-def open_models(config: ModelsConfig) -> Models:
-    """Make the clients; needs a running event loop. Nothing is connected yet.
+def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
+    """Make the clients; needs a running event loop. Nothing is connected yet. `observe` is told of each call.
 
     Raises:
         ValueError: the configuration names no usable model; the message says what to set.
@@ -155,7 +155,10 @@ def open_models(config: ModelsConfig) -> Models:
             log.info("model_price_unknown", model=clients[spec].name, hint="set MODEL_PRICES to count its cost")
     chains: dict[Tier, Client] = {
         tier: ModelChain(
-            [(clients[spec], breakers[spec]) for spec in specs], retry=config.retry, total_s=config.deadlines.total_s
+            [(clients[spec], breakers[spec]) for spec in specs],
+            retry=config.retry,
+            total_s=config.deadlines.total_s,
+            observe=observe,
         )
         for tier, specs in tiers.items()
     }

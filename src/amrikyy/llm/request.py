@@ -25,6 +25,7 @@ class Request:
         tier: which of the configured models is meant.
         max_output_tokens: upper bound of the answer's length.
         temperature: 0 to 2; the provider's meaning.
+        agent: whose call it is, for metrics.
     """
 
     prompt: str
@@ -36,6 +37,7 @@ class Request:
     tier: Tier = "standard"
     max_output_tokens: int = 8192
     temperature: float = 0.7
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

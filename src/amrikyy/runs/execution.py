@@ -67,14 +67,15 @@ class Execution:
         partial_type: what the partial events grow into, once that is known.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
             the head of the log need not fold it again.
+        first_output_s: seconds from the start to the first token or partial object, once there is one.
         cause: why it was cancelled.
         cached: "hit" when the result was kept from an earlier execution, "stale" when it was out of date and no
             new one could be had; else empty.
     """
 
     __slots__ = (
-        "_task", "_waiting", "cached", "cause", "events", "latest_partial", "outcome", "partial_type", "runs", "spent",
-        "streams",
+        "_task", "_waiting", "cached", "cause", "events", "first_output_s", "latest_partial", "outcome", "partial_type",
+        "runs", "spent", "streams",
     )  # fmt: skip
 
     def __init__(self, *, streams: bool = False) -> None:
@@ -85,6 +86,7 @@ class Execution:
         self.outcome: Outcome | None = None
         self.partial_type: type[BaseModel] | None = None
         self.latest_partial: tuple[int, bytes] | None = None
+        self.first_output_s: float | None = None
         self.cause: AmrikyyError | None = None
         self.cached: Literal["", "hit", "stale"] = ""
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +97,11 @@ class Execution:
         self.events.append(event)
         if self._waiting:
             self.wake()
+
+    def shows(self, elapsed_s: float) -> None:
+        """Note when there was something to see for the first time."""
+        if self.first_output_s is None:
+            self.first_output_s = elapsed_s
 
     def end(self, event: Event, outcome: Outcome) -> None:
         """Add the last event. Nothing may follow it."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from amrikyy.auth.authenticator import Authenticator
 from amrikyy.errors import AmrikyyError, InternalError
 from amrikyy.telemetry.logs import AccessLog
+from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
 from amrikyy.web.errors import error_response
 from amrikyy.web.exchange import Exchange, exchange_of
 
@@ -41,11 +42,12 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 
 
 class Observe:
-    """Outermost: gives the request its id, every response its standard headers, and the log its line."""
+    """Outermost: gives the request its id, every response its standard headers, the log its line, and counts."""
 
-    def __init__(self, app: ASGIApp, access_log: AccessLog) -> None:
+    def __init__(self, app: ASGIApp, access_log: AccessLog, metrics: Metrics) -> None:
         self._app = app
         self._access_log = access_log
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; other kinds of scope pass untouched."""
@@ -74,6 +76,14 @@ class Observe:
             await self._app(scope, receive, send_with_headers)
         finally:
             self._write_line(scope, exchange)
+            self._count(scope["method"], exchange)
+
+    def _count(self, method: str, exchange: Exchange) -> None:
+        method = method if method in METHODS else "other"
+        route = exchange.route or NO_ROUTE
+        # 499 is nginx' word for a client that left before there was an answer.
+        self._metrics.http_requests(method, route, str(exchange.status or 499)).inc()
+        self._metrics.http_seconds(method, route).observe(exchange.elapsed_ms / 1000)
 
     def _write_line(self, scope: Scope, exchange: Exchange) -> None:
         self._access_log.write(

@@ -43,7 +43,12 @@ async def charge(call: Call, charges: Sequence[Charge]) -> None:
         return
     decision = await call.runtime.limits.limiter.decide(charges)
     call.exchange.extra_headers += _headers(decision)
+    _stop_if_refused(call, decision)
+
+
+def _stop_if_refused(call: Call, decision: Decision) -> None:
     if decision.refused is not None:
+        call.runtime.metrics.limit_hits(decision.refused.name).inc()
         raise refusal(decision)
 
 
@@ -57,6 +62,7 @@ class GuessGuard:
     """
 
     def __init__(self, call: Call, account: str | None) -> None:
+        self._call = call
         self._limiter = call.runtime.limits.limiter
         table = call.runtime.limits.table
         self._charges = table.charges(counted_as(call.address or "unknown"), ("login.address",))
@@ -67,8 +73,7 @@ class GuessGuard:
 
     async def __aenter__(self) -> None:
         self._decision = await self._limiter.decide(self._charges)
-        if self._decision.refused is not None:
-            raise refusal(self._decision)
+        _stop_if_refused(self._call, self._decision)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_wrong = isinstance(error, Unauthenticated) or getattr(error, "code", "") == "wrong_password"

@@ -1,6 +1,7 @@
 """A run's events as `text/event-stream`, written as ready bytes: heartbeat, disconnect, error-as-event."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from amrikyy.runs.events import Event
 from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
+from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import exchange_of
 from amrikyy.web.replies import completion
@@ -46,15 +48,18 @@ class EventStream:
     holds `MAX_WRITE` bytes of it, and after `STALL_S` without any progress the connection is cut. It can resume.
     """
 
-    def __init__(self, run: Run, *, grace_s: float, after: int = 0) -> None:
+    def __init__(self, run: Run, metrics: Metrics, *, grace_s: float, after: int = 0) -> None:
         self._run = run
+        self._metrics = metrics
         self._grace_s = grace_s
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the stream."""
-        run = self._run
+        run, metrics = self._run, self._metrics
         exchange = exchange_of(scope)
+        began = time.perf_counter()
+        metrics.streams_active(run.agent).inc()
         loop = asyncio.get_running_loop()
         reader = run.read(self._after)
         leaving = loop.create_task(_disconnected(receive))
@@ -79,6 +84,10 @@ class EventStream:
             run.leave(reader, self._grace_s)
             leaving.cancel()
             stalled.stop()
+            metrics.streams_active(run.agent).dec()
+            metrics.streams(run.agent, run.status if reader.at_end else "left").inc()
+            metrics.stream_chunks(run.agent).inc(max(0, reader.position - self._after))
+            metrics.stream_seconds(run.agent).observe(time.perf_counter() - began)
 
 
 class _Watch:

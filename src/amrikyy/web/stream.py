@@ -138,7 +138,7 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
         if (seen := _last_event_id(call)) is not None:
             return await _resumed(call, *seen, operation)
         run = await launch(call, operation, wishes, streams=True)
-        return EventStream(run, grace_s=call.runtime.settings.stream_grace_s)
+        return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s)
 
     growth = (
         "`token` `{chunk}`: the next piece of the text"
@@ -192,7 +192,7 @@ async def _resumed(call: Call, run_id: str, after: int, operation: Operation[Any
     if after > run.event_count:
         message = f"The run has {run.event_count} events so far, so number {after} cannot have been seen."
         raise Conflict(message, code="no_such_event")
-    return EventStream(run, grace_s=call.runtime.settings.stream_grace_s, after=after)
+    return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s, after=after)
 
 
 async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:

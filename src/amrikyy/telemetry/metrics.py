@@ -1,0 +1,166 @@
+"""Every metric, declared once: its name, its labels, its help. Prometheus' conventions: seconds, dollars, `_total`."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.multiprocess import MultiProcessCollector
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+"""From an answer out of memory to the longest itinerary."""
+
+MODEL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+
+FIRST_TOKEN_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Other methods are one label value: a caller may invent as many as it likes."""
+
+NO_ROUTE = "(no route)"
+"""The label of every path that leads nowhere, and of what was refused before its path was looked at."""
+
+
+class Family(Generic[M]):
+    """A metric with labels. Its children are kept, because looking one up in the library costs more than counting."""
+
+    __slots__ = ("_children", "metric")
+
+    def __init__(self, metric: M) -> None:
+        self.metric = metric
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        """The child with these label values, in the order in which they were declared."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self.metric.labels(*values)
+        return child
+
+    def zero(self) -> None:
+        """Let every child begin anew. The children stay: in several processes their values are in shared files."""
+        for child in self._children.values():
+            if isinstance(child, Counter):
+                child.reset()
+            elif isinstance(child, Histogram):
+                # The library has no public way; `_buckets` and `_sum` are what its own `observe` writes.
+                for value in (*child._buckets, child._sum):
+                    value.set(0)
+
+
+class Metrics:
+    """The metrics of a process. Label values come from routes, agents, models and limits, never from a caller.
+
+    With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) what is shown is the sum over all processes.
+    """
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which says when it began
+        self.registry = CollectorRegistry()
+        self._families: list[Family[Any]] = []
+        self.http_requests = self._counter("http_requests", "Total HTTP requests", "method", "route", "status")
+        self.http_seconds = self._histogram(
+            "http_request_duration_seconds", "Request duration, a stream's whole length included", HTTP_SECONDS,
+            "method", "route",
+        )  # fmt: skip
+        self.streams = self._counter(
+            "stream_sessions", "Total streaming sessions, by how they ended", "agent", "status"
+        )
+        self.streams_active = self._gauge("stream_sessions_active", "Active streams", "agent")
+        self.stream_chunks = self._counter("stream_chunks", "Events written to streams", "agent")
+        self.stream_seconds = self._histogram("stream_duration_seconds", "Length of streams", MODEL_SECONDS, "agent")
+        self.first_token_seconds = self._histogram(
+            "stream_time_to_first_token_seconds", "From the start of a run to its first token or partial object",
+            FIRST_TOKEN_SECONDS, "agent",
+        )  # fmt: skip
+        self.model_calls = self._counter(
+            "llm_calls", "Total LLM API calls, by outcome: ok, or the error's code", "model", "agent", "status"
+        )
+        self.model_seconds = self._histogram("llm_call_duration_seconds", "LLM call duration", MODEL_SECONDS, "model")
+        self.model_tokens = self._counter("llm_tokens_used", "Total tokens used", "model", "agent", "type")
+        self.model_dollars = self._counter("llm_cost_dollars", "Total cost in USD", "model", "agent")
+        self.unpriced_calls = self._counter(
+            "llm_unpriced_calls", "Calls of models whose price is not known, and so not in llm_cost_dollars_total",
+            "model",
+        )  # fmt: skip
+        self.circuits_open = self._gauge("llm_circuit_open", "1 while a model is left alone", "model", mode="max")
+        self.executions = self._counter(
+            "agent_executions", "Total agent executions, by how they ended", "agent", "operation", "status"
+        )
+        self.execution_seconds = self._histogram(
+            "agent_execution_duration_seconds", "Duration of agent executions", MODEL_SECONDS, "agent", "operation"
+        )
+        self.cache_operations = self._counter("cache_operations", "Total cache operations", "agent", "result")
+        self.cache_hit_rate = self._gauge(
+            "cache_hit_rate", "Share of requests for cacheable results that cost no model call, since the start",
+            "agent", mode="mostrecent",
+        )  # fmt: skip
+        self.limit_hits = self._counter("rate_limit_hits", "Total requests that a rate limit refused", "limit")
+        self.queue_length = self._gauge("run_queue_length", "Runs that wait for a slot")
+        self.slots_taken = self._gauge("run_slots_taken", "Runs in progress")
+        self.queue_seconds = self._histogram("run_queue_wait_seconds", "How long runs waited for a slot", MODEL_SECONDS)
+        self.loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop is", mode="max")
+        self.database_connections = self._gauge("db_pool_connections", "Database connections", "state")
+        self.redis_up = self._gauge("redis_up", "1 while Redis is used, 0 while each process counts alone", mode="min")
+
+    def reset(self) -> None:
+        """Zero counters and histograms; gauges say how things are and stay. To Prometheus it looks like a restart."""
+        for family in self._families:
+            family.zero()
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text for a scraper, and its content type: OpenMetrics when it is asked for. It may take milliseconds."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._all()), content_type
+
+    def values(self) -> list[dict[str, Any]]:
+        """The metrics as JSON values; a counter has the name that its samples have."""
+        described = []
+        for family in self._all().collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            values = [
+                {"labels": sample.labels, "value": sample.value}
+                | ({"metricName": sample.name} if sample.name != name else {})
+                for sample in family.samples
+            ]
+            described.append({"name": name, "type": family.type, "help": family.documentation, "values": values})
+        return described
+
+    def _all(self) -> CollectorRegistry:
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self.registry
+        every_process = CollectorRegistry()
+        MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]
+        return every_process
+
+    def _counter(self, name: str, description: str, *labels: str) -> Family[Counter]:
+        return self._add(Counter(name, description, labels, registry=self.registry))
+
+    def _gauge(self, name: str, description: str, *labels: str, mode: str = "sum") -> Family[Gauge]:
+        live: Any = f"live{mode}"  # a process that has died no longer has streams
+        return self._add(Gauge(name, description, labels, registry=self.registry, multiprocess_mode=live))
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
+        return self._add(Histogram(name, description, labels, buckets=buckets, registry=self.registry))
+
+    def _add(self, metric: M) -> Family[M]:
+        family = Family(metric)
+        if not metric._labelnames:
+            family._children[()] = metric
+        self._families.append(family)
+        return family
+
+
+Sample = Callable[[Metrics], None]
+"""Writes what is true now into gauges."""
+
+
+def names(metrics: Metrics) -> Iterator[str]:
+    """The name of each metric, as it is exposed."""
+    for family in metrics._families:
+        metric = family.metric
+        yield f"{metric._name}_total" if isinstance(metric, Counter) else metric._name

@@ -1,0 +1,85 @@
+"""`/api/metrics`: the numbers, for Prometheus and for dashboards."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from amrikyy.auth import Act
+from amrikyy.auth.roles import Permission
+from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint, Needs
+from amrikyy.web.replies import Success, Wire
+
+
+class MetricValue(Wire):
+    """One sample."""
+
+    labels: dict[str, str]
+    value: float
+    metric_name: str | None = Field(
+        default=None, exclude_if=lambda name: name is None, description="Of a part of a histogram."
+    )
+
+
+class Metric(Wire):
+    """One metric with its samples."""
+
+    name: str
+    type: str
+    help: str
+    values: list[MetricValue]
+
+
+class MetricsReply(Success):
+    """All metrics."""
+
+    timestamp: datetime
+    metrics: list[Metric]
+
+
+class MetricsReset(Success):
+    """Counters and histograms begin anew."""
+
+    reset: bool
+    message: str
+
+
+async def prometheus(call: Call) -> Answer:
+    """The text that Prometheus reads. It is written in a thread, so that nobody waits for it."""
+    call.runtime.sample()
+    body, content_type = await asyncio.to_thread(call.runtime.metrics.render, call.header(b"accept") or "")
+    return Response(body, headers={"content-type": content_type})
+
+
+async def as_json(call: Call) -> Answer:
+    """The same as JSON."""
+    call.runtime.sample()
+    values: list[dict[str, Any]] = await asyncio.to_thread(call.runtime.metrics.values)
+    return MetricsReply(timestamp=datetime.now(UTC), metrics=[Metric.model_validate(value) for value in values])
+
+
+async def reset(call: Call) -> Answer:
+    """Zero counters and histograms."""
+    await call.runtime.audit.record(Act(call.actor, "metrics.reset"))
+    call.runtime.metrics.reset()
+    return MetricsReset(
+        reset=True, message="Counters and histograms of this process are zero; gauges are what they are."
+    )
+
+
+def metrics_endpoints(*, public: bool) -> list[Endpoint]:
+    """The routes of this file; reading is public with METRICS_PUBLIC."""
+    needs: Needs = PUBLIC if public else Permission.AGENT_STATS
+    return [
+        Endpoint(method="GET", path="/api/metrics", handler=prometheus, needs=needs, unlimited=True, tag="Metrics",
+                 summary="Metrics for Prometheus", media_type="text/plain",
+                 description="OpenMetrics when `Accept` asks for it."),
+        Endpoint(method="GET", path="/api/metrics/json", handler=as_json, needs=needs, unlimited=True, tag="Metrics",
+                 summary="Metrics as JSON, for dashboards", answer=MetricsReply),
+        Endpoint(method="POST", path="/api/metrics/reset", handler=reset, needs=Permission.AGENT_MANAGE,
+                 tag="Metrics", summary="Begin counting anew", answer=MetricsReset,
+                 description="To Prometheus it looks like a restart, which `rate()` and `increase()` allow for; what "
+                             "was counted since the last scrape is lost to it."),
+    ]  # fmt: skip
