@@ -2,11 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from amrikyy.auth import Accounts, Actor, AuthStore, Role, generate
-from amrikyy.errors import Conflict, Forbidden, NotFound, ValidationFailed
+from amrikyy.auth import Accounts, Actor, AuthStore, Role, User, generate
+from amrikyy.auth.audit import OPERATOR
+from amrikyy.auth.user_store import UserChange
+from amrikyy.errors import Conflict, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from tests.auth.conftest import PASSWORD
 
 ADMIN = Actor("user:admin", role=Role.ADMIN)
@@ -58,9 +61,9 @@ async def test_nobody_gives_a_role_above_its_own_or_changes_a_user_who_has_one(a
     user = await accounts.create_user("user@example.com", PASSWORD, Role.USER, by=ADMIN)
     attempts = [
         accounts.create_user("x@example.com", PASSWORD, Role.INTERNAL, by=ADMIN),
-        accounts.set_role(user.id, Role.INTERNAL, by=ADMIN),
-        accounts.set_role(boss.id, Role.USER, by=ADMIN),
-        accounts.set_disabled(boss.id, disabled=True, by=ADMIN),
+        accounts.change_user(user.id, role=Role.INTERNAL, by=ADMIN),
+        accounts.change_user(boss.id, role=Role.USER, by=ADMIN),
+        accounts.change_user(boss.id, disabled=True, by=ADMIN),
         accounts.reset_password(boss.id, "another password", by=ADMIN),
         accounts.create_key("x", Role.INTERNAL, by=ADMIN),
     ]
@@ -68,27 +71,87 @@ async def test_nobody_gives_a_role_above_its_own_or_changes_a_user_who_has_one(a
         with pytest.raises(Forbidden) as caught:
             await attempt
         assert caught.value.code == "role_too_high"
-    assert (await accounts.set_role(user.id, Role.ADMIN, by=ADMIN)).role is Role.ADMIN
+    assert (await accounts.change_user(user.id, role=Role.ADMIN, by=ADMIN)).role is Role.ADMIN
 
 
 async def test_the_last_admin_can_be_neither_demoted_nor_disabled(accounts: Accounts) -> None:
     first = await accounts.create_user("first@example.com", PASSWORD, Role.ADMIN)
     with pytest.raises(Conflict):
-        await accounts.set_role(first.id, Role.USER)
+        await accounts.change_user(first.id, role=Role.USER)
     with pytest.raises(Conflict):
-        await accounts.set_disabled(first.id, disabled=True)
-    assert (await accounts.set_role(first.id, Role.INTERNAL)).role is Role.INTERNAL
+        await accounts.change_user(first.id, disabled=True)
+    assert (await accounts.change_user(first.id, role=Role.INTERNAL)).role is Role.INTERNAL
     second = await accounts.create_user("second@example.com", PASSWORD, Role.ADMIN)
     answers = await asyncio.gather(
-        accounts.set_disabled(first.id, disabled=True), accounts.set_role(second.id, Role.USER), return_exceptions=True
+        accounts.change_user(first.id, disabled=True),
+        accounts.change_user(second.id, role=Role.USER),
+        return_exceptions=True,
     )
     assert sorted(isinstance(answer, Conflict) for answer in answers) == [False, True]
 
 
+async def test_an_admin_who_has_yet_to_set_a_password_does_not_count(accounts: Accounts) -> None:
+    admin = await accounts.create_user("first@example.com", PASSWORD, Role.ADMIN)
+    invited = await accounts.create_user("second@example.com", None, Role.ADMIN)
+    with pytest.raises(Conflict):
+        await accounts.change_user(admin.id, disabled=True)
+    link = await accounts.offer_reset(invited.id)
+    await accounts.redeem_reset(link.token, PASSWORD)
+    assert (await accounts.change_user(admin.id, disabled=True)).disabled_at is not None
+
+
+async def test_a_user_is_changed_wholly_or_not_at_all(accounts: Accounts) -> None:
+    user = await accounts.create_user("ada@example.com", PASSWORD, Role.USER)
+    admin = await accounts.create_user("admin@example.com", PASSWORD, Role.ADMIN)
+    with pytest.raises(Forbidden):
+        await accounts.change_user(user.id, role=Role.INTERNAL, name="Ada", disabled=True, by=ADMIN)
+    with pytest.raises(ValidationFailed):
+        await accounts.change_user(user.id, role=Role.PREMIUM, name="a\x00")
+    with pytest.raises(Conflict):
+        await accounts.change_user(admin.id, name="Boss", disabled=True)
+    assert await accounts.users() == [user, admin]
+
+
+async def test_rank_is_checked_as_it_is_when_the_change_is_made(
+    accounts: Accounts, store: AuthStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await accounts.create_user("ada@example.com", PASSWORD, Role.USER)
+    await store.users.change(user.id, UserChange(role=Role.INTERNAL), by=OPERATOR)
+
+    async def outdated(who: str) -> User:
+        return user  # as it was read before somebody else promoted it
+
+    monkeypatch.setattr(accounts, "user", outdated)
+    for attempt in (accounts.change_user(user.id, disabled=True, by=ADMIN), accounts.offer_reset(user.id, by=ADMIN)):
+        with pytest.raises(Forbidden):
+            await attempt
+
+
+@pytest.mark.parametrize("change", [{"role": Role.ADMIN}, {"disabled": True}])
+async def test_a_link_does_not_lead_into_what_its_maker_could_not_touch(
+    accounts: Accounts, change: dict[str, Any]
+) -> None:
+    user = await accounts.create_user("ada@example.com", None, Role.USER)
+    link = await accounts.offer_reset(user.id)
+    await accounts.change_user(user.id, **change)
+    await accounts.change_user(user.id, role=Role.USER, disabled=False)
+    with pytest.raises(Unauthenticated):
+        await accounts.redeem_reset(link.token, PASSWORD)
+
+
+async def test_of_two_who_redeem_a_link_at_once_one_succeeds(accounts: Accounts) -> None:
+    user = await accounts.create_user("ada@example.com", None, Role.USER)
+    link = await accounts.offer_reset(user.id)
+    answers = await asyncio.gather(
+        *(accounts.redeem_reset(link.token, f"password of {number}") for number in "ab"), return_exceptions=True
+    )
+    assert sorted(isinstance(answer, Unauthenticated) for answer in answers) == [False, True]
+
+
 async def test_a_disabled_user_can_be_let_in_again(accounts: Accounts) -> None:
     user = await accounts.create_user("ada@example.com", PASSWORD, Role.USER)
-    assert (await accounts.set_disabled(user.email, disabled=True)).disabled_at is not None
-    assert (await accounts.set_disabled(user.email, disabled=False)).disabled_at is None
+    assert (await accounts.change_user(user.email, disabled=True)).disabled_at is not None
+    assert (await accounts.change_user(user.email, disabled=False)).disabled_at is None
     await accounts.login(user.email, PASSWORD)
 
 

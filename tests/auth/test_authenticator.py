@@ -127,7 +127,7 @@ async def test_a_demoted_user_loses_permissions(
 ) -> None:
     token = await bearer(accounts)
     assert Permission.AGENT_STREAMING in (await authenticator.authenticate(token, None)).permissions
-    await accounts.set_role(user.id, Role.USER)
+    await accounts.change_user(user.id, role=Role.USER)
     clock.advance(FRESH_S + 0.01)
     assert authenticator.cached(token, None) is None
     assert Permission.AGENT_STREAMING not in (await authenticator.authenticate(token, None)).permissions
@@ -138,10 +138,10 @@ async def test_a_disabled_user_is_out_within_seconds(
 ) -> None:
     token = await bearer(accounts)
     await authenticator.authenticate(token, None)
-    await accounts.set_disabled(user.id, disabled=True)
+    await accounts.change_user(user.id, disabled=True)
     clock.advance(FRESH_S + 0.01)
     assert await refusal(authenticator.authenticate(token, None)) == "account_disabled"
-    await accounts.set_disabled(user.id, disabled=False)
+    await accounts.change_user(user.id, disabled=False)
     clock.advance(FRESH_S + 0.01)
     assert await refusal(authenticator.authenticate(token, None)) == "session_over"
 

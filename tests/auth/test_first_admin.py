@@ -34,7 +34,7 @@ async def test_production_without_the_settings_makes_nobody(accounts: Accounts) 
 async def test_a_disabled_admin_is_not_made_again(accounts: Accounts) -> None:
     await accounts.create_user("other@example.com", PASSWORD, Role.ADMIN)
     made = await accounts.create_user("boss@example.com", PASSWORD, Role.ADMIN)
-    await accounts.set_disabled(made.id, disabled=True)
+    await accounts.change_user(made.id, disabled=True)
     assert await accounts.ensure_first_admin("boss@example.com", PASSWORD, development=False) is None
 
 

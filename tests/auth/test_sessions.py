@@ -21,6 +21,7 @@ from amrikyy.auth import (
     session_store,
 )
 from amrikyy.auth.audit import OPERATOR
+from amrikyy.auth.user_store import UserChange
 from amrikyy.db import Database
 from amrikyy.db.tables import refresh_tokens, users
 from amrikyy.errors import AmrikyyError, Forbidden, Unauthenticated, ValidationFailed
@@ -64,7 +65,7 @@ async def test_login_fails_alike_for_wrong_passwords_unknown_and_disabled_accoun
 ) -> None:
     failures = []
     await accounts.create_user("other@example.com", PASSWORD, Role.USER)
-    await accounts.set_disabled("other@example.com", disabled=True)
+    await accounts.change_user("other@example.com", disabled=True)
     for address, password in ((email, PASSWORD), ("ada@example.com", "wrong"), ("other@example.com", PASSWORD)):
         with pytest.raises(Unauthenticated) as caught:
             await accounts.login(address, password)
@@ -205,7 +206,7 @@ async def test_a_login_that_is_overtaken_by_a_change_of_password_fails(
     assert await code_of(accounts.login(user.email, PASSWORD)) == "invalid_login"
 
 
-@pytest.mark.parametrize("ending", ["logout", "set_password", "set_disabled"])
+@pytest.mark.parametrize("ending", ["logout", "set_password", "disable"])
 async def test_a_refresh_never_slips_past_the_end_of_its_session(
     accounts: Accounts,
     user: User,
@@ -233,7 +234,7 @@ async def test_a_refresh_never_slips_past_the_end_of_its_session(
     elif ending == "set_password":
         await store.users.set_password(user.id, "another hash", act=Act(OPERATOR, "user.set_password"))
     else:
-        await store.users.set_disabled(user.id, disabled=True, act=Act(OPERATOR, "user.disable"))
+        await store.users.change(user.id, UserChange(disabled=True), by=OPERATOR)
     assert await code_of(accounts.refresh((await refreshing).refresh_token)) == "session_over"
     alive = select(func.count()).select_from(refresh_tokens).where(refresh_tokens.c.revoked_at.is_(None))
     async with database.connect() as connection:

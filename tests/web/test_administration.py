@@ -241,8 +241,8 @@ async def test_every_act_is_in_the_audit_log_and_no_secret_is(server: Served) ->
     made = await create(server, "ana@example.com", password=None)
     user_id = made["user"]["id"]
     key = (await server.ask("POST", "/api/auth/keys", {"name": "app"}, key="admin")).json
-    await server.ask("PATCH", f"/api/auth/users/{user_id}", {"role": "premium"}, key="admin")
     await redeem(server, made["reset"]["token"])
+    await server.ask("PATCH", f"/api/auth/users/{user_id}", {"role": "premium"}, key="admin")
     tokens = (await login(server, "ana@example.com")).json
     body = {"currentPassword": PASSWORD, "newPassword": "another long password"}
     await server.ask("POST", "/api/auth/password", body, key=None, headers=bearer(tokens))
@@ -251,8 +251,8 @@ async def test_every_act_is_in_the_audit_log_and_no_secret_is(server: Served) ->
     await server.ask("POST", "/api/agents/travel/cache/clear", {"pattern": "travel:*"}, key="admin")
     log = await acts(server)
     assert [entry["action"] for entry in reversed(log)] == [
-        "user.create", "user.create", "user.offer_reset", "key.create", "user.set_role", "user.redeem_reset",
-        "user.change_password", "user.disable", "key.revoke", "cache.clear",
+        "user.create", "user.create", "user.offer_reset", "key.create", "user.redeem_reset",
+        "user.set_role", "user.change_password", "user.disable", "key.revoke", "cache.clear",
     ]  # fmt: skip
     assert [entry["actor"] for entry in log].count(f"user:{user_id}") == 2
     assert log[-1]["actor"] == "system"

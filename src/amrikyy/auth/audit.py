@@ -1,11 +1,14 @@
 """The audit log: who did what to whom, written in the same transaction as the act itself."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth import generate
@@ -13,6 +16,7 @@ from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import audit_log
+from amrikyy.errors import Forbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,30 @@ class Actor:
         """The actor that a principal is."""
         return cls(principal.id, principal.email or principal.name, principal.role, request_id, address)
 
+    def check_rank(self, role: Role) -> None:
+        """Nobody gives a role above its own, nor touches what has one.
+
+        Raises:
+            Forbidden: the role is above the actor's.
+        """
+        if self.role is not None and not role.at_most(self.role):
+            raise Forbidden(f"The role {role.value} is above yours, {self.role.value}.", code="role_too_high")
+
 
 OPERATOR = Actor("operator")
 SYSTEM = Actor("system")
 
 
+class Outcome(StrEnum):
+    """What became of an act."""
+
+    DONE = "done"
+    DENIED = "denied"
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something administrative that is done.
+    """Something administrative that is done, or was tried.
 
     Attributes:
         actor: who does it.
@@ -71,12 +91,13 @@ class AuditEntry:
     actor_role: str | None
     action: str
     target: str | None
+    outcome: Outcome
     details: dict[str, Any]
     request_id: str | None
     address: str | None
 
 
-async def note(connection: AsyncConnection, act: Act) -> None:
+async def note(connection: AsyncConnection, act: Act, outcome: Outcome = Outcome.DONE) -> None:
     """Record an act in the transaction that does it: either both happen or neither."""
     actor = act.actor
     row = {
@@ -87,6 +108,7 @@ async def note(connection: AsyncConnection, act: Act) -> None:
         "actor_role": actor.role.value if actor.role else None,
         "action": act.action,
         "target": act.target,
+        "outcome": outcome.value,
         "details": json.dumps(act.details),
         "request_id": actor.request_id,
         "address": actor.address,
@@ -108,12 +130,23 @@ class AuditLog:
         async with self._database.begin() as connection:
             await note(connection, act)
 
+    @asynccontextmanager
+    async def attempt(self, act: Act) -> AsyncIterator[None]:
+        """Record the act as denied if what is done in this context raises Forbidden."""
+        try:
+            yield
+        except Forbidden:
+            async with self._database.begin() as connection:
+                await note(connection, act, Outcome.DENIED)
+            raise
+
     async def page(
         self,
         *,
         actor: str | None = None,
         action: str | None = None,
         target: str | None = None,
+        outcome: Outcome | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         before: str | None = None,
@@ -121,9 +154,8 @@ class AuditLog:
     ) -> list[AuditEntry]:
         """Acts, newest first. `before` is the id of the last one of the page before; ids sort by time."""
         query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
-        for column, value in ((audit_log.c.actor, actor), (audit_log.c.action, action), (audit_log.c.target, target)):
-            if value is not None:
-                query = query.where(column == value)
+        exactly = {"actor": actor, "action": action, "target": target, "outcome": outcome}
+        query = query.filter_by(**{name: value for name, value in exactly.items() if value is not None})
         if since is not None:
             query = query.where(audit_log.c.at >= since)
         if until is not None:
@@ -132,7 +164,7 @@ class AuditLog:
             query = query.where(audit_log.c.id < before)
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [AuditEntry(**dict(row._mapping) | {"details": json.loads(row.details)}) for row in rows]
+        return [_entry(row) for row in rows]
 
     async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
         """Delete what is old, a batch a transaction. Returns how much."""
@@ -144,3 +176,8 @@ class AuditLog:
             deleted += count
             if count < batch:
                 return deleted
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    typed = {"outcome": Outcome(row.outcome), "details": json.loads(row.details)}
+    return AuditEntry(**dict(row._mapping) | typed)

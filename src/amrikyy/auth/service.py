@@ -14,13 +14,11 @@ from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
 from amrikyy.auth.store import ApiKey, AuthStore, User
 from amrikyy.auth.tokens import Tokens
+from amrikyy.auth.user_store import NO_PASSWORD, UserChange
 from amrikyy.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 
 RESET_TTL = timedelta(hours=24)
 """How long a one-time link to set a password is good."""
-
-NO_PASSWORD = "!"  # noqa: S105 - the absence of one
-"""Stored instead of a hash: no password verifies against it."""
 
 PAGE = 200
 """Users or keys in one page at most."""
@@ -56,7 +54,7 @@ class Accounts:
     """Every method raises `Unavailable` when the database cannot be reached.
 
     `by` is who asks, and may neither give a role higher than its own nor touch a user or a key that has one. Each
-    change is in the audit log, or it has not happened. A user is named by id or by e-mail address.
+    change is in the audit log, or it has not happened; so is what was denied. A user is named by id or e-mail address.
     """
 
     def __init__(self, store: AuthStore, tokens: Tokens, passwords: Passwords) -> None:
@@ -159,14 +157,14 @@ class Accounts:
             Forbidden: the role is higher than `by`'s own.
             Conflict: the address is taken.
         """
-        _check_rank(role, by)
         address = check_email(email)
         shown_name = check_name(name) if name else None
         if password is not None:
             check_password(password)
-        hashed = NO_PASSWORD if password is None else await self._passwords.hash(password)
         user_id = generate.identifier()
         act = Act(by, "user.create", user_id, {"email": address, "role": role.value})
+        await self._check_rank(act, role)
+        hashed = NO_PASSWORD if password is None else await self._passwords.hash(password)
         user = await self._store.users.add(user_id, address, shown_name, hashed, role, act=act)
         assert user is not None, "only the first admin may be left unmade"
         return user
@@ -192,42 +190,34 @@ class Accounts:
                 yield user
             page = await self.users(after=page[-1].email)
 
-    async def set_role(self, who: str, role: Role, *, by: Actor = OPERATOR) -> User:
-        """Give a user another role; it counts within seconds, also for tokens already issued.
+    async def change_user(
+        self,
+        who: str,
+        *,
+        role: Role | None = None,
+        name: str | None = None,
+        disabled: bool | None = None,
+        by: Actor = OPERATOR,
+    ) -> User:
+        """Change what is given, all of it or nothing; it counts within seconds, also for tokens already issued.
+
+        Disabling ends all the user's sessions. Keys that the user made go on: what runs with them is not the user.
+        Disabling, like a higher role, voids what `offer_reset` gave out.
 
         Raises:
             NotFound: there is no such user.
             Forbidden: the role, or the user's present one, is higher than `by`'s own.
-            Conflict: it is the last admin.
-        """
-        _check_rank(role, by)
-        user = await self._subordinate(who, by)
-        act = Act(by, "user.set_role", user.id, {"from": user.role.value, "to": role.value})
-        return _found(await self._store.users.set_role(user.id, role, act=act), who)
-
-    async def set_name(self, who: str, name: str, *, by: Actor = OPERATOR) -> User:
-        """Give a user another name.
-
-        Raises:
-            NotFound: there is no such user.
-            Forbidden: the user's role is higher than `by`'s own.
             ValidationFailed: the name is not acceptable.
-        """
-        shown_name = check_name(name)
-        user = await self._subordinate(who, by)
-        return _found(await self._store.users.set_name(user.id, shown_name, act=Act(by, "user.set_name", user.id)), who)
-
-    async def set_disabled(self, who: str, *, disabled: bool, by: Actor = OPERATOR) -> User:
-        """Lock a user out, or let it in again. Locking out ends all its sessions; keys that it made go on.
-
-        Raises:
-            NotFound: there is no such user.
-            Forbidden: the user's role is higher than `by`'s own.
             Conflict: it is the last admin.
         """
-        user = await self._subordinate(who, by)
-        act = Act(by, "user.disable" if disabled else "user.enable", user.id)
-        return _found(await self._store.users.set_disabled(user.id, disabled=disabled, act=act), who)
+        change = UserChange(role, check_name(name) if name is not None else None, disabled)
+        user = await self.user(who)
+        wanted = {"role": role, "name": name, "disabled": disabled}
+        details = {field: value for field, value in wanted.items() if value is not None}
+        async with self._store.audit.attempt(Act(by, "user.change", user.id, details)):
+            if role is not None:
+                by.check_rank(role)
+            return _found(await self._store.users.change(user.id, change, by=by), who)
 
     async def reset_password(self, who: str, password: str, *, by: Actor = OPERATOR) -> None:
         """Set a password and end all sessions.
@@ -237,10 +227,11 @@ class Accounts:
             Forbidden: the user's role is higher than `by`'s own.
             ValidationFailed: the password is not acceptable.
         """
-        user = await self._subordinate(who, by)
         check_password(password)
-        hashed = await self._passwords.hash(password)
-        await self._store.users.set_password(user.id, hashed, act=Act(by, "user.set_password", user.id))
+        user = await self.user(who)
+        act = Act(by, "user.set_password", user.id)
+        await self._check_rank(act, user.role)
+        await self._store.users.set_password(user.id, await self._passwords.hash(password), act=act)
 
     async def offer_reset(self, who: str, *, by: Actor = OPERATOR) -> PasswordReset:
         """A token with which somebody may set the user's password, once. Tokens offered before are void.
@@ -249,10 +240,11 @@ class Accounts:
             NotFound: there is no such user.
             Forbidden: the user's role is higher than `by`'s own.
         """
-        user = await self._subordinate(who, by)
+        user = await self.user(who)
         token, expires_at = generate.reset_token(), datetime.now(UTC) + RESET_TTL
         act = Act(by, "user.offer_reset", user.id)
-        await self._store.users.offer_reset(user.id, generate.fingerprint(token), expires_at, act=act)
+        async with self._store.audit.attempt(act):
+            await self._store.users.offer_reset(user.id, generate.fingerprint(token), expires_at, act=act)
         return PasswordReset(token, expires_at)
 
     async def redeem_reset(self, token: str, password: str, *, by: Actor | None = None) -> None:
@@ -288,10 +280,9 @@ class Accounts:
         """Whether there is anybody who may manage the server."""
         return bool(await self._store.users.count_admins())
 
-    async def _subordinate(self, who: str, by: Actor) -> User:
-        user = await self.user(who)
-        _check_rank(user.role, by)
-        return user
+    async def _check_rank(self, act: Act, role: Role) -> None:
+        async with self._store.audit.attempt(act):
+            act.actor.check_rank(role)
 
     # --- API keys ---
 
@@ -304,16 +295,16 @@ class Accounts:
             Forbidden: the role is higher than `by`'s own.
             ValidationFailed: the name is not acceptable, or the key would have expired already.
         """
-        _check_rank(role, by)
         shown_name = check_name(name)
         if expires_at is not None and expires_at <= datetime.now(UTC):
             message = "A key cannot expire before it is made"
             raise ValidationFailed(f"{message}.", details=[{"field": "expiresAt", "message": message, "type": "past"}])
         key, key_id = generate.api_key(), generate.identifier()
+        act = Act(by, "key.create", key_id, {"name": shown_name, "role": role.value})
+        await self._check_rank(act, role)
         info = await self._store.keys.add(
-            key_id, shown_name, key[:VISIBLE], generate.fingerprint(key), role, by.id, expires_at,
-            act=Act(by, "key.create", key_id, {"name": shown_name, "role": role.value}),
-        )  # fmt: skip
+            key_id, shown_name, key[:VISIBLE], generate.fingerprint(key), role, by.id, expires_at, act=act
+        )
         return NewKey(key, info)
 
     async def keys(self, *, after: str = "", limit: int = PAGE, created_by: str | None = None) -> list[ApiKey]:
@@ -337,8 +328,8 @@ class Accounts:
         """
         key = await self._store.keys.get(key_id) if is_id(key_id) else None
         if key is not None:
-            _check_rank(key.role, by)
             act = Act(by, "key.revoke", key_id, {"name": key.name, "role": key.role.value})
+            await self._check_rank(act, key.role)
             if await self._store.keys.revoke(key_id, act=act):
                 return
         raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
@@ -352,11 +343,6 @@ class Accounts:
     def close(self) -> None:
         """End the password threads."""
         self._passwords.close()
-
-
-def _check_rank(role: Role, by: Actor) -> None:
-    if by.role is not None and not role.at_most(by.role):
-        raise Forbidden(f"The role {role.value} is above yours, {by.role.value}.", code="role_too_high")
 
 
 def _found(user: User | None, who: str) -> User:

@@ -8,11 +8,14 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from amrikyy.auth.audit import Act, note
+from amrikyy.auth.audit import Act, Actor, note
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import password_resets, refresh_tokens, users
 from amrikyy.errors import Conflict
+
+NO_PASSWORD = "!"  # noqa: S105 - the absence of one
+"""Stored instead of a hash: no password verifies against it."""
 
 _LOCK = 0x61646D69
 """"admi": the advisory lock of what must leave an admin, or make the first."""
@@ -32,6 +35,15 @@ class User:
     disabled_at: datetime | None
     sessions_valid_from: datetime
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What is to change about a user; None stays as it is."""
+
+    role: Role | None = None
+    name: str | None = None
+    disabled: bool | None = None
 
 
 class UserStore:
@@ -109,39 +121,43 @@ class UserStore:
         async with self._database.connect() as connection:
             return await connection.scalar(_ADMINS) or 0
 
-    async def set_role(self, user_id: str, role: Role, *, act: Act) -> User | None:
-        """Give the user another role; None when there is no such user.
+    async def change(self, user_id: str, change: UserChange, *, by: Actor) -> User | None:
+        """Make all the changes or none, and record each that makes a difference; None when there is no such user.
 
         Raises:
-            Conflict: nobody would be left to manage the server.
-        """
-        async with self._database.begin(lock=_LOCK) as connection:
-            if not Role.ADMIN.at_most(role):
-                await _keep_an_admin(connection, user_id)
-            await note(connection, act)
-            return await _change(connection, user_id, role=role.value)
-
-    async def set_name(self, user_id: str, name: str | None, *, act: Act) -> User | None:
-        """Give the user another name; None when there is no such user."""
-        async with self._database.begin() as connection:
-            await note(connection, act)
-            return await _change(connection, user_id, name=name)
-
-    async def set_disabled(self, user_id: str, *, disabled: bool, act: Act) -> User | None:
-        """Lock the user out and end all sessions, or let the user in again; None when there is no such user.
-
-        Raises:
+            Forbidden: the user's role is higher than `by`'s own.
             Conflict: nobody would be left to manage the server.
         """
         now = datetime.now(UTC)
+        values: dict[str, Any] = {}
+        acts: list[Act] = []
         async with self._database.begin(lock=_LOCK) as connection:
-            await note(connection, act)
-            if not disabled:
-                return await _change(connection, user_id, disabled_at=None)
-            await _keep_an_admin(connection, user_id)
-            user = await _change(connection, user_id, disabled_at=now, sessions_valid_from=now)
-            await _end_sessions(connection, user_id, now)
-            return user
+            user = await lock_user(connection, user_id)
+            if user is None:
+                return None
+            by.check_rank(user.role)
+            if change.role is not None and change.role is not user.role:
+                if not Role.ADMIN.at_most(change.role):
+                    await _keep_an_admin(connection, user_id)
+                if not change.role.at_most(user.role):
+                    await _void_resets(connection, user_id)  # whoever has one may not be allowed to offer one now
+                values["role"] = change.role.value
+                acts.append(Act(by, "user.set_role", user_id, {"from": user.role.value, "to": change.role.value}))
+            if change.name is not None and change.name != user.name:
+                values["name"] = change.name
+                acts.append(Act(by, "user.set_name", user_id))
+            if change.disabled is True and user.disabled_at is None:
+                await _keep_an_admin(connection, user_id)
+                values |= {"disabled_at": now, "sessions_valid_from": now}
+                await _end_sessions(connection, user_id, now)
+                await _void_resets(connection, user_id)
+                acts.append(Act(by, "user.disable", user_id))
+            if change.disabled is False and user.disabled_at is not None:
+                values["disabled_at"] = None
+                acts.append(Act(by, "user.enable", user_id))
+            for act in acts:
+                await note(connection, act)
+            return await _change(connection, user_id, **values) if acts else user
 
     async def set_password(self, user_id: str, password_hash: str, *, act: Act) -> User | None:
         """Set the password's hash, end all sessions and resets; None when there is no such user."""
@@ -149,11 +165,17 @@ class UserStore:
             return await _set_password(connection, user_id, password_hash, act)
 
     async def offer_reset(self, user_id: str, token_hash: str, expires_at: datetime, *, act: Act) -> None:
-        """Let whoever has the token set the password, once; tokens offered before are void."""
+        """Let whoever has the token set the password, once; tokens offered before are void.
+
+        Raises:
+            Forbidden: the user's role is higher than the actor's own.
+        """
         row = {"token_hash": token_hash, "user_id": user_id, "expires_at": expires_at}
         async with self._database.begin() as connection:
-            await lock_user(connection, user_id)
-            await connection.execute(delete(password_resets).where(password_resets.c.user_id == user_id))
+            user = await lock_user(connection, user_id)
+            if user is not None:
+                act.actor.check_rank(user.role)
+            await _void_resets(connection, user_id)
             await connection.execute(insert(password_resets).values(row))
             await note(connection, act)
 
@@ -231,9 +253,13 @@ async def _set_password(connection: AsyncConnection, user_id: str, password_hash
     now = datetime.now(UTC)
     user = await _change(connection, user_id, password_hash=password_hash, sessions_valid_from=now)
     await _end_sessions(connection, user_id, now)
-    await connection.execute(delete(password_resets).where(password_resets.c.user_id == user_id))
+    await _void_resets(connection, user_id)
     await note(connection, act)
     return user
+
+
+async def _void_resets(connection: AsyncConnection, user_id: str) -> None:
+    await connection.execute(delete(password_resets).where(password_resets.c.user_id == user_id))
 
 
 async def _end_sessions(connection: AsyncConnection, user_id: str, now: datetime) -> None:
@@ -242,7 +268,8 @@ async def _end_sessions(connection: AsyncConnection, user_id: str, now: datetime
 
 
 async def _keep_an_admin(connection: AsyncConnection, user_id: str) -> None:
-    active = _ADMINS.where(users.c.disabled_at.is_(None))
+    # An admin who has yet to set a password cannot help anybody.
+    active = _ADMINS.where(users.c.disabled_at.is_(None), users.c.password_hash != NO_PASSWORD)
     if await connection.scalar(active.where(users.c.id == user_id)) and not await connection.scalar(
         active.where(users.c.id != user_id)
     ):

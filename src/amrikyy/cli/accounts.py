@@ -101,21 +101,21 @@ def list_users() -> None:
 def set_role(email: Email, role: Annotated[str, typer.Argument(help=f"{ROLES}.")]) -> None:
     """Give a user another role; it counts within seconds, also for tokens already issued."""
     chosen_role = _role(role)
-    user = _do(lambda accounts: accounts.set_role(email, chosen_role))
+    user = _do(lambda accounts: accounts.change_user(email, role=chosen_role))
     typer.echo(f"{user.email} is now {user.role.value}.")
 
 
 @users.command("disable")
 def disable(email: Email) -> None:
     """Lock a user out; open sessions end within seconds."""
-    _do(lambda accounts: accounts.set_disabled(email, disabled=True))
+    _do(lambda accounts: accounts.change_user(email, disabled=True))
     typer.echo(f"{email} is disabled.")
 
 
 @users.command("enable")
 def enable(email: Email) -> None:
     """Let a disabled user in again."""
-    _do(lambda accounts: accounts.set_disabled(email, disabled=False))
+    _do(lambda accounts: accounts.change_user(email, disabled=False))
     typer.echo(f"{email} is enabled.")
 
 

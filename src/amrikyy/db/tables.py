@@ -102,12 +102,14 @@ audit_log = Table(
     Column("actor_role", String(16)),
     Column("action", String(64), nullable=False),
     Column("target", String(254)),
+    Column("outcome", String(16), nullable=False, server_default="done"),
     Column("details", Text, nullable=False),  # JSON
     Column("request_id", String(64)),
     Column("address", String(64)),
     Index(None, "actor", "id"),
     Index(None, "action", "id"),
     Index(None, "target", "id"),
+    Index(None, "outcome", "id"),
 )
 
 runs = Table(

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from amrikyy.agents.agent import Request
+from amrikyy.auth.audit import Outcome
 from amrikyy.auth.roles import Permission
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire
@@ -22,6 +23,7 @@ class AuditRecord(Wire):
     actor_role: str | None
     action: str = Field(examples=["user.set_role"])
     target: str | None
+    outcome: Outcome = Field(description="Denied is what reached above the actor's role.")
     details: dict[str, Any]
     request_id: str | None
     address: str | None
@@ -41,6 +43,7 @@ class AuditQuery(Request):
     actor: str | None = Field(default=None, max_length=128)
     action: str | None = Field(default=None, max_length=64)
     target: str | None = Field(default=None, max_length=254)
+    outcome: Outcome | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     cursor: str | None = Field(default=None, max_length=64)
@@ -54,6 +57,7 @@ async def list_acts(call: Call) -> Answer:
         actor=query.actor,
         action=query.action,
         target=query.target,
+        outcome=query.outcome,
         since=query.since,
         until=query.until,
         before=query.cursor,

@@ -121,16 +121,9 @@ async def get_user(call: Call) -> Answer:
 async def change_user(call: Call) -> Answer:
     """Change a user."""
     body: UserChange = call.body
-    accounts, who, by = call.runtime.accounts, call.params["userId"], call.actor
-    user = await accounts.user(who)
-    if body.disabled:  # first what takes something away, so that nobody gains from a change that stops half way
-        user = await accounts.set_disabled(who, disabled=True, by=by)
-    if body.role is not None and body.role != user.role:
-        user = await accounts.set_role(who, body.role, by=by)
-    if body.name is not None and body.name != user.name:
-        user = await accounts.set_name(who, body.name, by=by)
-    if body.disabled is False and user.disabled_at is not None:
-        user = await accounts.set_disabled(who, disabled=False, by=by)
+    user = await call.runtime.accounts.change_user(
+        call.params["userId"], role=body.role, name=body.name, disabled=body.disabled, by=call.actor
+    )
     return UserReply(user=_record(user))
 
 
