@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,9 @@ def test_keys_are_shown_once_listed_without_themselves_and_revoked(tmp_path: Pat
     assert amrikyy(tmp_path, "keys", "revoke", key_id[1]).returncode == 0
     assert "revoked" in amrikyy(tmp_path, "keys", "list", COLUMNS="250").stdout
     assert amrikyy(tmp_path, "keys", "revoke", key_id[1]).returncode == 1
+    with closing(sqlite3.connect(tmp_path / "data" / "amrikyy.db")) as database:
+        acts = database.execute("SELECT actor, action, target FROM audit_log ORDER BY id").fetchall()
+    assert acts == [("operator", action, key_id[1]) for action in ("key.create", "key.revoke")]
 
 
 def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:

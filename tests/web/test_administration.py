@@ -1,5 +1,6 @@
 """Users, keys, passwords and the audit log over HTTP: what may be done, by whom, and what is written down."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -127,13 +128,60 @@ async def test_wrong_requests_name_their_fields_and_change_nothing(server: Serve
         ("PATCH", f"/api/auth/users/{user_id}", {"role": "king"}, "role"),
         ("POST", "/api/auth/keys", {"name": "x", "expiresAt": "2001-01-01T00:00:00Z"}, "expiresAt"),
         ("POST", "/api/auth/keys", {"name": "x", "expiresAt": "2099-01-01T00:00:00"}, "expiresAt"),
+        ("PATCH", f"/api/auth/users/{user_id}", {"role": "premium", "name": "a\x00b"}, "name"),
+        ("POST", "/api/auth/keys", {"name": "x", "expiresAt": "9999-12-31T23:59:59-14:00"}, "expiresAt"),
         ("GET", "/api/audit?since=yesterday", None, "since"),
+        ("GET", "/api/audit?since=0001-01-01T00:00:00%2B14:00", None, "since"),
+        ("GET", "/api/audit?actor=%00", None, "actor"),
+        ("GET", "/api/audit?cursor=%00", None, "cursor"),
+        ("GET", "/api/auth/keys?createdBy=%00", None, "createdBy"),
+        ("GET", "/api/auth/keys?cursor=x", None, "cursor"),
+        ("GET", "/api/auth/users?cursor=x", None, "cursor"),
     ):
         reply = await server.ask(method, path, body, key="admin")
         assert (reply.status, reply.json["details"][0]["field"]) == (400, field), reply.body
     assert (await server.ask("POST", "/api/auth/users", {"email": "ANA@example.com"}, key="admin")).status == 409
     assert (await server.ask("PATCH", "/api/auth/users/" + "0" * 32, {"name": "x"}, key="admin")).status == 404
+    assert (await server.ask("GET", f"/api/auth/users/{user_id}", key="admin")).json["user"]["role"] == "user"
     assert len(await acts(server)) == before
+
+
+async def test_all_wrong_fields_are_named_at_once(server: Served) -> None:
+    body = {"email": "no address", "password": "short", "name": "\x00", "role": "king", "isAdmin": True}
+    reply = await server.ask("POST", "/api/auth/users", body, key="admin")
+    assert {detail["field"] for detail in reply.json["details"]} == set(body)
+    reset = {"token": "", "newPassword": "short"}
+    reply = await server.ask("POST", "/api/auth/password/reset", reset, key=None)
+    assert {detail["field"] for detail in reply.json["details"]} == set(reset)
+    assert "short" not in reply.body.decode().replace("too_short", "")
+
+
+async def test_no_cache_keeps_a_token_or_a_key(server: Served) -> None:
+    made = await server.ask("POST", "/api/auth/keys", {"name": "app"}, key="admin")
+    logged_in = await login(server, ADMIN["email"], ADMIN["password"])
+    listed = await server.ask("GET", "/api/auth/users", key="admin")
+    assert [reply.headers["cache-control"] for reply in (made, logged_in, listed)] == ["no-store"] * 3
+
+
+async def test_a_change_is_made_wholly_or_not_at_all_and_what_was_denied_is_recorded(server: Served) -> None:
+    user_id = (await create(server, "ana@example.com"))["user"]["id"]
+    path = f"/api/auth/users/{user_id}"
+    denied = await server.ask("PATCH", path, {"disabled": True, "role": "internal"}, key="admin")
+    assert (denied.status, denied.json["code"]) == (403, "role_too_high")
+    user = (await server.ask("GET", path, key="admin")).json["user"]
+    assert (user["role"], user["disabled"]) == ("user", False)
+    (entry,) = await acts(server, "&outcome=denied")
+    assert (entry["action"], entry["target"]) == ("user.change", user_id)
+    assert entry["details"] == {"role": "internal", "disabled": True}
+    assert entry["actorRole"] == "admin"
+
+
+async def test_a_link_is_void_once_its_user_has_a_higher_role(server: Served) -> None:
+    made = await create(server, "ana@example.com", password=None)
+    path = f"/api/auth/users/{made['user']['id']}"
+    promoted = await server.ask("PATCH", path, {"role": "internal"}, key=None, headers={"x-api-key": BOSS_KEY})
+    assert promoted.status == 200
+    assert (await redeem(server, made["reset"]["token"])).status == 401
 
 
 async def test_the_last_admin_stays(server: Served) -> None:
@@ -170,9 +218,7 @@ async def test_running_processes_hear_of_a_revocation_within_seconds(make_settin
         headers = {"x-api-key": made.json["key"]}
         assert (await two.ask("GET", "/api/auth/me", key=None, headers=headers)).status == 200
         await one.ask("DELETE", f"/api/auth/keys/{made.json['info']['id']}", key="admin")
-        from asyncio import sleep
-
-        await sleep(0.25)
+        await asyncio.sleep(0.25)
         assert (await two.ask("GET", "/api/auth/me", key=None, headers=headers)).status == 401
 
 

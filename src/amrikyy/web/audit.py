@@ -2,14 +2,15 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from amrikyy.agents.agent import Request
 from amrikyy.auth.audit import Outcome
 from amrikyy.auth.roles import Permission
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.fields import Cursor, Exactly, Instant
 from amrikyy.web.replies import Success, Wire
 
 
@@ -40,13 +41,13 @@ class AuditPage(Success):
 class AuditQuery(Request):
     """Which acts."""
 
-    actor: str | None = Field(default=None, max_length=128)
-    action: str | None = Field(default=None, max_length=64)
-    target: str | None = Field(default=None, max_length=254)
-    outcome: Outcome | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    cursor: str | None = Field(default=None, max_length=64)
+    actor: Exactly | None = None
+    action: Exactly | None = None
+    target: Exactly | None = None
+    outcome: Literal[Outcome.DONE, Outcome.DENIED] | None = None
+    since: Instant | None = None
+    until: Instant | None = Field(default=None, description="Before it, not at it.")
+    cursor: Cursor | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 

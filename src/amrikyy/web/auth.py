@@ -6,6 +6,7 @@ from amrikyy.agents.agent import Request
 from amrikyy.auth import Actor, Login, User
 from amrikyy.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from amrikyy.web.endpoint import ANY_CALLER, PUBLIC, Answer, Call, Endpoint
+from amrikyy.web.fields import NewPassword
 from amrikyy.web.limits import GuessGuard
 from amrikyy.web.replies import Success, Wire
 
@@ -31,7 +32,7 @@ class PasswordChange(Request):
     model_config = ConfigDict(str_strip_whitespace=False)
 
     current_password: SecretStr = Field(min_length=1, max_length=256)
-    new_password: SecretStr = Field(min_length=1, max_length=256, description="At least 10 characters.")
+    new_password: NewPassword
 
 
 class PasswordFromReset(Request):
@@ -40,7 +41,7 @@ class PasswordFromReset(Request):
     model_config = ConfigDict(str_strip_whitespace=False)
 
     token: SecretStr = Field(min_length=1, max_length=256)
-    new_password: SecretStr = Field(min_length=1, max_length=256, description="At least 10 characters.")
+    new_password: NewPassword
 
 
 class UserInfo(Wire):

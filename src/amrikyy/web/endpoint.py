@@ -30,6 +30,9 @@ PUBLIC: Final = "public"
 ANY_CALLER: Final = "any caller"
 """Whoever has a valid credential may use the route, whatever the role."""
 
+NOT_STORED: Final = {"cache-control": "no-store"}
+"""Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
+
 Needs = Permission | Literal["public", "any caller"]
 
 
@@ -183,7 +186,7 @@ class Routes:
         answer = await endpoint.handler(call)
         if isinstance(answer, BaseModel):
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            answer = Response(body, endpoint.status, media_type="application/json")
+            answer = Response(body, endpoint.status, NOT_STORED, media_type="application/json")
         await answer(scope, receive, send)
 
     def _find(self, path: str) -> tuple[dict[str, Endpoint], dict[str, str]]:

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from amrikyy.agents.agent import Request
 from amrikyy.auth import ApiKey
 from amrikyy.auth.roles import Permission, Role
 from amrikyy.errors import Forbidden, NotFound
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.fields import Cursor, DisplayName, Exactly, Instant
 from amrikyy.web.replies import Success, Wire
 
 
@@ -45,17 +46,17 @@ class KeyPage(Success):
 class KeyQuery(Request):
     """Which page."""
 
-    cursor: str | None = Field(default=None, max_length=64)
+    cursor: Cursor | None = None
     limit: int = Field(default=20, ge=1, le=100)
-    created_by: str | None = Field(default=None, max_length=128, examples=["user:01a2…"])
+    created_by: Exactly | None = Field(default=None, examples=["user:18cf…"])
 
 
 class NewKeyRequest(Request):
     """What the key is for."""
 
-    name: str = Field(min_length=1, max_length=200, examples=["mobile app"])
+    name: DisplayName = Field(examples=["mobile app"])
     role: Role = Field(default=Role.USER, description="No higher than your own.")
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class KeyRevoked(Success):

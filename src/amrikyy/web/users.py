@@ -2,13 +2,14 @@
 
 from datetime import datetime
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from amrikyy.agents.agent import Request
 from amrikyy.auth import PasswordReset, User
 from amrikyy.auth.roles import Permission, Role
 from amrikyy.errors import Conflict, Forbidden, NotFound
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.fields import DisplayName, Email, NewPassword
 from amrikyy.web.replies import Success, Wire
 
 
@@ -60,7 +61,7 @@ class UserPage(Success):
 class UserQuery(Request):
     """Which page."""
 
-    cursor: str | None = Field(default=None, max_length=254)
+    cursor: Email | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 
@@ -69,11 +70,12 @@ class NewUser(Request):
 
     model_config = ConfigDict(str_strip_whitespace=False)
 
-    email: str = Field(min_length=3, max_length=254, examples=["ana@example.com"])
-    name: str | None = Field(default=None, min_length=1, max_length=200)
+    email: Email = Field(examples=["ana@example.com"])
+    name: DisplayName | None = None
     role: Role = Field(default=Role.USER, description="No higher than your own.")
-    password: SecretStr | None = Field(
-        default=None, min_length=1, max_length=256, description="Without it the answer has a one-time token to set one."
+    password: NewPassword | None = Field(
+        default=None,
+        description="At least 10 characters. Without it the answer has a one-time token to set one.",
     )
 
 
@@ -81,7 +83,7 @@ class UserChange(Request):
     """What is to change; what is left out stays."""
 
     role: Role | None = Field(default=None, description="No higher than your own.")
-    name: str | None = Field(default=None, min_length=1, max_length=200)
+    name: DisplayName | None = None
     disabled: bool | None = Field(default=None, description="Disabling ends all sessions.")
 
     @model_validator(mode="after")
