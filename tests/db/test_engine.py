@@ -70,6 +70,14 @@ async def test_references_are_enforced(database: Database) -> None:
             await connection.execute(insert(refresh_tokens).values(row))
 
 
+async def test_an_error_does_not_show_what_was_to_be_stored(database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with database.begin() as connection:
+            await connection.execute(text("SELECT :secret FROM nowhere"), {"secret": "a password's hash"})
+    assert "nowhere" in str(caught.value)
+    assert "password" not in str(caught.value)
+
+
 async def test_an_exception_takes_the_transaction_back(database: Database) -> None:
     async def change_and_fail() -> None:
         async with database.begin() as connection:

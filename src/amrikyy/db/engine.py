@@ -138,6 +138,7 @@ def open_database(url: str) -> Database:
 
 
 def _engine(url: URL, *, patient: bool = False) -> AsyncEngine:
+    # Parameters are hidden: an error's text is logged, and they are hashes of passwords, and prompts.
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, patient=patient)
     return _postgresql(url, patient=patient)
@@ -146,7 +147,13 @@ def _engine(url: URL, *, patient: bool = False) -> AsyncEngine:
 def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
     assert url.database is not None
     _make_private(Path(url.database))
-    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_timeout=CONNECT_TIMEOUT_S)
+    engine = create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        hide_parameters=True,
+    )
     pragmas = (
         "PRAGMA journal_mode=WAL",  # readers do not wait for the writer
         "PRAGMA synchronous=NORMAL",  # in WAL mode a power cut may cost the last transactions, never consistency
@@ -190,5 +197,6 @@ def _postgresql(url: URL, *, patient: bool) -> AsyncEngine:
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args=arguments,
     )

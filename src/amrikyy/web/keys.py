@@ -48,7 +48,7 @@ class KeyQuery(Request):
 
     cursor: Cursor | None = None
     limit: int = Field(default=20, ge=1, le=100)
-    created_by: Exactly | None = Field(default=None, examples=["user:18cf…"])
+    created_by: Exactly | None = Field(default=None, examples=["user:01a2…"])
 
 
 class NewKeyRequest(Request):

@@ -163,10 +163,11 @@ USERS = [
     Endpoint(method="PATCH", path="/api/auth/users/{userId}", handler=change_user, needs=Permission.AGENT_MANAGE,
              tag="Users", summary="Change a user's role or name, or lock the user out", body=UserChange,
              answer=UserReply, errors=(NotFound, Conflict, Forbidden),
-             description="A change counts within seconds, also for tokens already issued. Keys that the user made go "
-                         "on: list them with `createdBy`."),
+             description="All of it or nothing; it counts within seconds, also for tokens already issued. Keys that "
+                         "the user made go on: list them with `createdBy`, and revoke those that should not."),
     Endpoint(method="POST", path="/api/auth/users/{userId}/password-reset", handler=offer_reset,
              needs=Permission.AGENT_MANAGE, tag="Users", summary="Make a one-time link to set a password",
              answer=ResetReply, errors=(NotFound, Forbidden),
-             description="It is good for 24 hours and once; links made before are void."),
+             description="It is good for 24 hours and once. A newer one, a new password, a higher role and disabling "
+                         "the user void it."),
 ]  # fmt: skip
