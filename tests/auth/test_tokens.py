@@ -11,7 +11,7 @@ from amrikyy.errors import Unauthenticated
 from tests.auth.conftest import SECRET
 
 NOW = int(time.time())
-GOOD = {"iss": "amrikyy", "aud": "amrikyy-api", "sub": "u", "sid": "s", "iat": NOW, "exp": NOW + 60}
+GOOD = {"iss": "amrikyy", "aud": "amrikyy-api", "sub": "u", "sid": "s", "iat": NOW, "exp": NOW + 3600}
 
 
 def refusal(token: str) -> str:
