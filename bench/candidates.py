@@ -1,0 +1,145 @@
+"""Whom is measured: how each server is started, and with which credential it is called."""
+
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.model import MODEL
+from bench.processes import LOAD_CORE, SERVER_CORE, Process, free_port
+
+HERE = Path(__file__).parent
+API_KEY = "api_" + "b" * 32
+SECRET = "bench-" * 8
+OFF = "100000000/minute"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A server that is measured.
+
+    Attributes:
+        name: unique; the column of the table.
+        command: from the port to the command.
+        environment: from the port, the model's URL and an empty folder to the variables.
+        credential: the headers that let a caller in.
+        ready: the path that answers 200 once it serves.
+        core: where it runs.
+    """
+
+    name: str
+    command: Callable[[int], list[str]]
+    environment: Callable[[int, str, Path], Mapping[str, str]]
+    credential: Mapping[str, str] = field(default_factory=dict)
+    ready: str = "/api/health/live"
+    core: int = SERVER_CORE
+
+
+@dataclass
+class Running:
+    """A candidate that serves."""
+
+    candidate: Candidate
+    process: Process
+    port: int
+    started_s: float
+    idle_bytes: int
+
+
+def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
+    """Start a candidate in a folder of its own, and wait until it serves.
+
+    Raises:
+        RuntimeError: it does not come up.
+    """
+    port = free_port()
+    folder = folder / f"{candidate.name}-{port}"
+    folder.mkdir()
+    process = Process(
+        candidate.name, candidate.command(port), core=candidate.core,
+        environment=candidate.environment(port, model_url, folder), folder=folder,
+    )  # fmt: skip
+    try:
+        started_s = process.wait_until_ready(port, candidate.ready)
+    except RuntimeError:
+        process.stop()
+        raise
+    time.sleep(0.3)  # what a server still does after it says that it is ready
+    return Running(candidate, process, port, started_s, process.resident_bytes)
+
+
+def amrikyy(name: str = "amrikyy", **environment: str) -> Candidate:
+    """Our server as `amrikyy serve` starts it, with all features on, or a variant with other settings.
+
+    Limits are counted, and so high that none refuses. MAX_CONCURRENT_STREAMS lets 5,000 streams in.
+    """
+    limited = ("global", "travel", "travel.searchFlights", "content", "content.generateBlogPost")
+
+    def variables(port: int, model_url: str, folder: Path) -> Mapping[str, str]:
+        return {
+            "APP_ENV": "production", "HOST": "127.0.0.1", "PHASE2_PORT": str(port),
+            "DATA_DIR": str(folder), "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "JWT_SECRET": SECRET, "VALID_API_KEYS": f"{API_KEY}:premium", "ALLOWED_ORIGINS": "http://localhost:5173",
+            "GEMINI_API_KEY": "bench", "GEMINI_BASE_URL": model_url, "GEMINI_MODEL": MODEL,
+            "RATE_LIMITS": json.dumps(dict.fromkeys(limited, OFF)), "MAX_CONCURRENT_STREAMS": "10000",
+            "DRAIN_TIMEOUT_S": "1", **environment,
+        }  # fmt: skip
+
+    return Candidate(name, lambda _: [sys.executable, "-m", "amrikyy", "serve"], variables, {"x-api-key": API_KEY})
+
+
+def bare() -> Candidate:
+    """The limit: the same HTTP server with nothing in it."""
+    return Candidate(
+        "bare ASGI",
+        lambda port: [sys.executable, str(HERE / "bare.py"), str(port)],
+        lambda *_: {},
+    )
+
+
+def express() -> Candidate:
+    """The peer from npm: an Express server of the guide's design, on Node."""
+    return Candidate(
+        "Express",
+        lambda _: ["node", str(HERE / "peers/express/server.js")],
+        lambda port, model_url, _: {
+            "NODE_ENV": "production", "PORT": str(port), "JWT_SECRET": SECRET,
+            "GEMINI_API_KEY": "bench", "GEMINI_BASE_URL": model_url,
+        },
+        {"authorization": f"Bearer {_token({'sub': 'bench', 'role': 'user', 'exp': int(time.time()) + 86_400})}"},
+    )  # fmt: skip
+
+
+def missing() -> str | None:
+    """What must be installed before the peers can run; None if nothing."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    if not (HERE / "peers/express/node_modules").exists():
+        return "its packages are not installed: npm ci --prefix bench/peers/express"
+    return None
+
+
+def model(folder: Path) -> Running:
+    """The model server, on the core of the load."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "model.py"), str(port)]
+    process = Process("model", command, core=LOAD_CORE, environment={}, folder=folder)
+    started_s = process.wait_until_ready(port, "/")
+    candidate = Candidate("model", lambda _: command, lambda *_: {}, core=LOAD_CORE)
+    return Running(candidate, process, port, started_s, process.resident_bytes)
+
+
+def _token(claims: Mapping[str, object]) -> str:
+    """A JSON Web Token, HS256."""
+
+    def encode(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    head = encode(b'{"alg":"HS256","typ":"JWT"}') + "." + encode(json.dumps(claims).encode())
+    return head + "." + encode(hmac.digest(SECRET.encode(), head.encode(), hashlib.sha256))

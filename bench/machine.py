@@ -1,0 +1,50 @@
+"""Where the figures come from."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "aiohttp", "SQLAlchemy")
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores, versions and the commit."""
+    return {
+        "measured": _now(),
+        "cpu": _cpu(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "node": _said("node", "--version"),
+        "express": _installed("express"),
+        "commit": _said("git", "describe", "--always", "--dirty", "--exclude", "*"),
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _installed(package: str) -> str:
+    manifest = Path(__file__).parent / "peers/express/node_modules" / package / "package.json"
+    return str(json.loads(manifest.read_text())["version"])
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,150 @@
+"""A model server in as few microseconds as Python allows: `python -m bench.model PORT`. It speaks Gemini's protocol.
+
+`GET /set?tokens=200&tokens_per_s=100` says how it streams from then on: so many tokens, all at once (0) or at a pace.
+Each POST to `…:generateContent` is answered at once, with flights where the prompt asks for JSON and else with prose.
+"""
+
+import asyncio
+import gc
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from typing import cast
+from urllib.parse import parse_qsl
+
+import uvloop
+
+MODEL = "gemini-2.0-flash-exp"
+WORDS = ("travel", "by", "night", "train", "is", "slow", "and", "quiet", "with", "a", "view", "of", "the", "coast")
+PROMPT_TOKENS = 120
+
+FLIGHTS = {
+    "outbound": [
+        {"airline": airline, "flightNumber": number, "departureTime": time, "pricePerPassenger": price, "stopovers": []}
+        for airline, number, time, price in (
+            ("British Airways", "BA 178", "08:05", 612.5),
+            ("Virgin Atlantic", "VS 4", "18:30", 588.0),
+            ("Delta Air Lines", "DL 1", "21:45", 540.0),
+        )
+    ]
+}
+
+
+def texts(count: int) -> Iterator[str]:
+    """The tokens of an article: a title, then words."""
+    yield "# Night trains\n\n"
+    for number in range(1, count):
+        yield f" {WORDS[number % len(WORDS)]}" if number % 50 else "\n\n"
+
+
+def event(text: str, tokens: int, finish: str | None = None) -> bytes:
+    """One answer of the protocol, as it is and as a piece of a stream."""
+    candidate: dict[str, object] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    if finish:
+        candidate["finishReason"] = finish
+    usage = {
+        "promptTokenCount": PROMPT_TOKENS,
+        "candidatesTokenCount": tokens,
+        "totalTokenCount": PROMPT_TOKENS + tokens,
+    }
+    return json.dumps(
+        {"candidates": [candidate], "usageMetadata": usage, "modelVersion": MODEL, "responseId": "Zm9v"},
+        separators=(",", ":"),
+    ).encode()
+
+
+def response(body: bytes) -> bytes:
+    """A whole HTTP response."""
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+def chunk(data: bytes) -> bytes:
+    """A piece of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+OBJECT = response(event(json.dumps(FLIGHTS), 180, "STOP"))
+PROSE = response(event("".join(texts(200)), 200, "STOP"))
+OK = response(b"{}")
+
+
+class Manner:
+    """How answers are streamed; all is encoded beforehand."""
+
+    def __init__(self, tokens: int = 200, tokens_per_s: float = 0) -> None:
+        self.pause_s = 1 / tokens_per_s if tokens_per_s else 0
+        events = [b"data: " + event(text, count) + b"\r\n\r\n" for count, text in enumerate(texts(tokens), 1)]
+        end = b"data: " + event("", tokens, "STOP") + b"\r\n\r\n"
+        self.whole = HEAD + chunk(b"".join([*events, end])) + LAST
+        self.pieces = [HEAD + chunk(events[0]), *map(chunk, events[1:]), chunk(end) + LAST]
+
+
+class Connection(asyncio.Protocol):
+    """One connection: requests one after another."""
+
+    manner = Manner()
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Stop writing."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer as soon as the request is whole."""
+        self._received = received = self._received + data
+        head_ends = received.find(b"\r\n\r\n")
+        if head_ends < 0:
+            return
+        head = received[:head_ends].lower()
+        at = head.find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(received) < head_ends + 4 + length:
+            return
+        self._received = b""
+        self._answer(received[: received.index(b"\r\n")], received[head_ends:])
+
+    def _answer(self, line: bytes, body: bytes) -> None:
+        if b":streamGenerateContent" in line:
+            if self.manner.pause_s:
+                self._pace(self.manner, 0, self._loop.time())
+            else:
+                self._transport.write(self.manner.whole)
+        elif b":generateContent" in line:
+            self._transport.write(OBJECT if b"responseMimeType" in body else PROSE)
+        else:
+            if line.startswith(b"GET /set?"):
+                asked = dict(parse_qsl(line.split()[1].decode().partition("?")[2]))
+                Connection.manner = Manner(int(asked["tokens"]), float(asked["tokens_per_s"]))
+            self._transport.write(OK)
+
+    def _pace(self, manner: Manner, number: int, began: float) -> None:
+        self._transport.write(manner.pieces[number])
+        number += 1
+        if number < len(manner.pieces):
+            at = began + number * manner.pause_s  # from the beginning, so that a late timer delays one token only
+            self._timer = self._loop.call_at(at, self._pace, manner, number, began)
+
+
+async def serve(port: int) -> None:
+    """Serve until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=8192)
+    for listening in server.sockets:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    gc.freeze()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

@@ -1,0 +1,123 @@
+"""Processes on a core of their own: started, watched through /proc, stopped."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE = CORES[0]
+LOAD_CORE = CORES[-1]
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+READY_WITHIN_S = 30
+STOP_WITHIN_S = 30
+
+
+@contextmanager
+def on(core: int) -> Iterator[None]:
+    """Run this process, and what it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def busy_s(core: int) -> float:
+    """Seconds that a core has worked since the machine was started, for whomever."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, _, numbers = line.partition(" ")
+        if name == f"cpu{core}":
+            user, nice, system, _, _, irq, softirq, steal, *_ = map(int, numbers.split())
+            return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+    raise LookupError(f"there is no core {core}")
+
+
+def free_port() -> int:
+    """A port that nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A program on one core.
+
+    Args:
+        name: for messages.
+        command: what is executed.
+        core: where it runs.
+        environment: added to a nearly empty one, so that nothing of the caller's shell changes what is measured.
+        folder: its working directory; its output is kept there.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, core: int, environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        kept = {
+            key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV") if key in os.environ
+        }
+        self.executed_at = time.perf_counter()
+        with self._log.open("ab") as log, on(core):
+            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+                command, env={**kept, **environment}, cwd=folder, stdout=log, stderr=log
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def wait_until_ready(self, port: int, path: str) -> float:
+        """Wait until it answers a GET with 200. Returns the seconds since it was executed.
+
+        Raises:
+            RuntimeError: it ended, or it takes too long; with the end of its output.
+        """
+        while (waited_s := time.perf_counter() - self.executed_at) < READY_WITHIN_S:
+            if self._process.poll() is not None:
+                break
+            connection = HTTPConnection("127.0.0.1", port, timeout=READY_WITHIN_S - waited_s)
+            try:
+                connection.request("GET", path)
+                if connection.getresponse().status == 200:
+                    return time.perf_counter() - self.executed_at
+            except OSError:
+                time.sleep(0.005)
+            finally:
+                connection.close()
+        output = self._log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{self.name} did not come up:\n{output}")
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds used so far, user and system, by all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that is really there."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise LookupError("the process has ended")
+
+    def stop(self) -> None:
+        """Ask it to stop, and see to it that it does."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
