@@ -1,6 +1,8 @@
 """What a call costs."""
 
 import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data import providers
 
 from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens
 
@@ -24,6 +26,21 @@ def test_public_prices_are_known(provider: str, model: str) -> None:
     assert one is not None
     assert two == pytest.approx(2 * one)
     assert 0.00001 < one < 0.1
+
+
+def test_what_we_calculate_is_what_genai_prices_calculates() -> None:
+    compared = 0
+    for provider, public in (("gemini", "google"), ("openai", "openai")):
+        for model in next(each.models for each in providers if each.id == public):
+            for into, out in ((0, 0), (1000, 500), (200_000, 1), (200_001, 9000), (1_000_000, 1000)):
+                try:
+                    price = calc_price(Usage(input_tokens=into, output_tokens=out), model.id, provider_id=public)
+                except LookupError:  # the name of a family, not of a model
+                    continue
+                expected = pytest.approx(float(price.total_price))
+                assert Prices().cost(provider, model.id, into, out) == expected, model.id
+                compared += 1
+    assert compared > 500
 
 
 def test_output_costs_more_than_input() -> None:

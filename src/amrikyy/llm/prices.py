@@ -2,6 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from genai_prices.types import TieredPrices
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text, as OpenAI's and Google's documentation put it; only estimates use it."""
@@ -34,18 +41,51 @@ class Prices:
         return _public_cost(provider, model, input_tokens, output_tokens)
 
 
+class _Rate(NamedTuple):
+    """Dollars per million tokens; above each threshold of input tokens another rate holds, for all tokens."""
+
+    base: float
+    tiers: tuple[tuple[int, float], ...] = ()
+
+    def at(self, input_tokens: int) -> float:
+        rate = self.base
+        for above, tier_rate in self.tiers:
+            if input_tokens > above:
+                rate = tier_rate
+        return rate
+
+
 def _public_cost(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
     provider_id = _PUBLIC_PROVIDERS.get(provider)
-    if provider_id is None:
+    rates = _public_rates(provider_id, model, datetime.now(UTC).date()) if provider_id is not None else None
+    if rates is None:
         return None
+    into, out = rates
+    return (input_tokens * into.at(input_tokens) + output_tokens * out.at(input_tokens)) / 1_000_000
+
+
+@lru_cache(maxsize=256)
+def _public_rates(provider_id: str, model: str, _today: date) -> tuple[_Rate, _Rate] | None:
+    """Rates of input and output, looked up once a day, for prices may change with the date.
+
+    genai-prices takes 0.1 ms to calculate one price, as long as all else that a call of a model costs us.
+    """
     # 0.15 s and some megabytes, which only a paid model is worth. It reads its own bundled table, never the network.
     from genai_prices import Usage, calc_price
 
     try:
-        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
-        return float(calc_price(usage, model, provider_id=provider_id).total_price)
+        price = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=provider_id).model_price
     except (LookupError, ValueError):
         return None
+    return _rate(price.input_mtok), _rate(price.output_mtok)
+
+
+def _rate(price: "Decimal | TieredPrices | None") -> _Rate:
+    if price is None:
+        return _Rate(0.0)
+    if isinstance(price, Decimal):
+        return _Rate(float(price))
+    return _Rate(float(price.base), tuple((tier.start, float(tier.price)) for tier in price.tiers))
 
 
 def estimate_tokens(text_length: int) -> int:

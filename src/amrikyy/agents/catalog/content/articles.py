@@ -48,7 +48,7 @@ class BlogPost(TextResult):
         opening = reading.first_paragraph(text)
         lines = list(reading.prose_lines(text))
         outline = [found for line in lines if (found := reading.heading_of(line))]
-        body = reading.plain("\n".join(lines))
+        body = reading.plain("\n".join(lines)) if request.keywords else ""
         return fields | {
             "title": title,
             "slug": reading.slugify(title, "post"),
