@@ -54,7 +54,7 @@ def serve(
     except ValueError as error:
         fail(str(error))
     # What is loaded now stays for good; the collector need not walk it again and again. Nor need it look at what
-    # requests make as often as its defaults have it (700): that took an eighth of the CPU of a call, a quarter of a token's.
+    # requests make as often as its default (700) has it: that took an eighth of a call's CPU, a quarter of a token's.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
