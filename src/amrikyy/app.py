@@ -25,6 +25,7 @@ from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
 from amrikyy.web.metrics import metrics_endpoints
 from amrikyy.web.runs import RUNS
 from amrikyy.web.stream import stream_endpoints
+from amrikyy.web.usage import USAGE
 from amrikyy.web.users import USERS
 
 EXPOSED_HEADERS = (
@@ -54,6 +55,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *cache_endpoints(registry),
         *stream_endpoints(registry),
         *RUNS,
+        *USAGE,
     ]
     return [*endpoints, *docs_endpoints(endpoints)]
 

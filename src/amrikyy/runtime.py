@@ -34,6 +34,7 @@ from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
 from amrikyy.runs.store import RunRecords
 from amrikyy.settings import ConfigurationError, Settings
+from amrikyy.spend import Ledger
 from amrikyy.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Runtime:
     cache: Cache
     live: LiveRuns
     records: RunRecords
+    ledger: Ledger
     idempotency: IdempotencyKeys
     limits: Limits
     runner: Runner
@@ -187,6 +189,7 @@ async def open_runtime(
             cache=cache,
             live=live,
             records=records,
+            ledger=Ledger(database),
             idempotency=idempotency,
             limits=_limits(settings, registry),
             runner=runner,

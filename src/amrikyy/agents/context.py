@@ -221,8 +221,8 @@ class RunContext:
             if usage is not None:
                 used = usage if finished else self._models.estimate(usage, length)
                 self.truncated = used.truncated
-                self._run.execution.spent.add(
-                    [used.model], used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
+                self._run.execution.charge(
+                    used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
                 self._runner.count_usage(self._run.agent, used)
         if not length:

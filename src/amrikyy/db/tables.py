@@ -152,3 +152,43 @@ idempotency_keys = Table(
     Column("run_id", String(64), nullable=False),
     Column("created_at", Moment, nullable=False, index=True),
 )
+
+spend = Table(
+    "spend",
+    metadata,
+    # The key is what makes it impossible to count twice what is written twice.
+    Column("run_id", String(64), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("agent", String(64), nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("day", String(10), nullable=False),  # UTC, YYYY-MM-DD
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", Float),  # null: the price is not known
+    Column("usage_estimated", Boolean, nullable=False),
+    Index(None, "owner", "day"),
+    Index(None, "day"),
+)
+
+LATENCY_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
+"""Upper bounds of the buckets that latencies of runs are counted in; the last bucket has none."""
+
+run_hours = Table(
+    "run_hours",
+    metadata,
+    Column("agent", String(64), primary_key=True),
+    Column("operation", String(64), primary_key=True),
+    Column("hour", Moment, primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),  # our failures and the models', not the callers'
+    Column("cancelled", Integer, nullable=False),
+    Column("cached", Integer, nullable=False),  # answered from the cache, or by another run's execution
+    Column("streamed", Integer, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("unpriced", Integer, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    *(Column(f"under_{bound}", Integer, nullable=False) for bound in (*LATENCY_MS, "all")),
+)

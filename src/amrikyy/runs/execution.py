@@ -62,7 +62,8 @@ class Execution:
         streams: its events tell how the result grows; otherwise only the end matters.
         events: all events so far; `events[n - 1]` is number n.
         runs: who follows it. The first one started it, and pays.
-        spent: tokens and dollars so far.
+        spent: tokens and dollars so far, those of child runs included.
+        own: the same by model, without child runs: what the ledger has an entry for.
         outcome: None while it goes on.
         partial_type: what the partial events grow into, once that is known.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
@@ -74,8 +75,19 @@ class Execution:
     """
 
     __slots__ = (
-        "_task", "_waiting", "cached", "cause", "events", "first_output_s", "latest_partial", "outcome", "partial_type",
-        "runs", "spent", "streams",
+        "_task",
+        "_waiting",
+        "cached",
+        "cause",
+        "events",
+        "first_output_s",
+        "latest_partial",
+        "outcome",
+        "own",
+        "partial_type",
+        "runs",
+        "spent",
+        "streams",
     )  # fmt: skip
 
     def __init__(self, *, streams: bool = False) -> None:
@@ -83,6 +95,7 @@ class Execution:
         self.events: list[Event] = []
         self.runs: list[Run] = []
         self.spent = Spent()
+        self.own: dict[str, Spent] = {}
         self.outcome: Outcome | None = None
         self.partial_type: type[BaseModel] | None = None
         self.latest_partial: tuple[int, bytes] | None = None
@@ -97,6 +110,13 @@ class Execution:
         self.events.append(event)
         if self._waiting:
             self.wake()
+
+    def charge(
+        self, model: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
+    ) -> None:
+        """Add what one model call of this execution has used."""
+        for spent in (self.spent, self.own.setdefault(model, Spent())):
+            spent.add([model], input_tokens, output_tokens, cost_usd, estimated=estimated)
 
     def shows(self, elapsed_s: float) -> None:
         """Note when there was something to see for the first time."""

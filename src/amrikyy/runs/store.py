@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import socket
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
+from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
 from amrikyy.runs.run import Run
 
 log = structlog.get_logger(__name__)
@@ -34,6 +36,9 @@ _CHANGING = (
     "status", "result", "error", "model", "input_tokens", "output_tokens", "usage_estimated", "cost_usd", "cached",
     "events", "finished_at", "duration_ms",
 )  # fmt: skip
+
+MAX_BOOKED = 20_000
+"""Ended runs whose hour is known to be written. A run is noted a second time within seconds, if at all."""
 
 RETRY_AFTER_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
@@ -80,6 +85,7 @@ class RunRecords:
         self._database = database
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pending: dict[str, Run] = {}
+        self._booked: OrderedDict[str, None] = OrderedDict()
         self._flushing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._closing = asyncio.Event()
@@ -241,28 +247,39 @@ class RunRecords:
 
     async def _write_batch(self, batch: dict[str, Run]) -> None:
         try:
-            await self._write([self._row(run) for run in batch.values()])
+            await self._write(list(batch.values()))
         except AmrikyyError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it was, each row is tried alone and logged
+        except Exception:  # noqa: BLE001 - whatever it was, each run is tried alone and logged
             # One row that the database refuses must not hold up all the others for ever.
             for run_id, run in list(batch.items()):
                 try:
-                    await self._write([self._row(run)])
+                    await self._write([run])
                 except AmrikyyError:
                     raise
                 except Exception:
                     log.exception("run_not_recorded", run_id=run_id)
                 del batch[run_id]
 
-    async def _write(self, rows: list[dict[str, Any]]) -> None:
-        dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-        insert = dialect.insert(runs)
+    async def _write(self, batch: list[Run]) -> None:
+        dialect = self._database.dialect
+        insert = (postgresql if dialect == "postgresql" else sqlite).insert(runs)
         upsert = insert.on_conflict_do_update(
             index_elements=[runs.c.id], set_={name: insert.excluded[name] for name in _CHANGING}
         )
+        ended = [run for run in batch if run.ended]
+        entries = [row for run in ended for row in ledger_rows(run)]
+        new = [run for run in ended if run.id not in self._booked]
         async with self._database.begin() as connection:
-            await connection.execute(upsert, rows)
+            await connection.execute(upsert, [self._row(run) for run in batch])
+            if entries:
+                await connection.execute(ledger_insert(dialect), entries)
+            if new:
+                await connection.execute(hours_insert(dialect), hour_rows(new))
+        for run in new:
+            self._booked[run.id] = None
+        while len(self._booked) > MAX_BOOKED:
+            self._booked.popitem(last=False)
 
     async def _read(self, query: Select[Any]) -> list[Row[Any]]:
         async with self._database.connect() as connection:
