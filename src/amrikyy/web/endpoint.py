@@ -114,6 +114,7 @@ class Endpoint:
         answer: the body of a success, for the documentation; the handler returns one, or a response of its own.
         status: of a success.
         media_type: of a success.
+        other_media_types: in which the same can be had.
         events: of a stream, the body of each event by its name.
         headers: request headers that the handler reads.
         operation: `agent.operation` that the request runs, whose limits it counts against.
@@ -135,6 +136,7 @@ class Endpoint:
     answer: type[BaseModel] | None = None
     status: int = 200
     media_type: str = "application/json"
+    other_media_types: tuple[str, ...] = ()
     events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
     operation: str | None = None

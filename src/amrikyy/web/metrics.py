@@ -75,6 +75,7 @@ def metrics_endpoints(*, public: bool) -> list[Endpoint]:
     return [
         Endpoint(method="GET", path="/api/metrics", handler=prometheus, needs=needs, unlimited=True, tag="Metrics",
                  summary="Metrics for Prometheus", media_type="text/plain",
+                 other_media_types=("application/openmetrics-text",),
                  description="OpenMetrics when `Accept` asks for it."),
         Endpoint(method="GET", path="/api/metrics/json", handler=as_json, needs=needs, unlimited=True, tag="Metrics",
                  summary="Metrics as JSON, for dashboards", answer=MetricsReply),

@@ -136,7 +136,8 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         str(endpoint.status): {
             "description": "Success",
             "headers": headers,
-            "content": {endpoint.media_type: content},
+            "content": {endpoint.media_type: content}
+            | {media_type: {"schema": {"type": "string"}} for media_type in endpoint.other_media_types},
         }
     }
     for status, (meaning, model) in endpoint.also.items():

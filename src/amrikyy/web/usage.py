@@ -110,6 +110,7 @@ def _cell(value: str) -> str:
 USAGE = [
     Endpoint(method="GET", path="/api/usage", handler=usage, needs=Permission.AGENT_READ, tag="Usage",
              summary="What was used and what it cost", query=UsageQuery, answer=UsageReply,
+             other_media_types=("text/csv",),
              errors=(Forbidden, Unavailable),
              description="Your own; with `agent:stats` that of any `caller`, or of `all`. `format=csv` for tables."),
 ]  # fmt: skip
