@@ -22,6 +22,7 @@ from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
 from amrikyy.web.health import health_endpoints
 from amrikyy.web.keys import KEYS
 from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
+from amrikyy.web.management import management_endpoints
 from amrikyy.web.metrics import metrics_endpoints
 from amrikyy.web.runs import RUNS
 from amrikyy.web.stream import stream_endpoints
@@ -53,6 +54,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *AUDIT,
         *agent_endpoints(registry),
         *cache_endpoints(registry),
+        *management_endpoints(registry),
         *stream_endpoints(registry),
         *RUNS,
         *USAGE,

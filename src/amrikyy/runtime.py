@@ -32,6 +32,7 @@ from amrikyy.ratelimit import Limit, Limits, LimitTable, MemoryLimiter, Networks
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
+from amrikyy.runs.statistics import RunStatistics
 from amrikyy.runs.store import RunRecords
 from amrikyy.settings import ConfigurationError, Settings
 from amrikyy.spend import Ledger
@@ -65,6 +66,7 @@ class Runtime:
     live: LiveRuns
     records: RunRecords
     ledger: Ledger
+    statistics: RunStatistics
     idempotency: IdempotencyKeys
     limits: Limits
     runner: Runner
@@ -129,7 +131,7 @@ class Runtime:
             ("LangSmith Tracing", False),
             ("SSE Streaming", True),
             ("Multi-Agent Coordination", False),
-            ("Agent Management API", False),
+            ("Agent Management API", True),
             ("RBAC Authentication", True),
             ("Redis Rate Limiting", False),
             ("Prometheus Metrics", True),
@@ -190,6 +192,7 @@ async def open_runtime(
             live=live,
             records=records,
             ledger=Ledger(database),
+            statistics=RunStatistics(database),
             idempotency=idempotency,
             limits=_limits(settings, registry),
             runner=runner,

@@ -10,6 +10,7 @@ import structlog
 from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.replay import entry_of, play
+from amrikyy.agents.tally import Tally
 from amrikyy.cache import Cache, CacheResult, Entry, key_of
 from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
@@ -36,19 +37,6 @@ class Records(Protocol):
             Unavailable: it cannot be recorded, so it must not begin.
         """
         ...
-
-
-@dataclass(slots=True)
-class Tally:
-    """How an agent's runs ended in this process."""
-
-    calls: int = 0
-    failures: int = 0
-
-    @property
-    def error_rate(self) -> int:
-        """Failures in percent of calls. What the caller got wrong or cancelled is no failure."""
-        return round(100 * self.failures / self.calls) if self.calls else 0
 
 
 class Runner:
@@ -198,7 +186,7 @@ class Runner:
         return len(self._tasks)
 
     def tally(self, agent: str) -> Tally:
-        """How the agent's runs ended since the process started."""
+        """How the agent's runs ended in this process."""
         return self._tallies.setdefault(agent, Tally())
 
     async def drain(self, timeout_s: float) -> None:
@@ -309,10 +297,9 @@ class Runner:
         execution.runs = []  # they refer to each other, and would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:
-        tally = self.tally(run.agent)
-        tally.calls += 1
         outcome = run.outcome
-        tally.failures += outcome is not None and outcome.error is not None and outcome.error.status >= 500
+        failed = outcome is not None and outcome.error is not None and outcome.error.status >= 500
+        self.tally(run.agent).count(failed=failed)
         metrics, execution = self.metrics, run.execution
         metrics.executions(run.agent, run.operation, run.status).inc()
         if not run.joined and not run.cached:

@@ -5,7 +5,7 @@ document, so that none of them can be forgotten or contradict another.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -169,19 +169,12 @@ class Routes:
             if endpoint.method in methods:
                 raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
             methods[endpoint.method] = endpoint
-        self._templates = [(_compile(path), methods) for path, methods in templates.items()]
+        by_parameters = sorted(templates.items(), key=lambda item: item[0].count("{"))
+        self._templates = [(_compile(path), methods) for path, methods in by_parameters]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
-        methods, params = self._find(scope["path"])
-        method = scope["method"]
-        endpoint = methods.get("GET" if method == "HEAD" else method)
-        if method == "HEAD" and endpoint is not None and endpoint.media_type == "text/event-stream":
-            endpoint = None  # it would wait for the end of a run only to send nothing
-        if endpoint is None:
-            allowed = ", ".join(sorted(methods))
-            exchange_of(scope).extra_headers.append((b"allow", allowed.encode()))
-            raise MethodNotAllowed(f"This path answers to {allowed}, not to {method[:16]}.")
+        endpoint, params = self._find(scope)
         call = Call(scope, receive, self._runtime(), endpoint, params)
         call.exchange.route = endpoint.path
         await self._admit(call)
@@ -191,13 +184,30 @@ class Routes:
             answer = Response(body, endpoint.status, NOT_STORED, media_type="application/json")
         await answer(scope, receive, send)
 
-    def _find(self, path: str) -> tuple[dict[str, Endpoint], dict[str, str]]:
+    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
+        path, method = scope["path"], scope["method"]
+        asked = "GET" if method == "HEAD" else method
+        allowed: set[str] = set()
+        for methods, params in self._matches(path):
+            endpoint = methods.get(asked)
+            # A HEAD on a stream would wait for the end of a run only to send nothing.
+            if endpoint is not None and not (method == "HEAD" and endpoint.media_type == "text/event-stream"):
+                return endpoint, params
+            allowed.update(methods)
+        if not allowed:
+            raise NotFound("There is nothing at this path; /api/docs lists what there is.", code="no_such_path")
+        names = ", ".join(sorted(allowed))
+        exchange_of(scope).extra_headers.append((b"allow", names.encode()))
+        raise MethodNotAllowed(f"This path answers to {names}, not to {method[:16]}.")
+
+    def _matches(self, path: str) -> Iterator[tuple[dict[str, Endpoint], dict[str, str]]]:
+        """What is at a path: what has exactly this path, else every template that fits, the most exact first."""
         if methods := self._static.get(path):
-            return methods, {}
+            yield methods, {}
+            return
         for pattern, methods in self._templates:
             if match := pattern.fullmatch(path):
-                return methods, match.groupdict()
-        raise NotFound("There is nothing at this path; /api/docs lists what there is.", code="no_such_path")
+                yield methods, match.groupdict()
 
 
 def _compile(template: str) -> re.Pattern[str]:

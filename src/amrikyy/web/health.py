@@ -171,8 +171,7 @@ def _agents(runtime: Runtime) -> AgentsComponent:
     agents: dict[str, AgentHealth] = {}
     for agent in runtime.registry:
         tally = runtime.runner.tally(agent.name)
-        word: Word = "unhealthy" if tally.error_rate > 50 else "degraded" if tally.error_rate > 20 else "healthy"
-        agents[agent.name] = AgentHealth(status=word, total_calls=tally.calls, error_rate=tally.error_rate)
+        agents[agent.name] = AgentHealth(status=tally.health, total_calls=tally.calls, error_rate=tally.error_rate)
     words = [agent.status for agent in agents.values()]
     summary = {"total": len(words)} | {word: words.count(word) for word in ("healthy", "degraded", "unhealthy")}
     return AgentsComponent(status=_worst(words), agents=agents, summary=summary)
