@@ -58,8 +58,8 @@ async def attempt(client: Client, prompt: str = "Say something.", **asked: Any) 
     try:
         async with aclosing(client.stream(Request(prompt=prompt, **asked))) as items:
             async for item in items:
-                if isinstance(item, str):
-                    answer.pieces.append(item)
+                if isinstance(item, list):
+                    answer.pieces += item
                 else:
                     answer.usages.append(item)
     except ModelError as error:

@@ -38,7 +38,7 @@ class Scripted:
         self.closed = False
         self._script = script
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[list[str] | Usage, None]:
         del request
         step = self._script[min(self.calls, len(self._script) - 1)]
         self.calls += 1
@@ -47,7 +47,7 @@ class Scripted:
                 raise item
             if item == "hang":
                 await asyncio.Event().wait()
-            yield item
+            yield [item]
         yield Usage(model=self.name, provider="test")
 
     async def ping(self) -> None:
@@ -316,6 +316,6 @@ async def test_a_probe_whose_reader_leaves_frees_the_slot(slept: Slept) -> None:
     opening.failed()
     clock.now += 60
     items = chain(Scripted("a", ["one", "two"]), slept=slept, breakers=[breaker]).stream(Request(prompt="x"))
-    assert await anext(items) == "one"
+    assert await anext(items) == ["one"]
     await items.aclose()
     assert breaker.enter()

@@ -126,10 +126,10 @@ async def test_a_slow_reader_does_not_make_a_punctual_model_late(
 ) -> None:
     server.script.append(Behaviour(pieces=["a ", "b ", "c ", "d "], pause_s=0.02))
     client = wire_client(protocol, server.url, session, deadlines=Deadlines(token_gap_s=0.1))
-    pieces = []
+    pieces: list[str] = []
     async for item in client.stream(Request(prompt="x")):
-        if isinstance(item, str):
-            pieces.append(item)
+        if isinstance(item, list):
+            pieces += item
             await asyncio.sleep(0.15)
     assert pieces == ["a ", "b ", "c ", "d "]
 

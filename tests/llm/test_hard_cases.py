@@ -400,7 +400,7 @@ async def test_leaving_closes_a_tls_connection_at_once(tmp_path: Path) -> None:
         client = wire_client("gemini", f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", session)
         async with aclosing(client.stream(Request(prompt="x"))) as items:
             async for item in items:
-                if isinstance(item, str):
+                if isinstance(item, list):
                     frozen.set()  # from here on the other side does not answer a farewell
                     break
         await asyncio.wait_for(gone.wait(), 0.5)

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.errors import ModelMalformed
 from amrikyy.llm.models import Models
+from amrikyy.llm.request import Pieces, Usage
 from amrikyy.llm.request import Request as ModelRequest
-from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Delta, Event
 from amrikyy.runs.partial import Fold, encode
 from amrikyy.runs.run import Run
@@ -138,13 +138,14 @@ class RunContext:
         expected = (expected_words or 0) * CHARACTERS_PER_WORD
         length = 0
         mark = step = expected * PROGRESS_STEP / 100 or float("inf")
-        async with aclosing(self._pieces(request)) as pieces:
-            async for piece in pieces:
-                yield piece
-                length += len(piece)
-                if length >= mark:
-                    self.progress(length / expected, message)
-                    mark = length + step
+        async with aclosing(self._answer(request)) as answer:
+            async for pieces in answer:
+                for piece in pieces:
+                    yield piece
+                    length += len(piece)
+                    if length >= mark:
+                        self.progress(length / expected, message)
+                        mark = length + step
 
     def progress(self, share: float, message: str) -> None:
         """Say how much of the work is done: 0 to 1. It never falls, and 100 % is kept for the end."""
@@ -195,15 +196,16 @@ class RunContext:
         )
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
-        pieces: list[str] = []
-        async with aclosing(self._pieces(request)) as answer:
-            async for piece in answer:
-                pieces.append(piece)
-                growth.feed(piece)
+        texts: list[str] = []
+        async with aclosing(self._answer(request)) as answer:
+            async for pieces in answer:
+                text = "".join(pieces)
+                texts.append(text)
+                growth.feed(text)
         growth.flush()
-        return "".join(pieces)
+        return "".join(texts)
 
-    async def _pieces(self, request: ModelRequest) -> AsyncGenerator[str, None]:
+    async def _answer(self, request: ModelRequest) -> AsyncGenerator[Pieces, None]:
         """Pass the text on and account for what it used, however the stream ends."""
         usage: Usage | None = None
         length = 0
@@ -211,11 +213,11 @@ class RunContext:
         try:
             async with aclosing(self._models.for_tier(request.tier).stream(request)) as answer:
                 async for item in answer:
-                    if type(item) is str:
-                        length += len(item)
+                    if isinstance(item, list):
+                        length += sum(map(len, item))
                         yield item
                     else:
-                        usage = item  # type: ignore[assignment]
+                        usage = item
             finished = True
         finally:
             if usage is not None:

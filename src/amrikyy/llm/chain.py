@@ -10,7 +10,7 @@ import structlog
 
 from amrikyy.errors import ModelCircuitOpen, ModelError, ModelTimeout
 from amrikyy.llm.breaker import Breaker
-from amrikyy.llm.request import Client, Request, Usage
+from amrikyy.llm.request import Client, Pieces, Request, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class ModelChain:
         self._sleep = sleep
         self.name = ",".join(client.name for client, _ in self._links)
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         """Ask the first model that answers; see `Client.stream`.
 
         Raises:
@@ -112,7 +112,7 @@ class ModelChain:
 
     async def _ask(
         self, client: Client, breaker: Breaker, request: Request, ends_at: float, failures: list[ModelError]
-    ) -> AsyncGenerator[str | Usage, None]:
+    ) -> AsyncGenerator[Pieces | Usage, None]:
         """Ask one model until it answers or asking again makes no sense; the last failure is then in `failures`."""
         failure: ModelError | None = None
         for number in range(1, self._retry.attempts + 1):
@@ -146,7 +146,7 @@ class ModelChain:
 
     async def _guarded(
         self, client: Client, breaker: Breaker, request: Request, ends_at: float, attempt: _Attempt
-    ) -> AsyncGenerator[str | Usage, None]:
+    ) -> AsyncGenerator[Pieces | Usage, None]:
         """One attempt, if the breaker lets it through, and its verdict for the breaker."""
         call = breaker.enter()
         if call is None:
@@ -161,7 +161,7 @@ class ModelChain:
         try:
             async with aclosing(client.stream(request)) as answer:
                 while (item := await self._next(answer, client, ends_at)) is not None:
-                    if isinstance(item, str):
+                    if isinstance(item, list):
                         attempt.begun = True
                         call.answers()
                     yield item
@@ -186,8 +186,8 @@ class ModelChain:
                 log.warning("model_circuit", model=client.name, state=breaker.state)
 
     async def _next(
-        self, answer: AsyncGenerator[str | Usage, None], client: Client, ends_at: float
-    ) -> str | Usage | None:
+        self, answer: AsyncGenerator[Pieces | Usage, None], client: Client, ends_at: float
+    ) -> Pieces | Usage | None:
         """What the model says next, None at the end. The attempts before may have used most of the time."""
         try:
             async with asyncio.timeout(ends_at - self._now()):

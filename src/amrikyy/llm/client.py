@@ -21,7 +21,7 @@ from amrikyy.errors import (
 from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
 from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import Prices, estimate_tokens
-from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.request import Pieces, Request, Usage
 from amrikyy.llm.wire import Exchange, exchange
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,7 @@ class WireClient(ABC):
         self._prices = prices or Prices()
         self._output_limit = MAX_OUTPUT_TOKENS
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         """Ask; see `Client.stream`. A server that rejects how it was asked is asked again, as it wants."""
         while True:
             asked = replace(request, max_output_tokens=min(request.max_output_tokens, self._output_limit))
@@ -148,11 +148,11 @@ class WireClient(ABC):
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
 
-    def _answer(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    def _answer(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         """One call, yielding as `stream` does. Raises AskAgain before anything is yielded."""
         return self._attempt(request, self._url(request), self._body(request))
 
-    async def _attempt(self, request: Request, url: str, body: dict[str, Any]) -> AsyncGenerator[str | Usage, None]:
+    async def _attempt(self, request: Request, url: str, body: dict[str, Any]) -> AsyncGenerator[Pieces | Usage, None]:
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
         async with exchange(
             self._session, "POST", url, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
@@ -169,28 +169,32 @@ class WireClient(ABC):
             yield self._usage(tally, estimated=True)
             # Some servers do not know how to stream and answer plainly instead.
             if request.streaming and reply.content_type != "application/json":
-                async with aclosing(self._texts(reply, tally)) as texts:
-                    async for text in texts:
-                        yield text
+                async with aclosing(self._pieces(reply, tally)) as answer:
+                    async for pieces in answer:
+                        yield pieces
             elif text := self._read(await reply.body(), tally):
                 tally.length = len(text)
-                yield text
+                yield [text]
             if not tally.reported:
                 tally.output_tokens = estimate_tokens(tally.length)
             yield self._usage(tally, estimated=not tally.reported)
             self._check(tally, request)
 
-    async def _texts(self, reply: Exchange, tally: Tally) -> AsyncGenerator[str, None]:
-        """The pieces of a streamed answer."""
+    async def _pieces(self, reply: Exchange, tally: Tally) -> AsyncGenerator[Pieces, None]:
+        """The pieces of a streamed answer, those of one read together."""
         read, clock = self._read, reply.clock
         try:
             async with aclosing(reply.events()) as reads:
                 async for events in reads:
-                    # Nothing is awaited between the events of one read: that is what makes a burst cheap.
-                    for event in events:
-                        if text := read(event, tally):
-                            tally.length += len(text)
-                            yield text
+                    pieces: Pieces = []
+                    try:
+                        for event in events:
+                            if text := read(event, tally):
+                                tally.length += len(text)
+                                pieces.append(text)
+                    finally:
+                        if pieces:  # also those before an event that is an error
+                            yield pieces
                     if tally.finished:
                         clock.finish()
                     elif tally.tokens_came:

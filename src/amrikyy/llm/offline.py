@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from amrikyy.llm.filler import fill
 from amrikyy.llm.prices import estimate_tokens
-from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.request import Pieces, Request, Usage
 
 _PIECES = re.compile(r"\s*\S{1,12}|\s+")
 """A word with the space before it is about a token; long words come in parts."""
@@ -29,7 +29,7 @@ class OfflineClient:
     def __init__(self, tokens_per_s: float = 50) -> None:
         self._tokens_per_s = tokens_per_s
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         """Answer at the set rate; see `Client.stream`.
 
         Raises:
@@ -39,7 +39,7 @@ class OfflineClient:
         input_tokens = estimate_tokens(len(request.prompt) + len(request.system))
         yield Usage(model=self.model, provider=self.provider, input_tokens=input_tokens, cost_usd=0.0, estimated=True)
         if not request.streaming:
-            yield text
+            yield [text]
         else:
             pieces = _PIECES.findall(text)
             loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class OfflineClient:
                     ahead_s = number / self._tokens_per_s - (loop.time() - began)
                     if ahead_s >= min(_TICK_S, 1 / self._tokens_per_s / 2):
                         await asyncio.sleep(ahead_s)
-                yield piece
+                yield [piece]
         yield Usage(
             model=self.model,
             provider=self.provider,

@@ -14,7 +14,7 @@ from amrikyy.llm.client import AskAgain, Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
 from amrikyy.llm.prices import Prices
-from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.request import Pieces, Request, Usage
 from amrikyy.llm.wire import UNDECODABLE, decode
 
 BASE_URL = "https://api.openai.com/v1"
@@ -107,7 +107,7 @@ class OpenAIClient(WireClient):
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
 
-    def _answer(self, request: Request) -> AsyncGenerator[str | Usage, None]:
+    def _answer(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         answer = super()._answer(request)
         return answer if request.schema is None else _unfenced(answer)
 
@@ -178,15 +178,17 @@ class OpenAIClient(WireClient):
         super()._learn(status, complaint, request, body)
 
 
-async def _unfenced(answer: AsyncGenerator[str | Usage, None]) -> AsyncGenerator[str | Usage, None]:
+async def _unfenced(answer: AsyncGenerator[Pieces | Usage, None]) -> AsyncGenerator[Pieces | Usage, None]:
     """The same answer without the code fence that many models put around JSON."""
     fence = Unfence()
     async with aclosing(answer):
         async for item in answer:
-            text = fence.feed(item) if isinstance(item, str) else fence.end()
-            if text:
-                yield text
-            if not isinstance(item, str):
+            if isinstance(item, list):
+                if pieces := [text for piece in item if (text := fence.feed(piece))]:
+                    yield pieces
+            else:
+                if text := fence.end():
+                    yield [text]
                 yield item
 
 

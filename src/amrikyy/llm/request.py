@@ -8,6 +8,10 @@ from pydantic import BaseModel
 
 Tier = Literal["standard", "pro"]
 
+Pieces = list[str]
+"""Pieces of an answer that came together, none of them empty. They pass all layers as one: a layer costs each item
+of an asynchronous generator 0.3 microseconds, and there are seven between the network and an agent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -73,8 +77,8 @@ class Client(Protocol):
         """`provider:model`, for people and for labels."""
         ...
 
-    def stream(self, request: Request) -> AsyncGenerator[str | Usage, None]:
-        """Ask, and yield who answers (`Usage`), the answer piece by piece (`str`), and what it used (`Usage`), last.
+    def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
+        """Ask, and yield who answers (`Usage`), the answer as it comes (`Pieces`), and what it used (`Usage`), last.
 
         Closing the iterator, or cancelling the task that reads it, closes the connection to the provider at once.
 
