@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sysconfig
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ def machine() -> dict[str, str]:
         "cpu": _cpu(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": _python(),
         "node": _said("node", "--version"),
         "express": _installed("express"),
         "commit": _said("git", "describe", "--always", "--dirty", "--exclude", "*"),
@@ -28,6 +29,12 @@ def machine() -> dict[str, str]:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _python() -> str:
+    """The version, and how it was built: without PGO everything in it takes a tenth longer."""
+    optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return f"{platform.python_version()}, built {'with' if optimised else 'without'} PGO"
 
 
 def _cpu() -> str:

@@ -15,6 +15,8 @@ from bench.scenarios import TOKENS, Scenario
 DIRECT = "model"
 """The name under which the model server itself is measured."""
 
+WARM_UP_CPU_S = 0.5
+WARM_UPS = 4
 SETTLE_STEP_S = 0.05
 SETTLE_STEPS = 20
 OPENING = 64
@@ -48,7 +50,7 @@ class Slice:
 
 
 async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Running, rounds: int) -> list[Slice]:
-    """Slices of a scenario, the candidates in turn. One round before them is for warming up.
+    """Slices of a scenario, the candidates in turn, once each has been warmed up.
 
     Raises:
         WrongAnswer, TimeoutError: a server did not do what is measured.
@@ -59,13 +61,13 @@ async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Run
     if scenario.direct is not None:
         requests[DIRECT] = scenario.direct.requests({})
         takes_part[DIRECT] = model
-    slices: list[Slice] = []
-    for number in range(rounds + 1):
-        for name, server in takes_part.items():
-            each = await _slice(scenario, server, requests[name], model)
-            if number:
-                slices.append(replace(each, candidate=name))
-    return slices
+    for name, server in takes_part.items():
+        await _warm_up(scenario, server, requests[name])
+    return [
+        replace(await _slice(scenario, server, requests[name], model), candidate=name)
+        for _ in range(rounds)
+        for name, server in takes_part.items()
+    ]
 
 
 async def memory_per_stream(server: Running, call: Call, model: Running, counts: tuple[int, ...]) -> dict[int, float]:
@@ -126,6 +128,15 @@ def _requests(call: Call, server: Running, scenario: Scenario) -> Requests:
     if scenario.tokens_per_s:
         call = replace(call, headers={**call.headers, "x-tokens-per-s": f"{scenario.tokens_per_s:g}"})
     return call.requests(server.candidate.credential)
+
+
+async def _warm_up(scenario: Scenario, server: Running, requests: Requests) -> None:
+    """Let it work until what it compiles or remembers at first is there; a machine that is shared gives it less CPU."""
+    until = server.process.cpu_s + WARM_UP_CPU_S
+    for _ in range(WARM_UPS):
+        await put_load(server.port, requests, scenario.callers, WARM_UP_CPU_S)
+        if server.process.cpu_s >= until or scenario.tokens_per_s:
+            break
 
 
 async def _slice(scenario: Scenario, server: Running, requests: Requests, model: Running) -> Slice:

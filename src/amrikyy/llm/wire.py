@@ -81,7 +81,7 @@ class Exchange:
             rest += chunk
             # Three times as fast as splitting by a pattern that allows both kinds of line end.
             *blocks, rest = rest.replace(b"\r\n", b"\n").split(b"\n\n")
-            if len(rest) > MAX_EVENT_BYTES or any(len(block) > MAX_EVENT_BYTES for block in blocks):
+            if max(map(len, blocks), default=0) > MAX_EVENT_BYTES or len(rest) > MAX_EVENT_BYTES:
                 raise ModelMalformed(
                     f"The model {self.model} sent an event of more than {MAX_EVENT_BYTES} bytes.", model=self.model
                 )

@@ -1,7 +1,7 @@
 """The layers around every route, as plain ASGI: each is passed by all requests, so each is short."""
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -168,4 +168,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{random.getrandbits(96):024x}"  # it is no secret, and to ask the system for bits takes 5 microseconds
