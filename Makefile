@@ -32,8 +32,12 @@ format: .venv/dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-bench: .venv/dev ## Measure microseconds a streamed token and a call, beside a bare ASGI app
+bench: .venv/dev bench/peers/express/node_modules ## Measure the server beside an Express server and a bare ASGI app: four minutes
 	@$(BIN)/python -m bench
+
+bench/peers/express/node_modules: bench/peers/express/package-lock.json
+	@npm ci --silent --no-audit --no-fund --prefix bench/peers/express
+	@touch $@
 
 openapi: .venv/dev ## Write docs/openapi.json anew
 	@$(BIN)/python -c "import json; from amrikyy.app import endpoints_of; from amrikyy.agents.registry import load_registry; \

@@ -18,6 +18,7 @@ import uvloop
 
 from bench.calls import BLOG_STREAM
 from bench.candidates import Running, missing, model, start
+from bench.load import WrongAnswer
 from bench.machine import machine
 from bench.measure import measure, memory_per_stream
 from bench.processes import LOAD_CORE
@@ -34,12 +35,12 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
 
     Raises:
         RuntimeError: a server does not come up.
-        WrongAnswer, TimeoutError: a server does not do what is measured.
     """
     began = time.perf_counter()
     load_before = os.getloadavg()[0]
     summaries: list[Summary] = []
     memory: dict[str, dict[int, float]] = {}
+    failures: list[str] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         models = model(folder)
@@ -59,13 +60,18 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
                     servers[name] = running
         for scenario in scenarios:
             _say(scenario.title)
-            summaries.append(summarise(scenario, await measure(scenario, servers, models, rounds)))
+            try:
+                summaries.append(summarise(scenario, await measure(scenario, servers, models, rounds)))
+            except (WrongAnswer, TimeoutError) as error:
+                failures.append(f"{scenario.title}: {error!r}")
         after = {name: server.process.resident_bytes for name, server in servers.items()}
         for name in ALL if open_streams else ():
             _say(f"memory of open streams, {name}")
             fresh = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder)
             try:
                 memory[name] = await memory_per_stream(fresh, BLOG_STREAM, models, open_streams)
+            except (WrongAnswer, TimeoutError) as error:
+                failures.append(f"memory of open streams, {name}: {error!r}")
             finally:
                 fresh.process.stop()
     return Report(
@@ -77,6 +83,7 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
         idle_mb={name: statistics.median(each.idle_bytes for each in runs) / 1e6 for name, runs in starting.items()},
         after_mb={name: value / 1e6 for name, value in after.items()},
         stream_kb={name: {count: value / 1e3 for count, value in each.items()} for name, each in memory.items()},
+        failures=failures,
     )
 
 

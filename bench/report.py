@@ -18,6 +18,7 @@ class Report:
         idle_mb: resident memory then.
         after_mb: resident memory after all scenarios.
         stream_kb: resident kilobytes an open stream, by how many are open.
+        failures: what could not be measured, and why.
     """
 
     machine: dict[str, str]
@@ -28,6 +29,7 @@ class Report:
     idle_mb: dict[str, float]
     after_mb: dict[str, float]
     stream_kb: dict[str, dict[int, float]]
+    failures: list[str]
 
 
 def table(report: Report) -> str:
@@ -96,6 +98,7 @@ def _notes(report: Report) -> list[str]:
             f"load generator and model server: {max(each.load_share + each.model_share for each in figures):.0%} "
             "of their core at most",
         ]
+    notes += [f"NOT measured: {each}" for each in report.failures]
     if mixed:
         notes.append(f"NOT comparable, measured in changing states of the machine: {'; '.join(mixed)}")
     notes.append(f"took: {report.took_s:.0f} s")

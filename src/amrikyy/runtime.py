@@ -44,6 +44,9 @@ PURGE_EVERY_S = 3600
 
 SAMPLE_EVERY_S = 2.0
 
+CALLS_PER_RUN = 3
+"""Calls of a model that a run has open at most, as a travel package does: whoever was let in is not kept waiting."""
+
 STOPPING = "The server is stopping."
 
 
@@ -306,6 +309,7 @@ async def _open_models(settings: Settings, metrics: Metrics) -> Models:
         ),
         retry=Retry(attempts=settings.model_attempts),
         allow_offline_default=not settings.production,
+        max_connections=settings.max_concurrent_streams * CALLS_PER_RUN,
     )
     try:
         return open_models(config, observe)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from amrikyy.errors import ModelOverloaded
-from amrikyy.llm import Models, ModelsConfig, Retry, Usage, open_models
+from amrikyy.errors import ModelOverloaded, ModelTimeout
+from amrikyy.llm import Deadlines, Models, ModelsConfig, Retry, Usage, open_models
 from amrikyy.llm.chain import ModelChain
 from amrikyy.llm.models import ModelSpec
 from amrikyy.llm.prices import ModelPrice
@@ -164,3 +164,13 @@ async def test_more_calls_than_usual_are_served_at_the_same_time(opened: Open, s
     answers = await asyncio.wait_for(asyncio.gather(*(ask(serving) for _ in range(150))), 3)
     assert {answer.text for answer in answers} == {"yes"}
     assert max(each.connection for each in server.requests) == 149  # aiohttp's own limit would be 100
+
+
+async def test_calls_beyond_the_connections_wait_and_are_told_so(opened: Open, server: ModelServer) -> None:
+    server.rule = lambda _: Behaviour(before_s=0.5)
+    for connections, refused in ((1, 1), (2, 0)):
+        models = opened(
+            gemini_api_key=KEY, max_connections=connections, deadlines=Deadlines(connect_s=0.1), retry=Retry(1)
+        )
+        answers = await asyncio.gather(*(attempt(models.for_tier("standard")) for _ in range(2)))
+        assert sum(isinstance(answer.error, ModelTimeout) for answer in answers) == refused

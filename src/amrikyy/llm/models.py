@@ -18,10 +18,6 @@ from amrikyy.llm.request import Client, Tier, Usage
 
 log = structlog.get_logger(__name__)
 
-MAX_CONNECTIONS = 1000
-"""Open connections to all providers: as many as streams that a process serves. What comes beyond waits, within
-MODEL_CONNECT_TIMEOUT_S."""
-
 PROVIDERS = ("gemini", "openai", "ollama", "offline")
 
 
@@ -32,6 +28,7 @@ class ModelsConfig:
     Attributes:
         retry: how often and with what pauses a model is tried.
         allow_offline_default: the offline model serves when nothing is configured.
+        max_connections: open connections to all providers; what comes beyond waits, within MODEL_CONNECT_TIMEOUT_S.
     """
 
     models: str | None = None
@@ -47,6 +44,7 @@ class ModelsConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
     retry: Retry = field(default_factory=Retry)
     allow_offline_default: bool = False
+    max_connections: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
     session = None
     if any(spec.provider != "offline" for spec in wanted):
         connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=30
+            limit=config.max_connections, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=30
         )
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     clients = {spec: _client(spec, config, session, prices) for spec in wanted}
