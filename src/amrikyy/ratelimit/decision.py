@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from amrikyy.errors import RateLimited, ValidationFailed
 from amrikyy.ratelimit.limit import Limit
@@ -45,13 +45,15 @@ class Decision(NamedTuple):
         states: how each limit stands, in the order of the charges.
         refused: the limit that refused; None when the request may go on.
         retry_after_s: after so many seconds the same request passes, if nothing else comes between.
-        taken_at: by the limiter's clock, to give it back.
+        taken_at: when, in seconds by the clock of whoever counted, to give it back.
+        counted_in: who counted.
     """
 
     states: tuple[State, ...]
     refused: Charge | None = None
     retry_after_s: float = 0.0
     taken_at: float = 0.0
+    counted_in: Literal["memory", "redis"] = "memory"
 
     @property
     def tightest(self) -> State | None:
@@ -70,8 +72,12 @@ class Limiter(Protocol):
         """
         ...
 
-    async def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Give back what a decision took."""
+    async def peek(self, charges: Sequence[Charge]) -> Decision:
+        """What `decide` would answer; nothing is taken."""
+        ...
+
+    async def refund(self, decision: Decision) -> None:
+        """Give back what a decision took; one that refused took nothing."""
         ...
 
 
@@ -81,6 +87,7 @@ def check_possible(charges: Sequence[Charge]) -> None:
     Raises:
         ValidationFailed: naming the limit.
     """
+    assert len({charge[:2] for charge in charges}) == len(charges), "what counts against one limit is one charge"
     for charge in charges:
         if charge.cost > charge.limit.count:
             raise ValidationFailed(

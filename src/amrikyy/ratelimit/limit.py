@@ -8,6 +8,13 @@ _FORM = re.compile(
     r"(?P<count>[1-9]\d{0,8})\s*/\s*(?:(?P<multiple>[1-9]\d{0,3})\s*)?(?P<unit>second|minute|hour|day)s?"
 )
 
+EXACT_UP_TO = 128
+"""Limits up to this count remember each request; larger ones remember slices of a 128th of their window.
+
+A slice counts until its last request would have left the window, so a large limit may refuse up to a 128th of its
+window too long, and never allows too much. See docs/decisions/0007.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -27,6 +34,11 @@ class Limit:
         if match is None:
             raise ValueError(f"{text!r} is not a limit; write it like '20/minute', '5/10 seconds' or '1000/day'")
         return cls(int(match["count"]), int(match["multiple"] or 1) * _SECONDS[match["unit"]])
+
+    @property
+    def slice_s(self) -> float:
+        """Seconds that are counted together; 0 when each request is remembered."""
+        return 0.0 if self.count <= EXACT_UP_TO else self.window_s / EXACT_UP_TO
 
     def __str__(self) -> str:
         for unit, seconds in reversed(_SECONDS.items()):

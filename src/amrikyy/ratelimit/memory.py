@@ -1,62 +1,85 @@
 """Limits counted in this process."""
 
 import time
-from collections import OrderedDict, deque
+from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
 
-EXACT_UP_TO = 128
-"""Limits up to this count remember each request; larger ones remember slices of a 128th of their window.
+MAX_COUNTERS = 50_000
+"""Counters at most; one takes 0.4 to 2.5 KB."""
 
-A slice counts until its last request would have left the window, so a large limit may refuse up to a 128th of its
-window too long, and never allows too much. See docs/decisions/0007.
-"""
+BUSY_SHARE = 0.1
+"""A counter of which more than this share, and more than one request, was used is busy: it is not forgotten for those
+that are not, so that a flood of new addresses cannot wash it away."""
 
-MAX_KEYS = 50_000
-"""Counters at most; the one that was used longest ago goes first. A busy counter costs up to some 10 KB."""
+ROOM_FOR_NEW = 0.1
+"""The share of all counters that busy ones leave to the others."""
 
 
-class _Usage:
-    """What was used of one limit: (time, amount), oldest first, and the sum."""
+class Usage(NamedTuple):
+    """What was used of one limit by one caller: (how many seconds ago, how much), oldest first."""
 
-    __slots__ = ("entries", "used", "window_s")
+    name: str
+    key: str
+    limit: Limit
+    entries: tuple[tuple[float, int], ...]
 
-    def __init__(self, window_s: float) -> None:
-        self.entries: deque[list[float]] = deque()
+
+class _Counter:
+    """When how much was used of one limit, oldest first, and the sum."""
+
+    __slots__ = ("amounts", "limit", "times", "used")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.times = array("d")  # a fifth of the memory of a deque of pairs, and as fast
+        self.amounts = array("q")
         self.used = 0
-        self.window_s = window_s
 
     def forget(self, now: float) -> None:
-        entries = self.entries
-        while entries and entries[0][0] + self.window_s <= now:
-            self.used -= int(entries.popleft()[1])
+        times, window_s = self.times, self.limit.window_s
+        while times and times[0] + window_s <= now:
+            del times[0]
+            self.used -= self.amounts.pop(0)
 
-    def take(self, at: float, amount: int) -> None:
-        entries = self.entries
-        if entries and entries[-1][0] >= at:  # the clock stood still, or the slice is the same
-            entries[-1][1] += amount
+    def take(self, now: float, amount: int) -> None:
+        at, times = self.stamp(now), self.times
+        if times and times[-1] >= at:  # the clock stood still, or the slice is the same
+            self.amounts[-1] += amount
         else:
-            entries.append([at, amount])
+            times.append(at)
+            self.amounts.append(amount)
         self.used += amount
 
-    def give_back(self, at: float, amount: int) -> None:
-        for entry in reversed(self.entries):
-            if entry[0] <= at:
-                if entry[0] == at:
-                    given = min(amount, int(entry[1]))
-                    entry[1] -= given
-                    self.used -= given
+    def give_back(self, taken_at: float, amount: int) -> None:
+        at = self.stamp(taken_at)
+        for index in reversed(range(len(self.times))):
+            if self.times[index] == at:
+                given = min(amount, self.amounts[index])
+                self.amounts[index] -= given
+                self.used -= given
+            if self.times[index] <= at:
                 return
 
     def wait_s(self, needed: int, now: float) -> float:
         """Seconds until at least `needed` of what was used is free again."""
-        for at, amount in self.entries:
-            needed -= int(amount)
+        for at, amount in zip(self.times, self.amounts, strict=True):
+            needed -= amount
             if needed <= 0:
-                return at + self.window_s - now
+                return at + self.limit.window_s - now
         return 0.0
+
+    def reset_s(self, now: float) -> float:
+        return self.times[0] + self.limit.window_s - now if self.times else 0.0
+
+    def stamp(self, now: float) -> float:
+        """The time that a request counts from: its own, or the end of its slice."""
+        slice_s = self.limit.slice_s
+        return (now // slice_s + 1) * slice_s if slice_s else now
 
 
 class MemoryLimiter:
@@ -64,95 +87,105 @@ class MemoryLimiter:
 
     Args:
         clock: in seconds; monotonic.
-        max_keys: counters at most.
+        max_counters: that are kept; beyond it those go first of which the least was used, longest ago.
+
+    Attributes:
         divide_by: each limit is divided by it (and is never less than 1): the share of one of several processes that
             cannot count together.
     """
 
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, max_keys: int = MAX_KEYS, divide_by: int = 1
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, max_counters: int = MAX_COUNTERS) -> None:
         self._clock = clock
-        self._max_keys = max_keys
-        self.divide_by = divide_by
-        self._usages: OrderedDict[tuple[str, str], _Usage] = OrderedDict()
+        self._max_counters = max_counters
+        self._busy: OrderedDict[tuple[str, str], _Counter] = OrderedDict()  # each in the order of its last use
+        self._others: OrderedDict[tuple[str, str], _Counter] = OrderedDict()
+        self.divide_by = 1
 
     def __len__(self) -> int:
-        return len(self._usages)
+        return len(self._busy) + len(self._others)
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""
         return self.decide_now(charges)
 
-    async def refund(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Give back what a decision took."""
-        self.refund_now(charges, decision)
+    async def peek(self, charges: Sequence[Charge]) -> Decision:
+        """What `decide` would answer; nothing is taken."""
+        return self.decide_now(charges, take=False)
 
-    def decide_now(self, charges: Sequence[Charge]) -> Decision:
-        """`decide`, for whoever cannot or need not wait."""
+    async def refund(self, decision: Decision) -> None:
+        """Give back what a decision took."""
+        self.refund_now(decision)
+
+    def decide_now(self, charges: Sequence[Charge], *, take: bool = True) -> Decision:
+        """`decide` (or `peek`), for whoever cannot or need not wait."""
         check_possible(charges)
         now = self._clock()
-        usages = [self._usage(charge, now) for charge in charges]
+        counters = [self._counter(charge, now) for charge in charges]
         refused: Charge | None = None
         wait_s = 0.0
-        for charge, usage in zip(charges, usages, strict=True):
-            over = usage.used + charge.cost - self._count(charge)
+        for charge, counter in zip(charges, counters, strict=True):
+            over = counter.used + charge.cost - self._count(charge)
             if over > 0:
-                waits = usage.wait_s(over, now)
+                waits = counter.wait_s(over, now)
                 if refused is None or waits > wait_s:
                     refused, wait_s = charge, waits
-        if refused is None:
-            for charge, usage in zip(charges, usages, strict=True):
-                usage.take(_stamp(now, charge.limit), charge.cost)
-                self._keep(charge, usage, now)
-        states = tuple(self._state(charge, usage, now) for charge, usage in zip(charges, usages, strict=True))
+        if refused is None and take:
+            for charge, counter in zip(charges, counters, strict=True):
+                counter.take(now, charge.cost)
+                self._keep(charge[:2], counter, now)
+        states = tuple(
+            State(charge, max(0, self._count(charge) - counter.used), counter.reset_s(now))
+            for charge, counter in zip(charges, counters, strict=True)
+        )
         return Decision(states, refused, wait_s, now)
 
-    def refund_now(self, charges: Sequence[Charge], decision: Decision) -> None:
+    def refund_now(self, decision: Decision) -> None:
         """`refund`, for whoever cannot or need not wait."""
-        for charge in charges:
-            usage = self._usages.get((charge.name, charge.key))
-            if usage is not None:
-                usage.give_back(_stamp(decision.taken_at, charge.limit), charge.cost)
+        if decision.refused is not None:
+            return
+        for charge, *_ in decision.states:
+            name = charge[:2]
+            counter = self._busy.get(name) or self._others.get(name)
+            if counter is not None:
+                counter.give_back(decision.taken_at, charge.cost)
 
     def _count(self, charge: Charge) -> int:
         # A charge that the whole limit allows must fit the share, too, or it could never pass.
         return max(charge.limit.count // self.divide_by, charge.cost)
 
-    def _state(self, charge: Charge, usage: _Usage, now: float) -> State:
-        reset_s = usage.entries[0][0] + usage.window_s - now if usage.entries else 0.0
-        return State(charge, max(0, self._count(charge) - usage.used), reset_s)
+    def _counter(self, charge: Charge, now: float) -> _Counter:
+        name = charge[:2]
+        counters = self._busy if name in self._busy else self._others
+        counter = counters.get(name)
+        if counter is None:
+            return _Counter(charge.limit)
+        counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it knocks
+        counter.forget(now)
+        return counter
 
-    def _usage(self, charge: Charge, now: float) -> _Usage:
-        name = (charge.name, charge.key)
-        usage = self._usages.get(name)
-        if usage is None:
-            return _Usage(charge.limit.window_s)
-        self._usages.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it knocks
-        usage.forget(now)
-        return usage
-
-    def _keep(self, charge: Charge, usage: _Usage, now: float) -> None:
-        name = (charge.name, charge.key)
-        if name not in self._usages:
-            self._make_room(now)
-            self._usages[name] = usage
+    def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
+        if name in self._busy:
+            return
+        if counter.used > max(1, counter.limit.count * BUSY_SHARE):
+            self._others.pop(name, None)
+            self._busy[name] = counter
+        elif name not in self._others:
+            self._others[name] = counter
+        else:
+            return
+        self._make_room(now)
 
     def _make_room(self, now: float) -> None:
-        """Before a new counter: drop two that are idle, so that they never pile up, and the oldest when it is full."""
-        for _ in range(2):
-            if not self._usages:
-                return
-            name, oldest = next(iter(self._usages.items()))
-            oldest.forget(now)
-            if oldest.entries and len(self._usages) < self._max_keys:
-                return
-            del self._usages[name]
-
-
-def _stamp(now: float, limit: Limit) -> float:
-    """The time that a request counts from: its own, or the end of its slice."""
-    if limit.count <= EXACT_UP_TO:
-        return now
-    slice_s = limit.window_s / EXACT_UP_TO
-    return (now // slice_s + 1) * slice_s
+        """After a new counter: drop two that are idle, so that they never pile up, and one if there are too many."""
+        for counters in (self._busy, self._others):
+            for _ in range(2):
+                name, oldest = next(iter(counters.items()), (None, None))
+                if name is None or oldest is None:
+                    break
+                oldest.forget(now)
+                if oldest.times:
+                    break
+                del counters[name]
+        if len(self) > self._max_counters:
+            crowded = len(self._others) > self._max_counters * ROOM_FOR_NEW
+            (self._others if crowded else self._busy).popitem(last=False)

@@ -78,7 +78,7 @@ class GuessGuard:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_wrong = isinstance(error, Unauthenticated) or getattr(error, "code", "") == "wrong_password"
         if not is_wrong and self._decision is not None:
-            await self._limiter.refund(self._charges, self._decision)
+            await self._limiter.refund(self._decision)
 
 
 def counted_caller(call: Call) -> str:
