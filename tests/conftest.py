@@ -1,6 +1,7 @@
-"""Fixtures for all tests: a fresh, migrated database, on SQLite and on PostgreSQL, and a server on it."""
+"""Fixtures for all tests: a fresh, migrated database, on SQLite and on PostgreSQL, a server on it, and a Redis."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.settings import Settings
 from tests.postgres import Postgres
+from tests.redis_server import redis_server
 from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
 
 
@@ -20,6 +22,16 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The session's Redis, which all tests share: each uses keys of its own."""
+    if given := os.environ.get("TEST_REDIS_URL"):
+        yield given
+        return
+    with redis_server() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

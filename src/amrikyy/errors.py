@@ -239,6 +239,16 @@ class RunLost(Unavailable):
     title = "Run lost"
 
 
+class RedisUnavailable(Unavailable):
+    """Redis cannot be reached, answers too late, or cannot do its work. Whoever can go on without it catches this."""
+
+    code = "redis_unavailable"
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answered with an error."""
+
+
 class DeadlineExceeded(AmrikyyError):
     """The run took longer than it may."""
 

@@ -2,6 +2,7 @@
 
 import time
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -21,7 +22,7 @@ ROOM_FOR_NEW = 0.1
 
 
 class Usage(NamedTuple):
-    """What was used of one limit by one caller: (how many seconds ago, how much), oldest first."""
+    """What was used of one limit by one caller: (when, how much), oldest first."""
 
     name: str
     key: str
@@ -57,13 +58,13 @@ class _Counter:
 
     def give_back(self, taken_at: float, amount: int) -> None:
         at = self.stamp(taken_at)
-        for index in reversed(range(len(self.times))):
-            if self.times[index] == at:
-                given = min(amount, self.amounts[index])
-                self.amounts[index] -= given
-                self.used -= given
-            if self.times[index] <= at:
-                return
+        index = bisect_left(self.times, at)
+        if index < len(self.times) and self.times[index] == at:
+            given = min(amount, self.amounts[index])
+            self.amounts[index] -= given
+            self.used -= given
+            if self.amounts[index] == 0:
+                del self.times[index], self.amounts[index]
 
     def wait_s(self, needed: int, now: float) -> float:
         """Seconds until at least `needed` of what was used is free again."""
@@ -138,6 +139,24 @@ class MemoryLimiter:
             for charge, counter in zip(charges, counters, strict=True)
         )
         return Decision(states, refused, wait_s, now)
+
+    def count(self, charge: Charge, at: float) -> None:
+        """Count a charge that was taken, whether the limit allows it or not; no earlier than the last one."""
+        counter = self._counter(charge, at)
+        counter.take(at, charge.cost)
+        self._keep(charge[:2], counter, at)
+
+    def usages(self) -> list[Usage]:
+        """All that counts now."""
+        now = self._clock()
+        usages = []
+        for counters in (self._busy, self._others):
+            for (name, key), counter in counters.items():
+                counter.forget(now)
+                entries = tuple(zip(counter.times, counter.amounts, strict=True))
+                if counter.used:
+                    usages.append(Usage(name, key, counter.limit, entries))
+        return usages
 
     def refund_now(self, decision: Decision) -> None:
         """`refund`, for whoever cannot or need not wait."""

@@ -1,0 +1,172 @@
+"""Limits counted in Redis while it answers, and in memory while it does not."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Literal
+
+import structlog
+
+from amrikyy.errors import RedisUnavailable
+from amrikyy.ratelimit.decision import Charge, Decision
+from amrikyy.ratelimit.memory import MemoryLimiter
+from amrikyy.ratelimit.redis import PREFIX, RedisLimiter
+from amrikyy.redis_link import LinkState, RedisLink
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 2.0
+"""How often a process says that it is there; also how soon it tries Redis again that answered with an error."""
+
+HEARD_S = 10
+"""How long a process that says nothing is believed to be there."""
+
+BATCH = 100
+"""Counters that are told to Redis at once: a few milliseconds of its time."""
+
+
+class FailoverLimiter:
+    """A `Limiter` that never fails and never waits longer than the link's deadline.
+
+    While Redis is away each process allows its share: each limit divided by the processes that were last seen, and at
+    least the charge itself. When it is back it is first told what was used meanwhile. So in any window Redis allows
+    no more than the limit, and all memories together no more than the limit (where it is at least the number of
+    processes): twice the limit in a window that has Redis go away in it, and once in any other.
+
+    Args:
+        link: to a Redis, started; knows the scripts.
+        prefix: of all keys.
+        replicas: how many processes there are as long as Redis has not said it.
+        clock: in seconds; monotonic.
+
+    Attributes:
+        counts_in: where the next decision is made.
+        replicas: processes that were last seen.
+        decided_in_memory: decisions that were made without Redis since the start.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        prefix: str = PREFIX,
+        replicas: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._link = link
+        self._clock = clock
+        self._id = uuid.uuid4().hex
+        self._redis = RedisLimiter(link, prefix=prefix)
+        self._memory = MemoryLimiter(clock=clock)  # is kept when Redis is back, for it may soon be away again
+        self._untold = MemoryLimiter(clock=clock)  # what Redis does not know yet
+        self._link_changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.counts_in: Literal["memory", "redis"] = "memory"
+        self.replicas = self._memory.divide_by = replicas
+        self._seen_at = clock()
+        self.decided_in_memory = 0
+
+    async def start(self) -> None:
+        """Count in Redis if it is there, and keep looking."""
+        self._link.watch(self._on_change)
+        with suppress(RedisUnavailable):
+            await self._greet()
+        self._task = asyncio.get_running_loop().create_task(self._keep_in_touch(), name="limits-in-redis")
+
+    async def close(self) -> None:
+        """Take leave of the other processes."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        with suppress(RedisUnavailable):
+            await self._redis.leave(self._id)
+
+    async def decide(self, charges: Sequence[Charge]) -> Decision:
+        """Take all charges, or none. See `Limiter`."""
+        if self.counts_in == "redis":
+            try:
+                return await self._redis.decide(charges)
+            except RedisUnavailable as error:
+                self._leave_redis(error.message)
+        decision = self._memory.decide_now(charges)
+        self.decided_in_memory += 1
+        if decision.refused is None:
+            for charge in charges:
+                self._untold.count(charge, decision.taken_at)
+        return decision
+
+    async def peek(self, charges: Sequence[Charge]) -> Decision:
+        """What `decide` would answer; nothing is taken."""
+        if self.counts_in == "redis":
+            try:
+                return await self._redis.peek(charges)
+            except RedisUnavailable as error:
+                self._leave_redis(error.message)
+        return await self._memory.peek(charges)
+
+    async def refund(self, decision: Decision) -> None:
+        """Give back what a decision took; what Redis counted stays counted if it is away."""
+        if decision.counted_in == "memory":
+            self._memory.refund_now(decision)
+            self._untold.refund_now(decision)
+        elif self.counts_in == "redis":
+            with suppress(RedisUnavailable):
+                await self._redis.refund(decision)
+
+    def _on_change(self, state: LinkState) -> None:
+        if state.is_up:
+            self._link_changed.set()
+        else:
+            self._leave_redis(state.reason)
+
+    def _leave_redis(self, reason: str) -> None:
+        if self.counts_in == "redis":
+            self.counts_in = "memory"
+            log.warning("limits_in_memory", divided_by=self.replicas, reason=reason)
+
+    async def _keep_in_touch(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._link_changed.wait()
+            self._link_changed.clear()
+            with suppress(RedisUnavailable):
+                await self._greet()
+
+    async def _greet(self) -> None:
+        there = await self._redis.greet(self._id, HEARD_S)
+        now = self._clock()
+        if self.counts_in == "memory":
+            self._seen_at = now  # a Redis that was away has still to hear from the others
+        if there >= self.replicas or now - self._seen_at > HEARD_S:
+            self.replicas = self._memory.divide_by = there
+            self._seen_at = now
+        if self.counts_in == "memory":
+            await self._return()
+
+    async def _return(self) -> None:
+        """Tell Redis what memory counted, and count there again.
+
+        Raises:
+            RedisUnavailable: it is away again; what it was told may be told again, so that it counts rather too much.
+        """
+        while self.counts_in == "memory":
+            told, self._untold = self._untold, MemoryLimiter(clock=self._clock)
+            usages = told.usages()
+            try:
+                for start in range(0, max(1, len(usages)), BATCH):
+                    telling = self._redis.add(usages[start : start + BATCH], self._clock())
+                    if len(usages) <= BATCH:
+                        self.counts_in = "redis"  # what is decided from now on is sent after this, and comes after it
+                    await telling
+            except RedisUnavailable as error:
+                for usage in self._untold.usages():
+                    for at, amount in usage.entries:
+                        told.count(Charge(usage.name, usage.key, usage.limit, amount), at)
+                self._untold = told
+                self._leave_redis(error.message)
+                raise
+        log.info("limits_in_redis", replicas=self.replicas)

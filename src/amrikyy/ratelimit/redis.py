@@ -1,0 +1,121 @@
+"""Limits counted in Redis: one for all processes, with one round trip a decision."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import cast
+
+from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
+from amrikyy.ratelimit.limit import Limit
+from amrikyy.ratelimit.memory import Usage
+from amrikyy.redis_link import RedisLink, Script
+
+PREFIX = "amrikyy:limit"
+
+US = 1_000_000
+"""Microseconds in a second: Redis counts in them, for a Lua number holds them exactly."""
+
+_SOURCES = files("amrikyy.ratelimit")
+DECIDE = Script.of(_SOURCES.joinpath("decide.lua").read_text())
+AMEND = Script.of(_SOURCES.joinpath("amend.lua").read_text())
+REPLICAS = Script.of(_SOURCES.joinpath("replicas.lua").read_text())
+SCRIPTS = (DECIDE, AMEND, REPLICAS)
+"""What the link has to load."""
+
+
+class RedisLimiter:
+    """Sliding windows in Redis, decided as in memory, by the server's clock.
+
+    Every method raises `RedisUnavailable` when Redis is not there or late; then a charge may have been counted or not.
+
+    Args:
+        link: knows `SCRIPTS`.
+        prefix: of all keys.
+        clock: in seconds; Redis' own unless a test says otherwise.
+    """
+
+    def __init__(self, link: RedisLink, *, prefix: str = PREFIX, clock: Callable[[], float] | None = None) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._clock = clock
+
+    async def decide(self, charges: Sequence[Charge]) -> Decision:
+        """Take all charges, or none. See `Limiter`."""
+        return await self._ask(charges, take=1)
+
+    async def peek(self, charges: Sequence[Charge]) -> Decision:
+        """What `decide` would answer; nothing is taken."""
+        return await self._ask(charges, take=0)
+
+    async def refund(self, decision: Decision) -> None:
+        """Give back what a decision took."""
+        if decision.refused is None:
+            taken_at = round(decision.taken_at * US)
+            await asyncio.gather(
+                *(
+                    self._link.run(
+                        AMEND, [self._key(charge)], self._changes(charge.limit, taken_at, [(0, -charge.cost)])
+                    )
+                    for charge, *_ in decision.states
+                )
+            )
+
+    def add(self, usages: Sequence[Usage], now: float) -> Awaitable[object]:
+        """Count what was used elsewhere. It is sent at once: what is decided from now on comes after it.
+
+        Args:
+            usages: what.
+            now: by the clock of its entries.
+        """
+        sent = []
+        for usage in usages:
+            changes = [(round((now - at) * US), amount) for at, amount in usage.entries]
+            # With its source: a script that has to be loaded first would come too late.
+            args = self._changes(usage.limit, 0, changes)
+            sent.append(self._link.send(b"EVAL", AMEND.source, 1, self._key(usage), *args))
+        return asyncio.gather(*sent)
+
+    async def greet(self, process: str, heard_s: int) -> int:
+        """Say that a process is there, to be believed for so many seconds.
+
+        Returns:
+            how many are there.
+        """
+        return cast("int", await self._link.run(REPLICAS, [f"{self._prefix}:replicas"], [process, heard_s]))
+
+    async def leave(self, process: str) -> None:
+        """Say that a process is there no longer."""
+        await self._link.send("ZREM", f"{self._prefix}:replicas", process)
+
+    async def _ask(self, charges: Sequence[Charge], take: int) -> Decision:
+        check_possible(charges)
+        args = [self._now(), take]
+        for charge in charges:
+            count, window_us, slice_us = _in_us(charge.limit)
+            args += (count, window_us, charge.cost, slice_us)
+        reply = await self._link.run(DECIDE, [self._key(charge) for charge in charges], args)
+        refused, wait_us, now_us, *stands = cast("list[int]", reply)
+        states = tuple(
+            State(charge, max(0, charge.limit.count - used), reset_us / US)
+            for charge, used, reset_us in zip(charges, stands[::2], stands[1::2], strict=True)
+        )
+        return Decision(states, charges[refused - 1] if refused else None, wait_us / US, now_us / US, "redis")
+
+    def _changes(self, limit: Limit, origin_us: int, changes: Sequence[tuple[int, int]]) -> list[int]:
+        _, window_us, slice_us = _in_us(limit)
+        return [self._now(), origin_us, window_us, slice_us, *(number for change in changes for number in change)]
+
+    def _now(self) -> int:
+        return round(self._clock() * US) if self._clock else 0
+
+    def _key(self, counter: Charge | Usage) -> str:
+        # A cluster runs a script only on keys of one slot, which is that of what stands in braces. The charges of a
+        # request have the caller in common; those of a login have not, and are few enough to live together.
+        if counter.name.startswith("login."):
+            return f"{self._prefix}:{{login}}:{counter.name}:{counter.key}"
+        return f"{self._prefix}:{{{counter.key}}}:{counter.name}"
+
+
+def _in_us(limit: Limit) -> tuple[int, int, int]:
+    """The count, the window and the slice."""
+    return limit.count, limit.window_s * US, round(limit.slice_s * US)

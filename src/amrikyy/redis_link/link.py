@@ -1,0 +1,198 @@
+"""The link to Redis: kept up in the background, so that nobody waits for a Redis that is not there."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha1
+
+import structlog
+
+from amrikyy.errors import RedisRefused, RedisUnavailable
+from amrikyy.redis_link.address import RedisAddress
+from amrikyy.redis_link.wire import Argument, Reply, Wire
+
+log = structlog.get_logger(__name__)
+
+DEADLINE_S = 0.05
+"""How long a reply may take before Redis counts as gone."""
+
+CONNECT_TIMEOUT_S = 1.0
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+
+STEADY_S = 5.0
+"""A link that held so long is tried again quickly; one that breaks sooner is left alone longer each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua that Redis runs as one step."""
+
+    source: str
+    sha: str
+
+    @classmethod
+    def of(cls, source: str) -> "Script":
+        """The script with this source."""
+        return cls(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """Whether Redis answers.
+
+    Attributes:
+        reason: why it is not up; empty when it is.
+        since: the monotonic time of the last change.
+    """
+
+    is_up: bool
+    reason: str
+    since: float = field(default_factory=time.monotonic)
+
+
+class RedisLink:
+    """One connection for many callers, with a deadline of tens of milliseconds for each reply.
+
+    Its state is the breaker: while it is down every command fails at once, and a task of its own tries again, until
+    Redis has answered, within the deadline, that it can write.
+
+    Args:
+        address: where it is.
+        scripts: what is loaded on each connection, for `run`.
+        deadline_s: how long a reply may take.
+    """
+
+    def __init__(
+        self, address: RedisAddress, *, scripts: Sequence[Script] = (), deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._address = address
+        self._scripts = scripts
+        self._deadline_s = deadline_s
+        self._name = f"amrikyy-{os.getpid()}"
+        self._wire: Wire | None = None
+        self._watchers: list[Callable[[LinkState], None]] = []
+        self._connected_at = 0.0
+        self._lost = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.state = LinkState(is_up=False, reason="not connected yet")
+
+    async def start(self) -> None:
+        """Connect, and go on trying in the background when that fails; returns after the first attempt."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="redis-link")
+        await self._tried.wait()
+
+    async def close(self) -> None:
+        """Close the connection and stop trying."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def watch(self, watcher: Callable[[LinkState], None]) -> None:
+        """Have `watcher` called at each change, at once; it must neither wait nor raise."""
+        self._watchers.append(watcher)
+
+    def send(self, *command: Argument) -> asyncio.Future[Reply]:
+        """Send a command after all that were sent before it.
+
+        Raises:
+            RedisUnavailable: Redis is not there (at once), or its reply did not come in time (from the future).
+            RedisRefused: the reply is an error (from the future).
+        """
+        if self._wire is None or not self.state.is_up:
+            raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
+        return self._wire.send(*command)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
+        """Run a script in one round trip. Raises as `send` does."""
+        try:
+            return await self.send(b"EVALSHA", script.sha, len(keys), *keys, *args)
+        except RedisRefused as error:
+            if not error.message.startswith("NOSCRIPT"):  # it was loaded, but somebody flushed all scripts
+                raise
+        return await self.send(b"EVAL", script.source, len(keys), *keys, *args)
+
+    async def ping(self) -> float:
+        """Seconds that a reply takes. Raises as `send` does."""
+        began = time.perf_counter()
+        await self.send(b"PING")
+        return time.perf_counter() - began
+
+    async def _keep_up(self) -> None:
+        failures = 0
+        try:
+            while True:
+                self._lost.clear()
+                try:
+                    await self._connect()
+                except (OSError, ValueError, RedisUnavailable) as error:  # a TimeoutError is an OSError
+                    self._change(up=False, reason=str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s")
+                    self._tried.set()
+                else:
+                    self._change(up=True)
+                    self._tried.set()
+                    await self._lost.wait()
+                    if time.monotonic() - self._connected_at > STEADY_S:
+                        failures = 0
+                pause_s = min(FIRST_RETRY_S * 2**failures, LAST_RETRY_S)
+                failures = min(failures + 1, 10)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - so that not all come back at once
+        finally:
+            self._tried.set()
+            self.state = LinkState(is_up=False, reason="the link was closed")
+            if self._wire is not None:
+                self._wire.close(self.state.reason)
+
+    async def _connect(self) -> None:
+        """Open a connection, and take it into use when Redis has shown that it can write.
+
+        Raises:
+            OSError, RedisUnavailable: there is none to be had.
+        """
+        address, loop = self._address, asyncio.get_running_loop()
+        wire = Wire(self._deadline_s, self._on_lost)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if address.path is not None:
+                    await loop.create_unix_connection(lambda: wire, address.path)
+                else:
+                    await loop.create_connection(lambda: wire, address.host, address.port, ssl=address.tls)
+                auth = ("AUTH", address.username or "default", address.password) if address.password else ()
+                greeting = [wire.send("HELLO", 2, *auth, "SETNAME", self._name)]
+                if address.db:
+                    greeting.append(wire.send("SELECT", address.db))
+                greeting += [wire.send("SCRIPT", "LOAD", script.source) for script in self._scripts]
+                # A replica, a full server and one whose disk fails answer a PING, too.
+                greeting.append(wire.send("SET", f"amrikyy:link:{self._name}", 1, "PX", 1000))
+                await asyncio.gather(*greeting)
+                if self._lost.is_set():
+                    raise RedisUnavailable("the connection was lost at once")
+        except BaseException:
+            wire.close("no connection came about")
+            raise
+        self._wire = wire
+        self._connected_at = time.monotonic()
+
+    def _on_lost(self, reason: str) -> None:
+        self._lost.set()
+        if self.state.is_up:
+            self._change(up=False, reason=reason)
+
+    def _change(self, *, up: bool, reason: str = "") -> None:
+        before = self.state
+        if up == before.is_up and self._tried.is_set():
+            self.state = replace(before, reason=reason)
+            return
+        self.state = LinkState(up, reason)
+        if up:
+            log.info("redis_up", address=str(self._address), down_s=round(self.state.since - before.since, 3))
+        else:
+            log.warning("redis_down", address=str(self._address), reason=reason)
+        for watcher in self._watchers:
+            watcher(self.state)

@@ -1,0 +1,128 @@
+"""One connection to Redis that many callers share: what they send in one turn of the event loop is one write."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+import hiredis
+
+from amrikyy.errors import RedisRefused, RedisUnavailable
+
+Argument: TypeAlias = bytes | str | int | float
+Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
+
+MAX_PENDING = 10_000
+"""Commands that wait for their reply; more are refused at once."""
+
+GRACE_S = 0.005
+"""When replies are late, the event loop is given so long to read what may be there already: perhaps it was our process
+that was busy, not Redis."""
+
+UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
+"""In an error: this server cannot do its work now. A script's error has the word in its middle on Redis 6."""
+
+
+class Wire(asyncio.Protocol):
+    """A connection. Replies come in the order of the commands, so one that is late makes all behind it late: then the
+    connection is given up, and all fail at once.
+
+    Args:
+        deadline_s: how long a reply may take.
+        on_lost: called once, at once, with the reason.
+    """
+
+    def __init__(self, deadline_s: float, on_lost: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline_s = deadline_s
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader(replyError=RedisRefused)
+        self._transport: asyncio.Transport | None = None
+        self._unwritten: list[bytes] = []
+        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._lost: str | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    def send(self, *command: Argument) -> asyncio.Future[Reply]:
+        """Send a command after all that were sent before.
+
+        Raises:
+            RedisUnavailable: at once, or from the future: no reply came in time, or none can come.
+            RedisRefused: from the future: the reply is an error.
+        """
+        if self._lost is not None:
+            raise RedisUnavailable(self._lost)
+        if len(self._pending) >= MAX_PENDING:
+            raise RedisUnavailable(f"{MAX_PENDING} commands already wait for Redis")
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        due = self._loop.time() + self._deadline_s
+        self._pending.append((future, due))
+        if self._watch is None:
+            self._watch = self._loop.call_at(due, self._look, None)
+        return future
+
+    def close(self, reason: str) -> None:
+        """Give the connection up; whoever waits for a reply is told why."""
+        if self._lost is not None:
+            return
+        self._lost = reason
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        pending, self._pending = self._pending, deque()
+        for future, _ in pending:
+            if not future.done():
+                future.set_exception(RedisUnavailable(reason))
+        self._on_lost(reason)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; called by the event loop, as are the next two."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        if self._lost is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.close(f"the connection was lost: {exc or 'closed by Redis'}")
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Give each reply to whoever waits for it."""
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                future, _ = self._pending.popleft()
+                if not isinstance(reply, RedisRefused):
+                    if not future.done():
+                        future.set_result(reply)
+                    continue
+                if not future.done():
+                    future.set_exception(reply)
+                if any(word in reply.message for word in UNFIT):
+                    return self.close(f"Redis cannot work: {reply.message}")
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.close(f"what came was no reply of a Redis: {error}")
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._lost is None:
+            self._transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
+
+    def _look(self, busy_until: float | None) -> None:
+        """Whether the oldest command has its reply in time; what was due by `busy_until` has been given the grace."""
+        self._watch = None
+        if not self._pending:
+            return
+        due, now = self._pending[0][1], self._loop.time()
+        if busy_until is not None and due <= busy_until:
+            self.close(f"no reply within {self._deadline_s * 1000:.0f} ms")
+        elif due <= now:
+            self._watch = self._loop.call_later(GRACE_S, self._look, now)
+        else:
+            self._watch = self._loop.call_at(due, self._look, None)
