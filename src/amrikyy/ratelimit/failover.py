@@ -33,7 +33,8 @@ class FailoverLimiter:
     While Redis is away each process allows its share: each limit divided by the processes that were last seen, and at
     least the charge itself. When it is back it is first told what was used meanwhile. So in any window Redis allows
     no more than the limit, and all memories together no more than the limit (where it is at least the number of
-    processes): twice the limit in a window that has Redis go away in it, and once in any other.
+    processes): twice the limit in a window that has Redis go away in it, and once in any other. A Redis that comes
+    back without its data has forgotten what it allowed. What was on its way when it stopped may count twice.
 
     Args:
         link: to a Redis, started; knows the scripts.

@@ -148,6 +148,7 @@ class RedisLink:
             self.state = LinkState(is_up=False, reason="the link was closed")
             if self._wire is not None:
                 self._wire.close(self.state.reason)
+                await self._wire.closed
 
     async def _connect(self) -> None:
         """Open a connection, and take it into use when Redis has shown that it can write.

@@ -1,0 +1,162 @@
+"""Limits in Redis hold over all processes, in a cluster, and cost one round trip."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from amrikyy.ratelimit import Charge, Limit
+from amrikyy.ratelimit.redis import AMEND, DECIDE, RedisLimiter
+from amrikyy.redis_link import RedisLink
+from tests.ratelimit.counting import new_prefix, open_link
+from tests.redis_server import redis_server
+
+CHARGES = [Charge("global", "user:ana", Limit(100, 60)), Charge("content", "user:ana", Limit(30, 60))]
+
+PROCESS = """
+import asyncio, sys
+from amrikyy.ratelimit import Charge, Limit
+from amrikyy.ratelimit.redis import RedisLimiter
+from tests.ratelimit.counting import open_link
+
+async def main(url, prefix):
+    link = await open_link(url, deadline_s=10)
+    limiter = RedisLimiter(link, prefix=prefix)
+    charges = [Charge("global", "user:ana", Limit(100, 60)), Charge("content", "user:ana", Limit(30, 60))]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    decisions = await asyncio.gather(*(limiter.decide(charges) for _ in range(100)))
+    print(sum(decision.refused is None for decision in decisions))
+    await link.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+    opened = await open_link(redis_url, deadline_s=5)
+    yield opened
+    await opened.close()
+
+
+async def calls(link: RedisLink, command: str) -> int:
+    """How often the server has run a command."""
+    stats = await link.send("INFO", "commandstats")
+    assert isinstance(stats, bytes)
+    lines = [line for line in stats.decode().splitlines() if line.startswith(f"cmdstat_{command}:calls=")]
+    return int(lines[0].split("=")[1].split(",")[0]) if lines else 0
+
+
+async def test_a_hundred_at_once_through_several_clients_pass_exactly_as_often_as_the_limit_says(
+    redis_url: str,
+) -> None:
+    prefix = new_prefix()
+    links = [await open_link(redis_url, deadline_s=5) for _ in range(4)]
+    limiters = [RedisLimiter(link, prefix=prefix) for link in links]
+    decisions = await asyncio.gather(*(limiters[turn % 4].decide(CHARGES) for turn in range(100)))
+    assert sum(decision.refused is None for decision in decisions) == 30
+    left = await limiters[0].peek(CHARGES)
+    assert [state.remaining for state in left.states] == [70, 0], "who was refused has consumed nothing"
+    for link in links:
+        await link.close()
+
+
+async def test_three_processes_at_once_let_pass_exactly_as_many_as_one(redis_url: str, link: RedisLink) -> None:
+    prefix = new_prefix()
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, redis_url, prefix,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    async with asyncio.timeout(30):
+        for process in processes:
+            assert process.stdout is not None
+            while await process.stdout.readline() != b"ready\n":
+                assert process.returncode is None
+        passed = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    counts = [int(output.split()[-1]) for output, _ in passed]
+    assert sum(counts) == 30
+    left = await RedisLimiter(link, prefix=prefix).peek(CHARGES)
+    assert [state.remaining for state in left.states] == [70, 0]
+
+
+async def test_windows_slide_by_the_servers_clock(link: RedisLink) -> None:
+    limiter = RedisLimiter(link, prefix=new_prefix())
+    charges = [Charge("global", "ana", Limit(2, 1))]
+    await limiter.decide(charges)
+    await asyncio.sleep(0.5)
+    await limiter.decide(charges)
+    refused = await limiter.decide(charges)
+    assert refused.refused is not None
+    assert 0 < refused.retry_after_s < 0.55
+    await asyncio.sleep(refused.retry_after_s)
+    assert (await limiter.decide(charges)).refused is None
+    assert (await limiter.decide(charges)).refused is not None, "the second still counts"
+
+
+async def test_a_decision_is_one_command(link: RedisLink) -> None:
+    limiter = RedisLimiter(link, prefix=new_prefix())
+    before = await calls(link, "evalsha")
+    for _ in range(40):
+        await limiter.decide(CHARGES)
+    assert await calls(link, "evalsha") - before == 40
+
+
+async def test_what_no_longer_counts_is_no_longer_kept(link: RedisLink) -> None:
+    prefix = new_prefix()
+    limiter = RedisLimiter(link, prefix=prefix)
+    for limit in (Limit(5, 1), Limit(1000, 1)):
+        await limiter.refund(await limiter.decide([Charge(f"refunded {limit}", "ana", limit)]))
+        await limiter.decide([Charge(f"{limit}", "ana", limit)])
+    kept = await link.send("KEYS", f"{prefix}*")
+    assert isinstance(kept, list)
+    assert len(kept) == 2
+    lives_ms = [await link.send("PTTL", str(key, "ascii")) for key in kept if isinstance(key, bytes)]
+    assert all(isinstance(life, int) and 0 < life <= 1010 for life in lives_ms)
+    await asyncio.sleep(1.1)
+    assert await link.send("KEYS", f"{prefix}*") == []
+
+
+async def test_a_counter_keeps_no_more_than_its_limit_remembers(link: RedisLink) -> None:
+    prefix = new_prefix()
+    limiter = RedisLimiter(link, prefix=prefix)
+    charge = Charge("global", "ana", Limit(100_000, 1))
+    for _ in range(600):
+        await limiter.decide([charge])
+    length = await link.send("LLEN", f"{prefix}:{{ana}}:global")
+    assert isinstance(length, int)
+    assert length <= 2 * 130
+
+
+async def test_scripts_that_somebody_flushed_are_sent_again(link: RedisLink) -> None:
+    limiter = RedisLimiter(link, prefix=new_prefix())
+    await limiter.decide(CHARGES)
+    await link.send("SCRIPT", "FLUSH")
+    second = await limiter.decide(CHARGES)
+    assert second.states[0].remaining == 98
+    await link.send("SCRIPT", "FLUSH")
+    await limiter.refund(second)
+    assert (await limiter.peek(CHARGES)).states[0].remaining == 99
+    assert await link.send("SCRIPT", "EXISTS", DECIDE.sha, AMEND.sha) == [1, 1]
+
+
+async def test_the_charges_of_a_request_are_in_one_slot_of_a_cluster() -> None:
+    with redis_server("--cluster-enabled", "yes") as server:
+        for start in (0, 8192):
+            assert server.ask(f"CLUSTER ADDSLOTS {' '.join(map(str, range(start, start + 8192)))}") == b"+OK\r\n"
+        async with asyncio.timeout(10):
+            while b"cluster_state:ok" not in server.ask("CLUSTER INFO"):
+                await asyncio.sleep(0.05)
+        link = await open_link(server.url, deadline_s=5)
+        limiter = RedisLimiter(link)
+        caller = [Charge(name, "address:2001:db8::/64", Limit(5, 60)) for name in ("global", "travel", "travel.book")]
+        login = [Charge("login.address", "192.0.2.1", Limit(30, 60)), Charge("login.account", "c0ffee", Limit(10, 60))]
+        for charges in (caller, login):
+            decision = await limiter.decide(charges)
+            assert decision.refused is None
+            await limiter.refund(decision)
+        await link.close()
