@@ -1,12 +1,20 @@
-"""What a decision of the in-process limiter costs: `python -m bench.limits`."""
+"""What a decision of the limiters costs, in memory and on a Redis of its own: `python -m bench.limits`."""
 
+import asyncio
+import re
 import sys
 import time
 import tracemalloc
 
+import uvloop
+from tests.redis_server import RedisServer, redis_server
+
 from amrikyy.ratelimit import Charge, Limit, MemoryLimiter
+from amrikyy.ratelimit.redis import SCRIPTS, RedisLimiter
+from amrikyy.redis_link import RedisAddress, RedisLink
 
 ROUNDS = 100_000
+REDIS_ROUNDS = 20_000
 
 
 def cost_us(limits: list[Limit], callers: int) -> float:
@@ -38,9 +46,39 @@ def bytes_per_counter(limit: Limit) -> float:
     return used / 100
 
 
+async def redis_cost(server: RedisServer, limits: list[Limit], at_once: int) -> str:
+    """What a decision costs the process and Redis when so many callers ask at once, and how long each waits."""
+    link = RedisLink(RedisAddress.parse(server.url), scripts=SCRIPTS, deadline_s=10)
+    await link.start()
+    limiter = RedisLimiter(link)
+    charges = [
+        [Charge(str(number), f"user:{caller}", limit) for number, limit in enumerate(limits)]
+        for caller in range(at_once)
+    ]
+    server.ask("FLUSHALL")
+    server.ask("CONFIG RESETSTAT")
+    began, cpu_began = time.perf_counter(), time.process_time()
+    for _ in range(REDIS_ROUNDS // at_once):
+        await asyncio.gather(*(limiter.decide(charge) for charge in charges))
+    wall_us, cpu_us = ((time.perf_counter() - began) * 1e6, (time.process_time() - cpu_began) * 1e6)
+    script = re.search(rb"cmdstat_evalsha:.*usec_per_call=([0-9.]+)", server.ask("INFO commandstats"))
+    assert script is not None
+    await link.close()
+    return (
+        f"{cpu_us / REDIS_ROUNDS:.1f} us of this process, {float(script[1]):.1f} us of Redis, "
+        f"{wall_us / REDIS_ROUNDS * at_once:.0f} us until all {at_once} are decided"
+    )
+
+
 def main() -> None:
     """Print the table."""
     usual = [Limit(100, 60), Limit(30, 60), Limit(5, 60)]
+    steady = [Limit(100, 1), Limit(100, 1), Limit(100, 1)]  # passes, and forgets as much as it takes
+    with redis_server() as server:
+        for name, limits in (("one", steady[:1]), ("three", steady), ("three, refused", usual)):
+            for at_once in (1, 50):
+                line = uvloop.run(redis_cost(server, limits, at_once))
+                sys.stdout.write(f"Redis, {name:14} {line}\n")
     for name, limits in (("one, 100/minute", usual[:1]), ("the guide's three", usual),
                          ("three of 100,000/minute", [Limit(100_000, 60)] * 3)):  # fmt: skip
         costs = ", ".join(f"{cost_us(limits, callers):.1f} us with {callers} callers" for callers in (1, 1000))

@@ -12,13 +12,14 @@ from structlog.testing import capture_logs
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link import LinkState, RedisAddress, RedisLink, Script
+from amrikyy.redis_link.link import DEADLINE_S
 from amrikyy.redis_link.wire import MAX_PENDING
 from tests.process import free_port
 from tests.redis_server import RedisServer, redis_server
 
 ECHO = Script.of("return ARGV[1]")
 
-QUICK_S = 0.25
+QUICK_S = 0.4
 """More than a deadline of 50 ms, on a machine that is busy with other tests."""
 
 
@@ -30,8 +31,8 @@ def server() -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def linked(url: str) -> AsyncIterator[RedisLink]:
-    link = RedisLink(RedisAddress.parse(url), scripts=[ECHO])
+async def linked(url: str, deadline_s: float = 2) -> AsyncIterator[RedisLink]:
+    link = RedisLink(RedisAddress.parse(url), scripts=[ECHO], deadline_s=deadline_s)
     await link.start()
     try:
         yield link
@@ -131,7 +132,7 @@ async def test_a_wrong_password_is_a_reason_that_does_not_repeat_it(credentials:
 
 
 async def test_a_redis_that_never_answers_fails_everybody_in_time_and_then_at_once(server: RedisServer) -> None:
-    async with linked(server.url) as link:
+    async with linked(server.url, DEADLINE_S) as link:
         server.pause()
         began = time.monotonic()
         outcomes = await asyncio.gather(*(link.send("PING") for _ in range(100)), return_exceptions=True)
@@ -167,11 +168,11 @@ async def test_each_change_is_one_line_and_one_call(server: RedisServer) -> None
 async def test_a_busy_process_does_not_blame_redis(redis_url: str) -> None:
     def work_with_a_command_on_its_way() -> None:
         async def main() -> None:
-            async with linked(redis_url) as link:
+            async with linked(redis_url, 0.15) as link:
                 for _ in range(3):
                     reply = link.send("ECHO", "hello")
                     await asyncio.sleep(0)
-                    time.sleep(0.2)
+                    time.sleep(0.3)
                     assert await reply == b"hello"
 
         uvloop.run(main())  # whose timers come before what has arrived
@@ -227,7 +228,7 @@ async def test_a_start_without_redis_takes_no_longer_and_finds_it_later() -> Non
         assert "refused" in link.state.reason.lower() or "connect" in link.state.reason.lower()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        async with linked(f"redis://127.0.0.1:{silent.getsockname()[1]}") as link:
+        async with linked(f"redis://127.0.0.1:{silent.getsockname()[1]}", DEADLINE_S) as link:
             assert link.state.reason == "no reply within 50 ms"
         assert time.monotonic() - began < 2 * QUICK_S
 
@@ -245,7 +246,7 @@ async def test_a_redis_that_cannot_write_is_not_up(server: RedisServer) -> None:
 
 
 async def test_what_waits_is_bounded(server: RedisServer) -> None:
-    async with linked(server.url) as link:
+    async with linked(server.url, DEADLINE_S) as link:
         server.pause()
         waiting = [link.send("PING") for _ in range(MAX_PENDING)]
         with pytest.raises(RedisUnavailable, match="already wait"):

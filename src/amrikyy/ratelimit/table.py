@@ -1,5 +1,6 @@
 """Which limits there are: the guide's table, what agents declare, and what RATE_LIMITS says instead."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from amrikyy.ratelimit.decision import Charge
@@ -43,11 +44,14 @@ class LimitTable:
         """What a request of `key` is charged: each of `names` that has a limit."""
         return [Charge(name, key, limit) for name in names if (limit := self._limits[name]) is not None]
 
-    def operation(self, key: str, operation: str, times: int = 1) -> list[Charge]:
-        """What running an operation so many times is charged: the agent's limit and its own."""
-        agent = operation.partition(".")[0]
-        return [
-            Charge(name, key, limit, times)
-            for name in (agent, operation)
-            if (limit := self._limits.get(name)) is not None
-        ]
+    def operation(self, key: str, operation: str) -> list[Charge]:
+        """What running an operation is charged: the agent's limit and its own."""
+        return self.charges(key, (operation.partition(".")[0], operation))
+
+    def operations(self, key: str, times: Mapping[str, int]) -> list[Charge]:
+        """What a plan is charged that runs each operation so many times: each limit once, with all that counts."""
+        counted: Counter[str] = Counter()
+        for operation, count in times.items():
+            counted[operation.partition(".")[0]] += count
+            counted[operation] += count
+        return [charge._replace(cost=counted[charge.name]) for charge in self.charges(key, tuple(counted))]
