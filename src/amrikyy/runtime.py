@@ -28,7 +28,9 @@ from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError, Unavailable
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
-from amrikyy.ratelimit import Limit, Limits, LimitTable, MemoryLimiter, Networks
+from amrikyy.ratelimit import FailoverLimiter, Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
+from amrikyy.ratelimit.redis import SCRIPTS
+from amrikyy.redis_link import RedisAddress, RedisLink
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -71,6 +73,7 @@ class Runtime:
     ledger: Ledger
     statistics: RunStatistics
     idempotency: IdempotencyKeys
+    redis: RedisLink | None
     limits: Limits
     runner: Runner
     accounts: Accounts
@@ -107,7 +110,10 @@ class Runtime:
     @property
     def limits_name(self) -> str:
         """For people: where limits are counted."""
-        return "in memory"
+        if self.redis is None:
+            return "in memory"
+        away = "" if self.redis.state.is_up else ", which is away: in memory until it is back"
+        return f"in Redis ({self.redis.address}){away}"
 
     def sample(self) -> None:
         """Write into gauges what is true now; others are written when something happens."""
@@ -136,7 +142,7 @@ class Runtime:
             ("Multi-Agent Coordination", False),
             ("Agent Management API", True),
             ("RBAC Authentication", True),
-            ("Redis Rate Limiting", False),
+            ("Redis Rate Limiting", self.redis is not None),
             ("Prometheus Metrics", True),
         ]
 
@@ -167,6 +173,8 @@ async def open_runtime(
         stack.push_async_callback(cache.close)
         runner = Runner(models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s)
         idempotency = IdempotencyKeys(database)
+        redis = await _open_redis(settings, metrics, stack)
+        limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
         accounts, authenticator = _open_identity(settings, database, stack)
         audit = AuditLog(database)
@@ -197,7 +205,8 @@ async def open_runtime(
             ledger=Ledger(database),
             statistics=RunStatistics(database),
             idempotency=idempotency,
-            limits=_limits(settings, registry),
+            redis=redis,
+            limits=limits,
             runner=runner,
             accounts=accounts,
             authenticator=authenticator,
@@ -269,13 +278,36 @@ def _jwt_secret(settings: Settings) -> str:
         return path.read_text().strip()
 
 
-def _limits(settings: Settings, registry: Registry) -> Limits:
+async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RedisLink | None:
+    """The link, whether Redis answers now or not: it is looked for in the background."""
+    if settings.redis is None:
+        return None
+    try:
+        address = RedisAddress.parse(settings.redis)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    link = RedisLink(address, scripts=SCRIPTS)
+    stack.push_async_callback(link.close)
+    await link.start()
+    metrics.redis_up().set(link.state.is_up)
+    link.watch(lambda state: metrics.redis_up().set(state.is_up))
+    return link
+
+
+async def _open_limits(
+    settings: Settings, registry: Registry, redis: RedisLink | None, stack: AsyncExitStack
+) -> Limits:
+    limiter: Limiter = MemoryLimiter()
+    if redis is not None:
+        limiter = FailoverLimiter(redis, prefix=f"{settings.redis_prefix}:limit")
+        stack.push_async_callback(limiter.close)
+        await limiter.start()
     declared: dict[str, Limit | None] = {agent.name: agent.limit for agent in registry}
     declared |= {operation.key: operation.limit for operation in registry.operations()}
     try:
         return Limits(
             LimitTable(declared, settings.rate_limits),
-            MemoryLimiter(),
+            limiter,
             Networks("RATE_LIMIT_WHITELIST", settings.rate_limit_whitelist),
             Networks("TRUSTED_PROXIES", settings.trusted_proxies),
         )

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     redis_port: int = Field(6379, ge=1, le=65535)
     redis_password: SecretStr | None = None
     redis_db: int = Field(0, ge=0)
+    redis_prefix: str = Field("amrikyy", min_length=1, max_length=64, pattern=r"^[\w:.-]+$")
 
     # Identity
     jwt_secret: SecretStr | None = None
@@ -217,7 +218,6 @@ class Settings(BaseSettings):
         if wrong:
             raise ConfigurationError("\n".join(wrong))
         pending: Mapping[str, object] = {
-            "REDIS_URL": self.redis,
             "SUPABASE_URL": self.supabase_url,
             "LANGSMITH_API_KEY": self.langsmith_api_key,
             "ENCRYPTION_KEY": self.encryption_key,

@@ -65,12 +65,15 @@ class RedisLink:
         address: where it is.
         scripts: what is loaded on each connection, for `run`.
         deadline_s: how long a reply may take.
+
+    Attributes:
+        state: whether it answers.
     """
 
     def __init__(
         self, address: RedisAddress, *, scripts: Sequence[Script] = (), deadline_s: float = DEADLINE_S
     ) -> None:
-        self._address = address
+        self.address = address
         self._scripts = scripts
         self._deadline_s = deadline_s
         self._name = f"amrikyy-{os.getpid()}"
@@ -156,7 +159,7 @@ class RedisLink:
         Raises:
             OSError, RedisUnavailable: there is none to be had.
         """
-        address, loop = self._address, asyncio.get_running_loop()
+        address, loop = self.address, asyncio.get_running_loop()
         wire = Wire(self._deadline_s, self._on_lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -192,8 +195,8 @@ class RedisLink:
             return
         self.state = LinkState(up, reason)
         if up:
-            log.info("redis_up", address=str(self._address), down_s=round(self.state.since - before.since, 3))
+            log.info("redis_up", address=str(self.address), down_s=round(self.state.since - before.since, 3))
         else:
-            log.warning("redis_down", address=str(self._address), reason=reason)
+            log.warning("redis_down", address=str(self.address), reason=reason)
         for watcher in self._watchers:
             watcher(self.state)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from amrikyy import __version__
 from amrikyy.errors import AmrikyyError
+from amrikyy.redis_link import RedisLink
 from amrikyy.runtime import Runtime
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.replies import Wire
@@ -137,10 +138,20 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
     results = await asyncio.gather(*checks.values())
     found = dict(zip(checks, results, strict=True))
     absent = Component(status="not_configured")
-    redis = absent
-    if runtime.settings.redis is not None:
-        redis = Component(status="not_configured", message="REDIS_URL is set, and this version does not use it yet")
+    redis = await _check_redis(runtime.redis) if runtime.redis is not None else absent
     return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", absent), **found}
+
+
+async def _check_redis(link: RedisLink) -> Component:
+    async def ping() -> None:
+        await link.ping()
+
+    component = await _timed(ping, "Redis operational")
+    if component.status == "unhealthy":
+        # Nothing stops for it: each process counts alone until it is back.
+        component.status = "degraded"
+        component.message = f"Redis is away ({link.state.reason}): each process counts its share in memory."
+    return component
 
 
 async def _check_database(runtime: Runtime) -> Component:

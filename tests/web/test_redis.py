@@ -1,0 +1,70 @@
+"""The server on Redis: one limit over all processes, and nobody who notices when Redis goes."""
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.redis_server import RedisServer, redis_server
+from tests.serving import MakeSettings, serve
+
+BLOG = {"topic": "AI in Travel", "length": "short"}
+PATH = "/api/agents/content/generateBlogPost"
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may kill."""
+    with redis_server() as server:
+        yield server
+
+
+async def test_three_processes_on_one_redis_allow_a_limit_once(make_settings: MakeSettings, redis_url: str) -> None:
+    settings = make_settings(redis_url=redis_url, redis_prefix=uuid4().hex, rate_limit_whitelist="",
+                             rate_limits={"content.generateBlogPost": "30/minute", "global": "1000/minute",
+                                          "content": "1000/minute"})  # fmt: skip
+    async with serve(settings) as one, serve(settings) as two, serve(settings) as three:
+        servers = [one, two, three]
+        replies = await asyncio.gather(*(servers[number % 3].ask("POST", PATH, BLOG) for number in range(100)))
+        assert sorted(reply.status for reply in replies) == [200] * 30 + [429] * 70
+        refused = next(reply for reply in replies if reply.status == 429)
+        assert refused.json["code"] == "rate_limited_operation"
+        last = await one.ask("GET", "/api/auth/me")
+        assert '"global";r=969;' in last.headers["ratelimit"], "a refused request has consumed nothing anywhere"
+
+
+@pytest.mark.parametrize("away", ["kill", "pause"])
+async def test_redis_may_go_and_come_back_and_nobody_waits_or_fails(
+    make_settings: MakeSettings, redis: RedisServer, away: str
+) -> None:
+    settings = make_settings(redis_url=redis.url, rate_limit_whitelist="", rate_limits={"global": "1000/minute"})
+    async with serve(settings) as server:
+        assert server.runtime.limits_name.startswith("in Redis (127.0.0.1:")
+        assert (await server.ask("GET", "/api/health")).json["components"]["redis"]["status"] == "healthy"
+        getattr(redis, away)()
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            began = loop.time()
+            assert (await server.ask("GET", "/api/agents/list")).status == 200
+            assert loop.time() - began < 1
+        server.runtime.sample()
+        metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
+        assert "redis_up 0.0" in metrics
+        redis.start() if away == "kill" else redis.resume()
+        async with asyncio.timeout(15):
+            while not server.runtime.redis or not server.runtime.redis.state.is_up:
+                await asyncio.sleep(0.05)
+        assert (await server.ask("GET", "/api/agents/list")).status == 200
+
+
+async def test_without_its_redis_the_server_starts_says_so_and_is_degraded(make_settings: MakeSettings) -> None:
+    settings = make_settings(redis_url="redis://127.0.0.1:9/0", rate_limit_whitelist="")
+    async with serve(settings) as server:
+        assert "away" in server.runtime.limits_name
+        health = (await server.ask("GET", "/api/health")).json
+        assert health["components"]["redis"]["status"] == "degraded"
+        assert "in memory" in health["components"]["redis"]["message"]
+        assert (await server.ask("GET", "/api/health/ready")).status == 200
+        replies = await asyncio.gather(*(server.ask("POST", PATH, BLOG) for _ in range(7)))
+        assert sorted(reply.status for reply in replies) == [200] * 5 + [429] * 2
