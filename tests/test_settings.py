@@ -38,6 +38,10 @@ GUIDE = {
 SECRET = "s" * 40
 
 
+SUPABASE = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_ANON_KEY": "key"}
+PRODUCTION = {"APP_ENV": "production", "JWT_SECRET": SECRET, "GEMINI_API_KEY": "key"}
+
+
 def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     for name in [*Settings.model_fields, "node_env"]:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -111,6 +115,14 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         ),
         ({"WEB_CONCURRENCY": "2"}, "more than one worker process needs Redis"),
         ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_EMAIL is set without ADMIN_PASSWORD"),
+        ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_URL is set without SUPABASE_ANON_KEY"),
+        (SUPABASE | {"SUPABASE_URL": "x.supabase.co"}, "SUPABASE_URL is no URL"),
+        (SUPABASE | {"SUPABASE_URL": "ftp://x.supabase.co"}, "SUPABASE_URL is no URL"),
+        (SUPABASE | {"SUPABASE_URL": "https://"}, "SUPABASE_URL is no URL"),
+        (SUPABASE | {"SUPABASE_URL": "https://x.supabase.co:port"}, "SUPABASE_URL is no URL"),
+        (SUPABASE | {"SUPABASE_URL": "https://user:secret@x.supabase.co"}, "SUPABASE_URL is no URL"),
+        (SUPABASE | {"SUPABASE_JWT_SECRET": "short"}, "SUPABASE_JWT_SECRET is shorter"),
+        (PRODUCTION | SUPABASE | {"SUPABASE_URL": "http://kong:8000"}, "production sends passwords over https"),
     ],
 )
 def test_what_must_not_start_does_not(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], line: str) -> None:
@@ -123,6 +135,18 @@ def test_production_starts_with_a_secret_and_a_model(monkeypatch: pytest.MonkeyP
     settings = load(monkeypatch, APP_ENV="production", JWT_SECRET=SECRET, GEMINI_API_KEY="key")
     assert settings.check() == []
     assert settings.bind_host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("url", ["https://x.supabase.co/", "http://127.0.0.1:54321", "http://localhost:54321"])
+def test_production_speaks_with_supabase_safely_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert load(monkeypatch, **PRODUCTION | SUPABASE | {"SUPABASE_URL": url}).check() == []
+
+
+def test_half_of_supabase_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings = load(monkeypatch, SUPABASE_ANON_KEY="key", SUPABASE_SERVICE_ROLE_KEY="key").check()
+    assert [warning.partition(" ")[0] for warning in warnings] == ["SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"]
+    admin = {"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "p"}
+    assert "ADMIN_EMAIL makes nobody" in load(monkeypatch, **SUPABASE, **admin).check()[0]
 
 
 def test_redis_url_wins_over_its_companions_which_need_a_host(monkeypatch: pytest.MonkeyPatch) -> None:

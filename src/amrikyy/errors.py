@@ -96,6 +96,10 @@ class Unauthenticated(AmrikyyError):
         "invalid_api_key",
         "invalid_login",
         "invalid_reset",
+        "email_not_confirmed",
+        "second_factor_required",
+        "anonymous_user",
+        "login_refused",
     )
     title = "Authentication required"
 
@@ -117,6 +121,8 @@ class Forbidden(AmrikyyError):
         "no_session",
         "role_too_high",
         "wrong_password",
+        "users_elsewhere",
+        "change_refused",
     )
     title = "Forbidden"
 
@@ -153,6 +159,7 @@ class Conflict(AmrikyyError):
     codes = (
         "user_exists",
         "last_admin",
+        "no_password",
         "run_ended",
         "idempotency_conflict",
         "other_run",
@@ -228,6 +235,10 @@ class Unavailable(AmrikyyError):
         "draining",
         "run_elsewhere",
         "login_busy",
+        "supabase_unavailable",
+        "supabase_key_rejected",
+        "supabase_malformed",
+        "supabase_misconfigured",
     )
     title = "Service unavailable"
 

@@ -18,12 +18,16 @@ from amrikyy.auth import (
     AuditLog,
     Authenticator,
     AuthStore,
+    Directory,
     FirstAdmin,
     Passwords,
+    SessionVerifier,
     Tokens,
+    TokenVerifier,
     generate,
     parse_env_keys,
 )
+from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
 from amrikyy.cache import Cache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError, Unavailable
@@ -58,6 +62,7 @@ class Runtime:
 
     Attributes:
         not_ready: why requests should go elsewhere; None when they are welcome.
+        supabase: Supabase Auth, if it keeps the users.
         first_admin: who was made at this start because there was no admin yet.
         has_admin: whether anybody may manage the server; if not, the operator has to make somebody.
     """
@@ -76,8 +81,9 @@ class Runtime:
     redis: RedisLink | None
     limits: Limits
     runner: Runner
-    accounts: Accounts
+    accounts: Directory
     authenticator: Authenticator
+    supabase: GoTrue | None
     audit: AuditLog
     first_admin: FirstAdmin | None
     has_admin: bool
@@ -106,6 +112,14 @@ class Runtime:
         if self.settings.models is None and len(names) == 2:
             return f"{names[0]}, and {names[1]} for what is hard"  # by operation, no chain
         return ", then ".join(names)
+
+    @property
+    def users_name(self) -> str:
+        """For people: whose users log in."""
+        if self.supabase is None:
+            return "in the database"
+        administered = "" if self.supabase.administers else ", not administered here (no SUPABASE_SERVICE_ROLE_KEY)"
+        return f"Supabase Auth ({urlsplit(self.supabase.issuer).netloc}){administered}"
 
     @property
     def limits_name(self) -> str:
@@ -176,7 +190,8 @@ async def open_runtime(
         redis = await _open_redis(settings, metrics, stack)
         limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
-        accounts, authenticator = _open_identity(settings, database, stack)
+        identity = _open_identity(settings, database, stack)
+        accounts = identity.accounts
         audit = AuditLog(database)
         first_admin = await accounts.ensure_first_admin(
             settings.admin_email,
@@ -209,7 +224,8 @@ async def open_runtime(
             limits=limits,
             runner=runner,
             accounts=accounts,
-            authenticator=authenticator,
+            authenticator=identity.authenticator,
+            supabase=identity.supabase,
             audit=audit,
             first_admin=first_admin,
             has_admin=first_admin is not None or await accounts.has_admin(),
@@ -223,11 +239,11 @@ async def open_runtime(
 
 
 @asynccontextmanager
-async def open_accounts_of(settings: Settings) -> AsyncIterator[Accounts]:
+async def open_accounts_of(settings: Settings) -> AsyncIterator[Directory]:
     """Only the accounts, for the command line."""
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
-        yield _open_identity(settings, database, stack)[0]
+        yield _open_identity(settings, database, stack).accounts
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
@@ -247,18 +263,37 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     return database
 
 
-def _open_identity(settings: Settings, database: Database, stack: AsyncExitStack) -> tuple[Accounts, Authenticator]:
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    accounts: Directory
+    authenticator: Authenticator
+    supabase: GoTrue | None
+
+
+def _open_identity(settings: Settings, database: Database, stack: AsyncExitStack) -> _Identity:
     store = AuthStore(database)
-    tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
     try:
         env_keys = parse_env_keys(_reveal(settings.valid_api_keys) or "")
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    accounts = Accounts(store, tokens, Passwords())
-    stack.callback(accounts.close)
-    authenticator = Authenticator(store, tokens, env_keys)
+    supabase: GoTrue | None = None
+    accounts: Directory
+    verifier: TokenVerifier
+    if settings.supabase_url:
+        service_role_key = _reveal(settings.supabase_service_role_key)
+        supabase = GoTrue(settings.supabase_url, _reveal(settings.supabase_anon_key) or "", service_role_key)
+        stack.push_async_callback(supabase.close)
+        verifier = supabase_tokens = SupabaseTokens(supabase, _reveal(settings.supabase_jwt_secret))
+        stack.push_async_callback(supabase_tokens.close)
+        accounts = SupabaseAccounts(store, supabase, supabase_tokens)
+    else:
+        tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        accounts, verifier = Accounts(store, tokens, passwords), SessionVerifier(store, tokens)
+    authenticator = Authenticator(store, verifier, env_keys)
     stack.push_async_callback(authenticator.close)
-    return accounts, authenticator
+    return _Identity(accounts, authenticator, supabase)
 
 
 def _jwt_secret(settings: Settings) -> str:

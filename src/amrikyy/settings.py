@@ -1,12 +1,13 @@
 """Every setting, read once from the environment and `.env`, checked, and passed in as a value."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -215,16 +216,24 @@ class Settings(BaseSettings):
             other = "admin_password" if name == "admin_email" else "admin_email"
             if getattr(self, name) and not getattr(self, other):
                 wrong.append(f"{name.upper()} is set without {other.upper()}; the first admin needs both.")
+        wrong += self._wrong_about_supabase()
         if wrong:
             raise ConfigurationError("\n".join(wrong))
         pending: Mapping[str, object] = {
-            "SUPABASE_URL": self.supabase_url,
             "LANGSMITH_API_KEY": self.langsmith_api_key,
             "ENCRYPTION_KEY": self.encryption_key,
         }
         notes = [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
         if self.openai_api_key and not self.models:
             notes.append("OPENAI_API_KEY is set, and no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
+        if not self.supabase_url:
+            notes += [
+                f"{name.upper()} is set without SUPABASE_URL, so the users are this server's own."
+                for name in ("supabase_anon_key", "supabase_service_role_key", "supabase_jwt_secret")
+                if getattr(self, name)
+            ]
+        elif self.admin_email:
+            notes.append("ADMIN_EMAIL makes nobody: the users are Supabase Auth's.")
         return notes
 
     def _wrong_urls(self) -> list[str]:
@@ -233,7 +242,6 @@ class Settings(BaseSettings):
             "OPENAI_BASE_URL": self.openai_base_url,
             "OLLAMA_BASE_URL": self.ollama_base_url,
             "PASSWORD_RESET_URL": self.password_reset_url,
-            "SUPABASE_URL": self.supabase_url,
             "LANGSMITH_ENDPOINT": self.langsmith_endpoint,
         }
         wrong = [
@@ -249,6 +257,33 @@ class Settings(BaseSettings):
         if self.redis is not None and not re.match(r"(rediss?|unix)://", self.redis):
             wrong.append("REDIS_URL is no URL of a Redis: write it like redis://localhost:6379/0.")
         return wrong
+
+    def _wrong_about_supabase(self) -> list[str]:
+        if not self.supabase_url:
+            return []
+        wrong: list[str] = []
+        if not self.supabase_anon_key:
+            wrong.append("SUPABASE_URL is set without SUPABASE_ANON_KEY, which every request to it needs.")
+        secret = self.supabase_jwt_secret.get_secret_value() if self.supabase_jwt_secret else None
+        if secret is not None and len(secret.encode()) < MIN_JWT_SECRET:
+            wrong.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_JWT_SECRET} bytes, so it is not the project's.")
+        try:
+            url = urlsplit(self.supabase_url)
+            host, sound = url.hostname, url.scheme in ("http", "https") and url.port != 0
+        except ValueError:
+            host, sound = None, False
+        if not host or not sound or url.username is not None or url.query or url.fragment:
+            wrong.append("SUPABASE_URL is no URL: write it like https://your-project.supabase.co.")
+        elif self.production and url.scheme == "http" and not _is_loopback(host):
+            wrong.append("SUPABASE_URL begins with http://, and production sends passwords over https:// only.")
+        return wrong
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _explain(wrong: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from sqlalchemy import event
 
-from amrikyy.auth import Accounts, Authenticator, AuthStore, Passwords, Tokens
+from amrikyy.auth import Accounts, Authenticator, AuthStore, Passwords, SessionVerifier, Tokens
 from amrikyy.db import Database
 
 SECRET = "s" * 40
@@ -54,7 +54,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def authenticator(store: AuthStore, tokens: Tokens, clock: Clock) -> AsyncIterator[Authenticator]:
-    made = Authenticator(store, tokens, {}, monotonic=clock)
+    made = Authenticator(store, SessionVerifier(store, tokens), {}, monotonic=clock)
     yield made
     await made.close()
 

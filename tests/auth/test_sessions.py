@@ -15,6 +15,7 @@ from amrikyy.auth import (
     Passwords,
     Principal,
     Role,
+    SessionVerifier,
     Tokens,
     User,
     generate,
@@ -36,7 +37,7 @@ async def user(accounts: Accounts) -> User:
 @pytest.fixture
 def strict(store: AuthStore, tokens: Tokens) -> Authenticator:
     """An authenticator that asks the database each time."""
-    return Authenticator(store, tokens, {}, fresh_s=-1)
+    return Authenticator(store, SessionVerifier(store, tokens), {}, fresh_s=-1)
 
 
 async def who(strict: Authenticator, access_token: str) -> Principal:

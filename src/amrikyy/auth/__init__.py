@@ -3,14 +3,16 @@
 from amrikyy.auth import generate
 from amrikyy.auth.audit import Act, Actor, AuditEntry, AuditLog
 from amrikyy.auth.authenticator import Authenticator
+from amrikyy.auth.directory import Directory, Login, NewKey, PasswordReset
 from amrikyy.auth.first_admin import FirstAdmin
 from amrikyy.auth.keys import parse_env_keys
 from amrikyy.auth.passwords import Passwords
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Permission, Role
-from amrikyy.auth.service import Accounts, Login, NewKey, PasswordReset
+from amrikyy.auth.service import Accounts
 from amrikyy.auth.store import ApiKey, AuthStore, User
 from amrikyy.auth.tokens import Tokens
+from amrikyy.auth.verifier import SessionVerifier, TokenVerifier
 
 __all__ = [
     "Accounts",
@@ -21,6 +23,7 @@ __all__ = [
     "AuditLog",
     "AuthStore",
     "Authenticator",
+    "Directory",
     "FirstAdmin",
     "Login",
     "NewKey",
@@ -29,6 +32,8 @@ __all__ = [
     "Permission",
     "Principal",
     "Role",
+    "SessionVerifier",
+    "TokenVerifier",
     "Tokens",
     "User",
     "generate",

@@ -15,11 +15,11 @@ from amrikyy.auth.keys import find_env_key, looks_like_key
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
 from amrikyy.auth.store import ApiKey, AuthStore
-from amrikyy.auth.tokens import Tokens
+from amrikyy.auth.verifier import TokenVerifier
 from amrikyy.errors import Unauthenticated, Unavailable
 
 FRESH_S = 3.0
-"""How long an answer of the database is believed: a revoked key works at most that much longer, on every replica."""
+"""How long an answer is believed: a revoked credential works at most that much longer, on every replica."""
 
 CAPACITY = 10_000
 """Credentials remembered; the one that was used longest ago is forgotten first."""
@@ -27,8 +27,8 @@ CAPACITY = 10_000
 REFUSED_CAPACITY = 1_000
 """Refusals remembered, apart from the good ones, so that a flood of bad credentials cannot push those out."""
 
-MAX_CREDENTIAL = 4096
-"""Bytes; a longer one is not worth hashing."""
+MAX_CREDENTIAL = 8192
+"""Bytes; a longer one is not worth hashing. Supabase writes all of a user's metadata into the token."""
 
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Authenticator:
     `cached` answers at once and without waiting for all but a caller's first request in `fresh_s` seconds.
 
     Args:
-        store: where users, sessions and keys are.
-        tokens: verifies access tokens.
+        store: where keys are.
+        verifier: finds out whose an access token is.
         env_keys: from `parse_env_keys`.
         fresh_s: how long an answer is believed, in seconds.
         capacity: how many credentials are remembered.
@@ -65,7 +65,7 @@ class Authenticator:
     def __init__(
         self,
         store: AuthStore,
-        tokens: Tokens,
+        verifier: TokenVerifier,
         env_keys: Mapping[str, Role],
         *,
         fresh_s: float = FRESH_S,
@@ -73,7 +73,7 @@ class Authenticator:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._tokens = tokens
+        self._verifier = verifier
         self._env_keys = dict(env_keys)
         self._fresh_s = fresh_s
         self._capacity = capacity
@@ -98,7 +98,7 @@ class Authenticator:
         return known.principal
 
     async def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
-        """Check the credential, in the database too.
+        """Check the credential, where it can be revoked too.
 
         Args:
             authorization: the header of that name.
@@ -106,7 +106,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: there is no credential, or it is not good.
-            Unavailable: the database cannot be reached. It is never a 401 for that.
+            Unavailable: the database, or whoever else must be asked, cannot be reached. It is never a 401 for that.
         """
         if authorization is not None and api_key is not None:
             raise Unauthenticated(
@@ -145,7 +145,7 @@ class Authenticator:
         asked_at = self._monotonic()  # what happens after the question is not in the answer
         try:
             if authorization is not None:
-                principal, expires_at = await self._check_token(_bearer(authorization))
+                principal, expires_at = await self._verifier.verify(_bearer(authorization))
             else:
                 principal, expires_at = await self._check_key(api_key or b"")
         except Unauthenticated as error:
@@ -153,24 +153,6 @@ class Authenticator:
             raise
         _remember(self._known, digest, _Known(principal, asked_at, expires_at), self._capacity)
         return principal
-
-    async def _check_token(self, token: str) -> tuple[Principal, float]:
-        claims = self._tokens.verify(token)
-        user, goes_on = await self._store.sessions.get(claims.user_id, claims.session) or (None, False)
-        if user is not None and user.disabled_at is not None:
-            raise Unauthenticated("This account is disabled. Ask an administrator.", code="account_disabled")
-        if user is None or not goes_on or claims.issued_at < user.sessions_valid_from.timestamp():
-            raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
-        principal = Principal(
-            id=f"user:{user.id}",
-            kind="user",
-            role=user.role,
-            name=user.name,
-            email=user.email,
-            user_id=user.id,
-            session=claims.session,
-        )
-        return principal, claims.expires_at
 
     async def _check_key(self, key: bytes) -> tuple[Principal, float]:
         hashed = fingerprint(key)

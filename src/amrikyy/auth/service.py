@@ -1,64 +1,29 @@
-"""Accounts: what can be done with users, sessions and keys, whoever asks for it."""
+"""Accounts: the users and sessions that this server keeps itself."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from amrikyy.auth import first_admin, generate
 from amrikyy.auth.audit import OPERATOR, SYSTEM, Act, Actor
+from amrikyy.auth.directory import PAGE, Directory, Login, PasswordReset, wrong_cursor
 from amrikyy.auth.fields import check_email, check_name, is_id, normal_email
 from amrikyy.auth.first_admin import FirstAdmin
-from amrikyy.auth.keys import VISIBLE
 from amrikyy.auth.passwords import Passwords, check_password
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
-from amrikyy.auth.store import ApiKey, AuthStore, User
+from amrikyy.auth.store import AuthStore, User
 from amrikyy.auth.tokens import Tokens
 from amrikyy.auth.user_store import NO_PASSWORD, UserChange
-from amrikyy.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from amrikyy.errors import Forbidden, NotFound, Unauthenticated
 
 RESET_TTL = timedelta(hours=24)
 """How long a one-time link to set a password is good."""
 
-PAGE = 200
-"""Users or keys in one page at most."""
 
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A session's tokens. `expires_in` is the access token's lifetime in seconds."""
-
-    access_token: str
-    refresh_token: str
-    expires_in: int
-    user: User
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key at the one time that it can be seen."""
-
-    key: str
-    info: ApiKey
-
-
-@dataclass(frozen=True, slots=True)
-class PasswordReset:
-    """A one-time token to set a password with, at the one time that it can be seen."""
-
-    token: str
-    expires_at: datetime
-
-
-class Accounts:
-    """Every method raises `Unavailable` when the database cannot be reached.
-
-    `by` is who asks, and may neither give a role higher than its own nor touch a user or a key that has one. Each
-    change is in the audit log, or it has not happened; so is what was denied. A user is named by id or e-mail address.
-    """
+class Accounts(Directory):
+    """The directory in this server's own database."""
 
     def __init__(self, store: AuthStore, tokens: Tokens, passwords: Passwords) -> None:
-        self._store = store
+        super().__init__(store)
         self._tokens = tokens
         self._passwords = passwords
 
@@ -97,7 +62,7 @@ class Accounts:
             raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
         return self._login(session.user, session.family, new)
 
-    async def logout(self, principal: Principal) -> None:
+    async def logout(self, principal: Principal, access_token: str = "") -> None:
         """End the session of an access token.
 
         Raises:
@@ -182,13 +147,17 @@ class Accounts:
         """A page of users by e-mail address; `after` is the last address of the page before."""
         return await self._store.users.page(normal_email(after) or "", min(limit, PAGE))
 
-    async def each_user(self) -> AsyncIterator[User]:
-        """All users by e-mail address."""
-        page = await self.users()
-        while page:
-            for user in page:
-                yield user
-            page = await self.users(after=page[-1].email)
+    async def user_page(self, cursor: str | None, limit: int) -> tuple[list[User], str | None]:
+        """A page of users by e-mail address, and the cursor of the next one; None on the last.
+
+        Raises:
+            ValidationFailed: the cursor is none of ours.
+        """
+        after = "" if cursor is None else normal_email(cursor)
+        if after is None:
+            raise wrong_cursor()
+        found = await self._store.users.page(after, limit + 1)
+        return found[:limit], found[limit - 1].email if len(found) > limit else None
 
     async def change_user(
         self,
@@ -279,70 +248,6 @@ class Accounts:
     async def has_admin(self) -> bool:
         """Whether there is anybody who may manage the server."""
         return bool(await self._store.users.count_admins())
-
-    async def _check_rank(self, act: Act, role: Role) -> None:
-        async with self._store.audit.attempt(act):
-            act.actor.check_rank(role)
-
-    # --- API keys ---
-
-    async def create_key(
-        self, name: str, role: Role, *, by: Actor = OPERATOR, expires_at: datetime | None = None
-    ) -> NewKey:
-        """Make a key. Only its hash is stored.
-
-        Raises:
-            Forbidden: the role is higher than `by`'s own.
-            ValidationFailed: the name is not acceptable, or the key would have expired already.
-        """
-        shown_name = check_name(name)
-        if expires_at is not None and expires_at <= datetime.now(UTC):
-            message = "A key cannot expire before it is made"
-            raise ValidationFailed(f"{message}.", details=[{"field": "expiresAt", "message": message, "type": "past"}])
-        key, key_id = generate.api_key(), generate.identifier()
-        act = Act(by, "key.create", key_id, {"name": shown_name, "role": role.value})
-        await self._check_rank(act, role)
-        info = await self._store.keys.add(
-            key_id, shown_name, key[:VISIBLE], generate.fingerprint(key), role, by.id, expires_at, act=act
-        )
-        return NewKey(key, info)
-
-    async def keys(self, *, after: str = "", limit: int = PAGE, created_by: str | None = None) -> list[ApiKey]:
-        """A page of keys, oldest first; `after` is the last id of the page before."""
-        return await self._store.keys.page(after if is_id(after) else "", min(limit, PAGE), created_by=created_by)
-
-    async def each_key(self) -> AsyncIterator[ApiKey]:
-        """All keys, oldest first."""
-        page = await self.keys()
-        while page:
-            for key in page:
-                yield key
-            page = await self.keys(after=page[-1].id)
-
-    async def revoke_key(self, key_id: str, *, by: Actor = OPERATOR) -> None:
-        """Revoke a key; it stops working within seconds on every replica.
-
-        Raises:
-            NotFound: there is no such key, or it is revoked already.
-            Forbidden: the key's role is higher than `by`'s own.
-        """
-        key = await self._store.keys.get(key_id) if is_id(key_id) else None
-        if key is not None:
-            act = Act(by, "key.revoke", key_id, {"name": key.name, "role": key.role.value})
-            await self._check_rank(act, key.role)
-            if await self._store.keys.revoke(key_id, act=act):
-                return
-        raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
-
-    # --- Upkeep ---
-
-    async def delete_expired(self) -> int:
-        """Delete refresh and reset tokens past their time. Returns how many."""
-        return await self._store.sessions.delete_expired() + await self._store.users.delete_expired_resets()
-
-    def close(self) -> None:
-        """End the password threads."""
-        self._passwords.close()
 
 
 def _found(user: User | None, who: str) -> User:

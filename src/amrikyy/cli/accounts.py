@@ -11,7 +11,7 @@ import typer
 from amrikyy.cli.output import fail, open_accounts
 
 if TYPE_CHECKING:
-    from amrikyy.auth import Accounts, Role
+    from amrikyy.auth import Directory, Role
 
 users = typer.Typer(help="Create, list and change users.", no_args_is_help=True)
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
@@ -20,7 +20,7 @@ ROLES = "user, premium, admin or internal"
 Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
 
 
-def _do(work: "Callable[[Accounts], Awaitable[Any]]") -> Any:
+def _do(work: "Callable[[Directory], Awaitable[Any]]") -> Any:
     async def go() -> Any:
         async with open_accounts() as accounts:
             return await work(accounts)
@@ -88,7 +88,7 @@ def create_user(
 def list_users() -> None:
     """List all users."""
 
-    async def every(accounts: "Accounts") -> list[list[str]]:
+    async def every(accounts: "Directory") -> list[list[str]]:
         return [
             [user.email, user.role.value, "disabled" if user.disabled_at else "active", _day(user.created_at), user.id]
             async for user in accounts.each_user()
@@ -151,7 +151,7 @@ def create_key(
 def list_keys() -> None:
     """List all API keys; never the keys themselves."""
 
-    async def every(accounts: "Accounts") -> list[list[str]]:
+    async def every(accounts: "Directory") -> list[list[str]]:
         now = datetime.now(UTC)
         return [
             [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from amrikyy.auth import Accounts
+    from amrikyy.auth import Directory
     from amrikyy.settings import Settings
 
 
@@ -48,7 +48,7 @@ def load_settings() -> "Settings":
 
 
 @asynccontextmanager
-async def open_accounts() -> "AsyncIterator[Accounts]":
+async def open_accounts() -> "AsyncIterator[Directory]":
     """The accounts of the configured database, which is brought up to date first."""
     from amrikyy.runtime import open_accounts_of
 

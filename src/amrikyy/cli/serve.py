@@ -145,6 +145,7 @@ def _print_banner(runtime: "Runtime", started_s: float) -> None:
         f"Agents: {', '.join(f'{agent.name} ({len(agent.operations)})' for agent in runtime.registry)}\n"
         f"Model: {runtime.models_name}\n"
         f"Database: {runtime.database_name}\n"
+        f"Users: {runtime.users_name}\n"
         f"Limits: {runtime.limits_name}\n"
         f"Log in: POST {base}/api/auth/login{_first_admin(runtime)}\n{RULE}\n"
         f"Phase 2 Features:\n{features}\n{RULE}\n"
@@ -154,11 +155,15 @@ def _print_banner(runtime: "Runtime", started_s: float) -> None:
 
 
 def _first_admin(runtime: "Runtime") -> str:
-    admin = runtime.first_admin
+    if runtime.supabase is not None:
+        return (
+            '\n        An admin is a user of Supabase Auth with "role": "admin" in its app_metadata; none is made here.'
+        )
     if not runtime.has_admin:
         return (
             "\n        Nobody can yet: set ADMIN_EMAIL and ADMIN_PASSWORD, or run `amrikyy users create --role admin`."
         )
+    admin = runtime.first_admin
     if admin is None:
         return ""
     if admin.password is None:

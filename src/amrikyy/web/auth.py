@@ -96,7 +96,8 @@ async def refresh(call: Call) -> Answer:
 
 async def logout(call: Call) -> Answer:
     """End the session that the access token belongs to."""
-    await call.runtime.accounts.logout(call.principal)
+    token = (call.header(b"authorization") or "").partition(" ")[2].strip()
+    await call.runtime.accounts.logout(call.principal, token)
     return Done(message="You are logged out.")
 
 

@@ -128,6 +128,8 @@ class HealthChecks:
 
 async def _check_all(runtime: Runtime) -> dict[str, Component]:
     checks: dict[str, Awaitable[Component]] = {"database": _check_database(runtime)}
+    if runtime.supabase is not None:
+        checks["supabase"] = _timed(runtime.supabase.ping, "Supabase Auth operational")
     for client in runtime.models.clients:
         provider = client.name.partition(":")[0]
         name = provider if provider not in checks else client.name
@@ -254,7 +256,9 @@ def health_endpoints() -> list[Endpoint]:
         runtime = call.runtime
         components: dict[str, Any] = dict(await checks.components(runtime))
         models = [
-            c for name, c in components.items() if name not in ("redis", "database") and c.status != "not_configured"
+            c
+            for name, c in components.items()
+            if name not in ("redis", "database", "supabase") and c.status != "not_configured"
         ]
         useless = components["database"].status == "unhealthy" or all(c.status == "unhealthy" for c in models)
         components["agents"] = _agents(runtime)

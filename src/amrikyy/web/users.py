@@ -51,7 +51,7 @@ class ResetReply(Success):
 
 
 class UserPage(Success):
-    """A page of users, by e-mail address."""
+    """A page of users: by e-mail address, or from Supabase Auth the newest first."""
 
     count: int
     users: list[UserRecord]
@@ -61,7 +61,7 @@ class UserPage(Success):
 class UserQuery(Request):
     """Which page."""
 
-    cursor: Email | None = None
+    cursor: str | None = Field(default=None, min_length=1, max_length=254, description="`nextCursor` of the last page.")
     limit: int = Field(default=20, ge=1, le=100)
 
 
@@ -96,12 +96,11 @@ class UserChange(Request):
 async def list_users(call: Call) -> Answer:
     """All users."""
     query: UserQuery = call.query
-    found = await call.runtime.accounts.users(after=query.cursor or "", limit=query.limit + 1)
-    page = found[: query.limit]
+    page, next_cursor = await call.runtime.accounts.user_page(query.cursor, query.limit)
     return UserPage(
         count=len(page),
         users=[_record(user) for user in page],
-        next_cursor=page[-1].email if len(found) > query.limit else None,
+        next_cursor=next_cursor,
     )
 
 
@@ -168,6 +167,6 @@ USERS = [
     Endpoint(method="POST", path="/api/auth/users/{userId}/password-reset", handler=offer_reset,
              needs=Permission.AGENT_MANAGE, tag="Users", summary="Make a one-time link to set a password",
              answer=ResetReply, errors=(NotFound, Forbidden),
-             description="It is good for 24 hours and once. A newer one, a new password, a higher role and disabling "
-                         "the user void it."),
+             description="It is good until `expiresAt`, and once. A newer one, a new password, a higher role and "
+                         "disabling the user void it."),
 ]  # fmt: skip
