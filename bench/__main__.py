@@ -27,7 +27,7 @@ from bench.scenarios import ALL, CANDIDATES, OPEN_STREAMS, SCENARIOS, Scenario
 from bench.summary import Summary, summarise
 
 ROUNDS = 5
-STARTS = 3
+STARTS = 4
 
 
 async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_streams: tuple[int, ...]) -> Report:
@@ -51,8 +51,9 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
         for number in range(starts):
             for name in names:
                 _say(f"start {name}")
-                running = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder)
-                starting[name].append(running)
+                running = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder / "long")
+                if number:  # the first one makes the database
+                    starting[name].append(running)
                 if number < starts - 1:
                     running.process.stop()
                 else:
@@ -67,7 +68,7 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
         after = {name: server.process.resident_bytes for name, server in servers.items()}
         for name in ALL if open_streams else ():
             _say(f"memory of open streams, {name}")
-            fresh = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder)
+            fresh = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder / "fresh")
             try:
                 memory[name] = await memory_per_stream(fresh, BLOG_STREAM, models, open_streams)
             except (WrongAnswer, TimeoutError) as error:
@@ -109,7 +110,7 @@ def main() -> None:
         run(
             [] if chosen.only == ["memory"] else scenarios,
             rounds=2 if chosen.quick else ROUNDS,
-            starts=1 if chosen.quick or chosen.only else STARTS,
+            starts=2 if chosen.quick or chosen.only else STARTS,
             open_streams=open_streams if not chosen.only or "memory" in chosen.only else (),
         )
     )

@@ -53,14 +53,14 @@ class Running:
 
 
 def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
-    """Start a candidate in a folder of its own, and wait until it serves.
+    """Start a candidate in its own part of `folder`, and wait until it serves. Another start finds what it left there.
 
     Raises:
         RuntimeError: it does not come up.
     """
     port = free_port()
-    folder = folder / f"{candidate.name}-{port}"
-    folder.mkdir()
+    folder = folder / candidate.name
+    folder.mkdir(parents=True, exist_ok=True)
     process = Process(
         candidate.name, candidate.command(port), core=candidate.core,
         environment=candidate.environment(port, model_url, folder), folder=folder,

@@ -108,7 +108,9 @@ class WireClient(ABC):
     async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
         """Ask; see `Client.stream`. A server that rejects how it was asked is asked again, as it wants."""
         while True:
-            asked = replace(request, max_output_tokens=min(request.max_output_tokens, self._output_limit))
+            asked = request
+            if request.max_output_tokens > self._output_limit:
+                asked = replace(request, max_output_tokens=self._output_limit)
             try:
                 async with aclosing(self._answer(asked)) as answer:
                     async for item in answer:
