@@ -113,19 +113,19 @@ def cities() -> dict[str, dict[str, str]]:
 
 
 @cache
-def regions() -> dict[str, set[str]]:
+def regions() -> dict[str, frozenset[str]]:
     """Code of an airport → the folded names of its state and country, short and long."""
     states = {name: code for code, name in names.entries(names.US_STATES)}
     called: dict[str, set[str]] = {}
     for name, code in country_codes().items():
         called.setdefault(code, set()).add(name)
-    found = {}
-    for code, row in _rows().items():
-        own = {fold(row["subd"])} | called.get(row["country"], set())
-        if row["country"] == "US":
-            own |= {states.get(row["subd"], "").casefold()}
-        found[code] = own - {""}
-    return found
+
+    @cache  # airports of one state share a set
+    def names_of(country: str, state: str) -> frozenset[str]:
+        short = states.get(state, "").casefold() if country == "US" else ""
+        return frozenset({fold(state), short, *called.get(country, ())} - {""})
+
+    return {code: names_of(row["country"], row["subd"]) for code, row in _rows().items()}
 
 
 @cache
