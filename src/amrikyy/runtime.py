@@ -28,13 +28,14 @@ from amrikyy.auth import (
     parse_env_keys,
 )
 from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
-from amrikyy.cache import Cache
+from amrikyy.cache import Cache, MemoryCache
+from amrikyy.cache.redis import LISTEN_S, RedisCache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError, Unavailable
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
 from amrikyy.ratelimit import FailoverLimiter, Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
 from amrikyy.ratelimit.redis import SCRIPTS
-from amrikyy.redis_link import RedisAddress, RedisLink
+from amrikyy.redis_link import RedisAddress, RedisLink, open_pool
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -47,6 +48,9 @@ from amrikyy.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
+
+CACHE_DEADLINE_S = 0.1
+"""How long an entry of the shared cache may take; asking a model takes longer."""
 
 SAMPLE_EVERY_S = 2.0
 
@@ -180,10 +184,7 @@ async def open_runtime(
         stack.push_async_callback(records.close)
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
-        cache = Cache(
-            settings.cache_max_mb * 1_000_000,
-            observe=lambda agent, result, times: metrics.cache_operations(agent, result).inc(times),
-        )
+        cache = await _open_cache(settings, metrics, stack)
         stack.push_async_callback(cache.close)
         runner = Runner(models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s)
         idempotency = IdempotencyKeys(database)
@@ -317,16 +318,33 @@ async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     """The link, whether Redis answers now or not: it is looked for in the background."""
     if settings.redis is None:
         return None
-    try:
-        address = RedisAddress.parse(settings.redis)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    link = RedisLink(address, scripts=SCRIPTS)
+    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS)
     stack.push_async_callback(link.close)
     await link.start()
     metrics.redis_up().set(link.state.is_up)
     link.watch(lambda state: metrics.redis_up().set(state.is_up))
     return link
+
+
+async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Cache:
+    memory = MemoryCache(settings.cache_max_mb * 1_000_000)
+    shared = None
+    if settings.redis is not None:
+        address = _redis_address(settings.redis)
+        link = RedisLink(address, deadline_s=CACHE_DEADLINE_S)
+        stack.push_async_callback(link.close)
+        await link.start()
+        news = open_pool(address, timeout_s=2 * LISTEN_S, max_connections=1)
+        shared = RedisCache(link, news, memory, prefix=settings.redis_prefix)
+        stack.push_async_callback(shared.close)
+    return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
+
+
+def _redis_address(url: str) -> RedisAddress:
+    try:
+        return RedisAddress.parse(url)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 async def _open_limits(

@@ -7,7 +7,7 @@ import pytest
 
 from amrikyy.agents import Agent, Request, Result, RunContext
 from amrikyy.agents.runner import Runner
-from amrikyy.cache import Cache
+from amrikyy.cache import Cache, MemoryCache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.llm import Models, ModelsConfig, open_models
 from amrikyy.runs.events import Event
@@ -123,7 +123,9 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
-    made = Runner(models, Cache(1_000_000), LiveRuns(keep_s=60), recorder, Slots(100, 100), Metrics(), timeout_s=5)
+    made = Runner(
+        models, Cache(MemoryCache(1_000_000)), LiveRuns(keep_s=60), recorder, Slots(100, 100), Metrics(), timeout_s=5
+    )
     yield made
     await made.close()
 

@@ -63,7 +63,7 @@ def test_memory_is_bounded_in_bytes_and_forgets_what_was_used_longest_ago() -> N
      ("*:v1:*", 3), ("[", 0), ("travel:search?lights:*", 2), ("*" * 150 + "x", 0)],
 )  # fmt: skip
 async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | None, cleared: int) -> None:
-    cache = Cache(1_000_000)
+    cache = Cache(MemoryCache(1_000_000))
     for agent, operation, owner in (
         ("travel", "searchFlights", None), ("travel", "searchFlights", "user:1"), ("travel", "searchHotels", None),
         ("content", "generateBlogPost", None),

@@ -68,3 +68,36 @@ async def test_without_its_redis_the_server_starts_says_so_and_is_degraded(make_
         assert (await server.ask("GET", "/api/health/ready")).status == 200
         replies = await asyncio.gather(*(server.ask("POST", PATH, BLOG) for _ in range(7)))
         assert sorted(reply.status for reply in replies) == [200] * 5 + [429] * 2
+
+
+async def test_what_one_process_has_made_another_need_not(make_settings: MakeSettings, redis_url: str) -> None:
+    settings = make_settings(redis_url=redis_url, redis_prefix=uuid4().hex)
+    async with serve(settings) as one, serve(settings) as two:
+        made = await one.ask("POST", PATH, BLOG)
+        found = await two.ask("POST", PATH, BLOG)
+        assert (made.headers["x-cache"], found.headers["x-cache"]) == ("miss", "hit")
+        assert found.json["result"] == made.json["result"]
+        assert (await two.ask("POST", PATH, BLOG, key="other")).headers["x-cache"] == "miss"
+        await two.ask("POST", PATH, BLOG)
+        cleared = await one.ask("POST", "/api/agents/content/cache/clear", {"pattern": "content:*"}, key="admin")
+        assert cleared.json["cleared"] == 2
+        async with asyncio.timeout(5):
+            while len(two.runtime.cache.memory):
+                await asyncio.sleep(0.01)
+        assert (await two.ask("POST", PATH, BLOG)).headers["x-cache"] == "miss", "the other's memory was told"
+
+
+async def test_a_cache_without_its_redis_is_a_cold_one(make_settings: MakeSettings, redis: RedisServer) -> None:
+    settings = make_settings(redis_url=redis.url)
+    async with serve(settings) as one, serve(settings) as two:
+        await one.ask("POST", PATH, BLOG)
+        redis.pause()
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            began = loop.time()
+            assert (await two.ask("POST", PATH, BLOG)).status == 200
+            assert loop.time() - began < 1
+        assert (await one.ask("POST", PATH, BLOG)).headers["x-cache"] == "hit", "memory goes on"
+        cleared = await one.ask("POST", "/api/agents/content/cache/clear", key="admin")
+        assert (cleared.status, cleared.json["cleared"]) == (200, 1)
+        redis.resume()

@@ -52,18 +52,18 @@ class Cache:
     """Gets, keeps and clears results; a failure of what is shared is never the caller's.
 
     Args:
-        max_bytes: of memory.
+        memory: this process' part.
         shared: what all processes share.
         observe: told of each operation: the agent, what happened, and how many times.
     """
 
     def __init__(
         self,
-        max_bytes: int,
+        memory: MemoryCache,
         shared: SharedCache | None = None,
         observe: Callable[[str, CacheResult, int], None] | None = None,
     ) -> None:
-        self.memory = MemoryCache(max_bytes)
+        self.memory = memory
         self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
         self._shared = shared
         self._observe = observe

@@ -1,0 +1,132 @@
+"""The part of the cache that all processes share, in Redis."""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from typing import cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from amrikyy.cache.entry import Entry, decode, encode
+from amrikyy.cache.memory import MemoryCache, matcher
+from amrikyy.errors import RedisUnavailable
+from amrikyy.redis_link import RedisLink
+
+log = structlog.get_logger(__name__)
+
+SCAN_COUNT = 1000
+"""Keys of the index that one step of clearing looks at."""
+
+LISTEN_S = 5.0
+"""How long one wait for news lasts; Redis being away is noticed after it at the latest."""
+
+RETRY_S = 1.0
+
+
+class RedisCache:
+    """A `SharedCache`. While Redis is away nothing is found and nothing is kept; nobody waits and nothing fails.
+
+    Each agent has an index of its keys, so that clearing looks at them alone. Clearing is told to all processes, which
+    forget what they have in memory; a process that was cut off from the news forgets everything when it is back.
+
+    Args:
+        link: a connection for entries alone: a large one must not hold up the decisions about limits.
+        news: a client for the subscription; its reads may block.
+        memory: this process' part, for what others clear.
+        prefix: of all keys.
+    """
+
+    def __init__(self, link: RedisLink, news: Redis, memory: MemoryCache, *, prefix: str) -> None:
+        self._link = link
+        self._news = news
+        self._memory = memory
+        self._prefix = f"{prefix}:cache"
+        self._listening = asyncio.get_running_loop().create_task(self._listen(), name="cache-news")
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, if it is there and can be had in time."""
+        try:
+            found = await self._link.send("GET", self._key(key))
+            return decode(cast("bytes", found)) if found is not None else None
+        except RedisUnavailable:
+            return None
+        except msgspec.DecodeError:
+            log.warning("cache_entry_unreadable", key=key)
+            return None
+
+    async def put(self, key: str, entry: Entry) -> None:
+        """Keep it until it is dead."""
+        agent = key.partition(":")[0]
+        lives_ms = int(1000 * (entry.fresh_s + entry.stale_s - entry.age_s))
+        if lives_ms <= 0:
+            return
+        now = int(time.time())
+        with suppress(RedisUnavailable):
+            # Sent together: one round trip.
+            await asyncio.gather(
+                self._link.send("SET", self._key(key), encode(entry), "PX", lives_ms),
+                self._link.send("ZADD", self._index(agent), now + lives_ms // 1000 + 1, key),
+                self._link.send("ZREMRANGEBYSCORE", self._index(agent), 0, now),
+            )
+
+    async def clear(self, agent: str, pattern: str) -> int | None:
+        """Forget what matches, here and in every process' memory. Returns how many; None when Redis is away."""
+        matches = matcher(pattern)
+        cleared, cursor = 0, b"0"
+        try:
+            while True:
+                reply = await self._link.send("ZSCAN", self._index(agent), cursor, "COUNT", SCAN_COUNT)
+                cursor, found = cast("tuple[bytes, list[bytes]]", reply)
+                doomed = [key for key in found[::2] if matches.match(key.decode())]
+                if doomed:
+                    removed = await asyncio.gather(*(self._link.send("UNLINK", self._key(key)) for key in doomed))
+                    cleared += sum(cast("list[int]", removed))
+                    await self._link.send("ZREM", self._index(agent), *doomed)
+                if cursor == b"0":
+                    break
+            await self._link.send("PUBLISH", self._channel, json.dumps({"clear": pattern}))
+        except RedisUnavailable as error:
+            log.warning("cache_not_cleared_in_redis", agent=agent, reason=error.message)
+            return None
+        return cleared
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._listening
+        await self._news.aclose()
+
+    @property
+    def _channel(self) -> str:
+        return f"{self._prefix}:news"
+
+    def _key(self, key: str | bytes) -> str:
+        return f"{self._prefix}:entry:{key if isinstance(key, str) else key.decode()}"
+
+    def _index(self, agent: str) -> str:
+        return f"{self._prefix}:index:{agent}"
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._news.pubsub() as news:
+                    await news.subscribe(self._channel)
+                    self._memory.clear("*")  # what was told before now has not been heard
+                    while True:
+                        message = await news.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+                        if message is not None:
+                            self._hear(message["data"])
+            except (RedisError, OSError):
+                await asyncio.sleep(RETRY_S)
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            self._memory.clear(json.loads(data)["clear"])
+        except (ValueError, KeyError, TypeError):
+            log.warning("cache_news_unreadable")
+            self._memory.clear("*")
