@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -29,13 +30,10 @@ from amrikyy.auth import (
 )
 from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
 from amrikyy.cache import Cache, MemoryCache
-from amrikyy.cache.redis import LISTEN_S, RedisCache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import AmrikyyError, Unavailable
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
-from amrikyy.ratelimit import FailoverLimiter, Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
-from amrikyy.ratelimit.redis import SCRIPTS
-from amrikyy.redis_link import RedisAddress, RedisLink, open_pool
+from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -44,6 +42,10 @@ from amrikyy.runs.store import RunRecords
 from amrikyy.settings import ConfigurationError, Settings
 from amrikyy.spend import Ledger
 from amrikyy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    # Loaded only where there is a Redis: its client takes 7 MB.
+    from amrikyy.redis_link import RedisAddress, RedisLink
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +84,7 @@ class Runtime:
     ledger: Ledger
     statistics: RunStatistics
     idempotency: IdempotencyKeys
-    redis: RedisLink | None
+    redis: "RedisLink | None"
     limits: Limits
     runner: Runner
     accounts: Directory
@@ -314,10 +316,13 @@ def _jwt_secret(settings: Settings) -> str:
         return path.read_text().strip()
 
 
-async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RedisLink | None:
+async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> "RedisLink | None":
     """The link, whether Redis answers now or not: it is looked for in the background."""
     if settings.redis is None:
         return None
+    from amrikyy.ratelimit.redis import SCRIPTS
+    from amrikyy.redis_link import RedisLink
+
     link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS)
     stack.push_async_callback(link.close)
     await link.start()
@@ -330,6 +335,9 @@ async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     memory = MemoryCache(settings.cache_max_mb * 1_000_000)
     shared = None
     if settings.redis is not None:
+        from amrikyy.cache.redis import LISTEN_S, RedisCache
+        from amrikyy.redis_link import RedisLink, open_pool
+
         address = _redis_address(settings.redis)
         link = RedisLink(address, deadline_s=CACHE_DEADLINE_S)
         stack.push_async_callback(link.close)
@@ -340,7 +348,9 @@ async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
 
 
-def _redis_address(url: str) -> RedisAddress:
+def _redis_address(url: str) -> "RedisAddress":
+    from amrikyy.redis_link import RedisAddress
+
     try:
         return RedisAddress.parse(url)
     except ValueError as error:
@@ -348,10 +358,12 @@ def _redis_address(url: str) -> RedisAddress:
 
 
 async def _open_limits(
-    settings: Settings, registry: Registry, redis: RedisLink | None, stack: AsyncExitStack
+    settings: Settings, registry: Registry, redis: "RedisLink | None", stack: AsyncExitStack
 ) -> Limits:
     limiter: Limiter = MemoryLimiter()
     if redis is not None:
+        from amrikyy.ratelimit.failover import FailoverLimiter
+
         limiter = FailoverLimiter(redis, prefix=f"{settings.redis_prefix}:limit")
         stack.push_async_callback(limiter.close)
         await limiter.start()

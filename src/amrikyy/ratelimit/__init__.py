@@ -2,7 +2,6 @@
 
 from amrikyy.ratelimit.addresses import Networks
 from amrikyy.ratelimit.decision import Charge, Decision, Limiter, State, refusal
-from amrikyy.ratelimit.failover import FailoverLimiter
 from amrikyy.ratelimit.limit import Limit
 from amrikyy.ratelimit.limits import Limits
 from amrikyy.ratelimit.memory import MemoryLimiter
@@ -11,7 +10,6 @@ from amrikyy.ratelimit.table import LimitTable
 __all__ = [
     "Charge",
     "Decision",
-    "FailoverLimiter",
     "Limit",
     "LimitTable",
     "Limiter",

@@ -6,20 +6,22 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 from starlette.responses import Response
 
 from amrikyy import __version__
 from amrikyy.errors import AmrikyyError
-from amrikyy.redis_link import RedisLink
 from amrikyy.runtime import Runtime
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.replies import Wire
 
 CHECK_TIMEOUT_S = 3.0
 """A check that takes longer says "unhealthy"; a probe must not wait for a dead dependency."""
+
+if TYPE_CHECKING:
+    from amrikyy.redis_link import RedisLink
 
 FRESH_S = 3.0
 """How long an answer is given again, so that many probes make one check."""
@@ -144,7 +146,7 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
     return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", absent), **found}
 
 
-async def _check_redis(link: RedisLink) -> Component:
+async def _check_redis(link: "RedisLink") -> Component:
     async def ping() -> None:
         await link.ping()
 
