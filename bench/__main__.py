@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import uvloop
@@ -20,7 +20,7 @@ from bench.calls import BLOG_STREAM
 from bench.candidates import Running, missing, model, start
 from bench.load import WrongAnswer
 from bench.machine import machine
-from bench.measure import measure, memory_per_stream
+from bench.measure import measure, memory_per_stream, warm_up
 from bench.processes import LOAD_CORE
 from bench.report import Report, table
 from bench.scenarios import ALL, CANDIDATES, OPEN_STREAMS, SCENARIOS, Scenario
@@ -30,11 +30,14 @@ ROUNDS = 5
 STARTS = 4
 
 
-async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_streams: tuple[int, ...]) -> Report:
+async def run(
+    scenarios: Sequence[Scenario], *, rounds: int, starts: int, warm_up_s: float, open_streams: tuple[int, ...]
+) -> Report:
     """Measure everything, in some four minutes.
 
     Raises:
         RuntimeError: a server does not come up.
+        WrongAnswer, TimeoutError: one does not serve what it should.
     """
     began = time.perf_counter()
     load_before = os.getloadavg()[0]
@@ -59,6 +62,9 @@ async def run(scenarios: Sequence[Scenario], *, rounds: int, starts: int, open_s
                 else:
                     stack.callback(running.process.stop)
                     servers[name] = running
+        for server in servers.values():
+            _say(f"warm up {server.candidate.name}")
+            await warm_up(server, list({each.call.path: each.call for each in scenarios}.values()), models, warm_up_s)
         for scenario in scenarios:
             _say(scenario.title)
             try:
@@ -92,7 +98,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="two slices instead of five, and fewer open streams: a minute"
+        "--quick", action="store_true", help="two short slices instead of five, nothing paced: a minute"
     )
     parser.add_argument(
         "--only", metavar="NAME", nargs="*", help=f"of {', '.join(each.name for each in SCENARIOS)}, memory"
@@ -105,13 +111,16 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
     gc.disable()  # a pause here would be taken for one of the server's
     scenarios = [each for each in SCENARIOS if not chosen.only or each.name in chosen.only]
-    open_streams = OPEN_STREAMS[:1] if chosen.quick else OPEN_STREAMS
+    if chosen.quick:
+        scenarios = [replace(each, slice_s=each.slice_s / 2) for each in scenarios if not each.tokens_per_s]
+    with_memory = "memory" in chosen.only if chosen.only else not chosen.quick
     report = uvloop.run(
         run(
-            [] if chosen.only == ["memory"] else scenarios,
+            scenarios,
             rounds=2 if chosen.quick else ROUNDS,
+            warm_up_s=0.7 if chosen.quick else 1.5,
             starts=2 if chosen.quick or chosen.only else STARTS,
-            open_streams=open_streams if not chosen.only or "memory" in chosen.only else (),
+            open_streams=OPEN_STREAMS if with_memory else (),
         )
     )
     chosen.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
