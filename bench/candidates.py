@@ -65,11 +65,7 @@ def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
         candidate.name, candidate.command(port), core=candidate.core,
         environment=candidate.environment(port, model_url, folder), folder=folder,
     )  # fmt: skip
-    try:
-        started_s = process.wait_until_ready(port, candidate.ready)
-    except RuntimeError:
-        process.stop()
-        raise
+    started_s = process.wait_until_ready(port, candidate.ready)
     time.sleep(0.3)  # what a server still does after it says that it is ready
     return Running(candidate, process, port, started_s, process.resident_bytes)
 

@@ -82,7 +82,7 @@ class Process:
         """Wait until it answers a GET with 200. Returns the seconds since it was executed.
 
         Raises:
-            RuntimeError: it ended, or it takes too long; with the end of its output.
+            RuntimeError: it ended, or it takes too long, and was stopped; with the end of its output.
         """
         while (waited_s := time.perf_counter() - self.executed_at) < READY_WITHIN_S:
             if self._process.poll() is not None:
@@ -96,6 +96,7 @@ class Process:
                 time.sleep(0.005)
             finally:
                 connection.close()
+        self.stop()
         output = self._log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{self.name} did not come up:\n{output}")
 
