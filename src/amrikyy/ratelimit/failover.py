@@ -154,7 +154,7 @@ class FailoverLimiter:
         Raises:
             RedisUnavailable: it is away again; what it was told may be told again, so that it counts rather too much.
         """
-        while self.counts_in == "memory":
+        while self.counts_in == "memory" and self._link.state.is_up:
             told, self._untold = self._untold, MemoryLimiter(clock=self._clock)
             usages = told.usages()
             try:
@@ -162,6 +162,7 @@ class FailoverLimiter:
                     telling = self._redis.add(usages[start : start + BATCH], self._clock())
                     if len(usages) <= BATCH:
                         self.counts_in = "redis"  # what is decided from now on is sent after this, and comes after it
+                        log.info("limits_in_redis", replicas=self.replicas)
                     await telling
             except RedisUnavailable as error:
                 for usage in self._untold.usages():
@@ -170,4 +171,3 @@ class FailoverLimiter:
                 self._untold = told
                 self._leave_redis(error.message)
                 raise
-        log.info("limits_in_redis", replicas=self.replicas)
