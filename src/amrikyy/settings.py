@@ -27,6 +27,11 @@ class ConfigurationError(Exception):
     """The settings are wrong; the message is one line for each, naming the variable."""
 
 
+def reveal(secret: SecretStr | None) -> str | None:
+    """The text of a secret, for those who send or check it."""
+    return secret.get_secret_value() if secret else None
+
+
 class ModelPrice(BaseModel):
     """Dollars per million tokens."""
 

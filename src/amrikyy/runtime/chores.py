@@ -1,0 +1,61 @@
+"""What the process does besides answering: each task is owned by the exit stack that stops it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+
+from amrikyy.agents.registry import Registry
+from amrikyy.errors import AmrikyyError
+from amrikyy.runtime.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+PURGE_EVERY_S = 3600
+
+SAMPLE_EVERY_S = 2.0
+
+
+def start(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) -> None:
+    """Do it beside everything else, until the stack is unwound."""
+    stack.push_async_callback(_stop, asyncio.get_running_loop().create_task(work, name=name))
+
+
+async def prepare(registry: Registry) -> None:
+    """Load what the agents need, off the event loop, so that the first request does not wait for it."""
+    for agent in registry:
+        if agent.prepare is not None:
+            try:
+                await asyncio.to_thread(agent.prepare)
+            except Exception:
+                log.exception("agent_notprepared", agent=agent.name)
+
+
+async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
+    """Delete what is too old, every hour. A chore that fails does not keep the others from being done."""
+    while True:
+        await asyncio.sleep(PURGE_EVERY_S)
+        deleted: dict[str, int] = {}
+        for name, delete in deletions.items():
+            try:
+                deleted[name] = await delete()
+            except AmrikyyError as error:
+                log.error("upkeep_failed", chore=name, reason=error.message)
+        log.info("upkeep_done", **deleted)
+
+
+async def sample(runtime: Runtime) -> None:
+    """Measure how late the event loop is, and write down how things are."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + SAMPLE_EVERY_S
+        await asyncio.sleep(SAMPLE_EVERY_S)
+        runtime.metrics.loop_lag().set(max(0.0, loop.time() - due))
+        runtime.sample()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

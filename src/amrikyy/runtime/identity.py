@@ -1,0 +1,81 @@
+"""Who may come in: the accounts of the database or of Supabase, and what verifies their tokens and keys."""
+
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from amrikyy.auth import (
+    Accounts,
+    Authenticator,
+    AuthStore,
+    Directory,
+    Passwords,
+    SessionVerifier,
+    Tokens,
+    TokenVerifier,
+    generate,
+    parse_env_keys,
+)
+from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
+from amrikyy.db import Database
+from amrikyy.settings import ConfigurationError, Settings, reveal
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who keeps the accounts, and who knows callers by what they present; `supabase` is set if it keeps the users."""
+
+    accounts: Directory
+    authenticator: Authenticator
+    supabase: GoTrue | None
+
+
+def open_identity(settings: Settings, database: Database, stack: AsyncExitStack) -> Identity:
+    """Open what the settings name.
+
+    Raises:
+        ConfigurationError: VALID_API_KEYS cannot be read.
+    """
+    store = AuthStore(database)
+    try:
+        env_keys = parse_env_keys(reveal(settings.valid_api_keys) or "")
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    supabase: GoTrue | None = None
+    accounts: Directory
+    verifier: TokenVerifier
+    if settings.supabase_url:
+        service_role_key = reveal(settings.supabase_service_role_key)
+        supabase = GoTrue(settings.supabase_url, reveal(settings.supabase_anon_key) or "", service_role_key)
+        stack.push_async_callback(supabase.close)
+        verifier = supabase_tokens = SupabaseTokens(supabase, reveal(settings.supabase_jwt_secret))
+        stack.push_async_callback(supabase_tokens.close)
+        accounts = SupabaseAccounts(store, supabase, supabase_tokens)
+    else:
+        tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+        passwords = Passwords()
+        stack.callback(passwords.close)
+        accounts, verifier = Accounts(store, tokens, passwords), SessionVerifier(store, tokens)
+    authenticator = Authenticator(store, verifier, env_keys)
+    stack.push_async_callback(authenticator.close)
+    return Identity(accounts, authenticator, supabase)
+
+
+def _jwt_secret(settings: Settings) -> str:
+    """The configured secret; in development one is made at the first start and kept, so that tokens outlive it."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    path = settings.data_dir / "jwt_secret"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret = generate.jwt_secret()
+        with suppress(FileExistsError):  # another process was faster: its secret holds
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text(secret)
+        log.warning("jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` makes one")
+        return path.read_text().strip()

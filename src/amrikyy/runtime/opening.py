@@ -1,0 +1,231 @@
+"""Open everything that the settings name, in order."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
+from amrikyy.auth import AuditLog, Directory
+from amrikyy.cache import Cache, MemoryCache
+from amrikyy.db import Database, migrate, open_database
+from amrikyy.errors import Unavailable
+from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
+from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
+from amrikyy.runs.idempotency import IdempotencyKeys
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.slots import Slots
+from amrikyy.runs.statistics import RunStatistics
+from amrikyy.runs.store import RunRecords
+from amrikyy.runtime import chores
+from amrikyy.runtime.identity import open_identity
+from amrikyy.runtime.runtime import STOPPING, Runtime
+from amrikyy.settings import ConfigurationError, Settings, reveal
+from amrikyy.spend import Ledger
+from amrikyy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    # Loaded only where there is a Redis: its client takes 7 MB.
+    from amrikyy.redis_link import RedisAddress, RedisLink
+
+CACHE_DEADLINE_S = 0.1
+"""How long an entry of the shared cache may take; asking a model takes longer."""
+
+CALLS_PER_RUN = 3
+"""Calls of a model that a run has open at most, as a travel package does: whoever was let in is not kept waiting."""
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, registry: Registry, metrics: Metrics | None = None
+) -> AsyncIterator[Runtime]:
+    """Open everything, bring the schema up to date, and close everything at the end.
+
+    Raises:
+        ConfigurationError: a setting cannot be used, or the database cannot be reached.
+        Unavailable: the database's schema does not fit this program.
+    """
+    metrics = metrics or Metrics()
+    async with AsyncExitStack() as stack:
+        database = await _open_database(settings, stack)
+        models = await _open_models(settings, metrics)
+        stack.push_async_callback(models.close)
+        records = RunRecords(database)
+        stack.push_async_callback(records.close)
+        live = LiveRuns(settings.stream_resume_s)
+        slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
+        cache = await _open_cache(settings, metrics, stack)
+        stack.push_async_callback(cache.close)
+        runner = Runner(models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s)
+        idempotency = IdempotencyKeys(database)
+        redis = await _open_redis(settings, metrics, stack)
+        limits = await _open_limits(settings, registry, redis, stack)
+        stack.push_async_callback(runner.close)
+        identity = open_identity(settings, database, stack)
+        accounts = identity.accounts
+        audit = AuditLog(database)
+        first_admin = await accounts.ensure_first_admin(
+            settings.admin_email,
+            reveal(settings.admin_password),
+            development=settings.app_env == "development",
+        )
+        chores.start(chores.prepare(registry), "prepare-agents", stack)
+        deletions: dict[str, Callable[[], Awaitable[int]]] = {
+            "runs": lambda: records.purge(timedelta(days=settings.run_retention_days)),
+            "idempotency_keys": idempotency.purge,
+            "tokens": accounts.delete_expired,
+            "audit_entries": lambda: audit.purge(timedelta(days=settings.audit_retention_days)),
+        }
+        chores.start(chores.upkeep(deletions), "upkeep", stack)
+        runtime = Runtime(
+            settings=settings,
+            registry=registry,
+            metrics=metrics,
+            database=database,
+            models=models,
+            cache=cache,
+            live=live,
+            records=records,
+            ledger=Ledger(database),
+            statistics=RunStatistics(database),
+            idempotency=idempotency,
+            redis=redis,
+            limits=limits,
+            runner=runner,
+            accounts=accounts,
+            authenticator=identity.authenticator,
+            supabase=identity.supabase,
+            audit=audit,
+            first_admin=first_admin,
+            has_admin=first_admin is not None or await accounts.has_admin(),
+        )
+        chores.start(chores.sample(runtime), "sample-metrics", stack)
+        try:
+            yield runtime
+        finally:
+            runtime.not_ready = STOPPING
+
+
+@asynccontextmanager
+async def open_accounts_of(settings: Settings) -> AsyncIterator[Directory]:
+    """Only the accounts, for the command line."""
+    async with AsyncExitStack() as stack:
+        database = await _open_database(settings, stack)
+        yield open_identity(settings, database, stack).accounts
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    try:
+        database = open_database(settings.database)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    stack.push_async_callback(database.close)
+    try:
+        await migrate.upgrade(database)
+    except Unavailable as error:
+        if error.code != "database_unavailable":
+            raise
+        url = urlsplit(settings.database)
+        where = f"at {url.hostname}:{url.port or 5432}" if url.hostname else settings.database
+        raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {error.__cause__}.") from None
+    return database
+
+
+async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> "RedisLink | None":
+    """The link, whether Redis answers now or not: it is looked for in the background."""
+    if settings.redis is None:
+        return None
+    from amrikyy.ratelimit.redis import SCRIPTS
+    from amrikyy.redis_link import RedisLink
+
+    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS)
+    stack.push_async_callback(link.close)
+    await link.start()
+    metrics.redis_up().set(link.state.is_up)
+    link.watch(lambda state: metrics.redis_up().set(state.is_up))
+    return link
+
+
+async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Cache:
+    memory = MemoryCache(settings.cache_max_mb * 1_000_000)
+    shared = None
+    if settings.redis is not None:
+        from amrikyy.cache.redis import LISTEN_S, RedisCache
+        from amrikyy.redis_link import RedisLink, open_pool
+
+        address = _redis_address(settings.redis)
+        link = RedisLink(address, deadline_s=CACHE_DEADLINE_S)
+        stack.push_async_callback(link.close)
+        await link.start()
+        news = open_pool(address, timeout_s=2 * LISTEN_S, max_connections=1)
+        shared = RedisCache(link, news, memory, prefix=settings.redis_prefix)
+        stack.push_async_callback(shared.close)
+    return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
+
+
+def _redis_address(url: str) -> "RedisAddress":
+    from amrikyy.redis_link import RedisAddress
+
+    try:
+        return RedisAddress.parse(url)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+async def _open_limits(
+    settings: Settings, registry: Registry, redis: "RedisLink | None", stack: AsyncExitStack
+) -> Limits:
+    limiter: Limiter = MemoryLimiter()
+    if redis is not None:
+        from amrikyy.ratelimit.failover import FailoverLimiter
+
+        limiter = FailoverLimiter(redis, prefix=f"{settings.redis_prefix}:limit")
+        stack.push_async_callback(limiter.close)
+        await limiter.start()
+    declared: dict[str, Limit | None] = {agent.name: agent.limit for agent in registry}
+    declared |= {operation.key: operation.limit for operation in registry.operations()}
+    try:
+        return Limits(
+            LimitTable(declared, settings.rate_limits),
+            limiter,
+            Networks("RATE_LIMIT_WHITELIST", settings.rate_limit_whitelist),
+            Networks("TRUSTED_PROXIES", settings.trusted_proxies),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+async def _open_models(settings: Settings, metrics: Metrics) -> Models:
+    def observe(model: str, agent: str, seconds: float, status: str) -> None:
+        metrics.model_calls(model, agent, status).inc()
+        metrics.model_seconds(model).observe(seconds)
+
+    config = ModelsConfig(
+        models=settings.models,
+        gemini_api_key=reveal(settings.gemini_api_key),
+        gemini_model=settings.gemini_model,
+        gemini_pro_model=settings.gemini_pro_model,
+        gemini_base_url=settings.gemini_base_url,
+        openai_api_key=reveal(settings.openai_api_key),
+        openai_base_url=settings.openai_base_url,
+        ollama_base_url=settings.ollama_base_url,
+        offline_tokens_per_s=settings.offline_tokens_per_s,
+        prices={
+            name: ModelPrice(input=price.input, output=price.output) for name, price in settings.model_prices.items()
+        },
+        deadlines=Deadlines(
+            connect_s=settings.model_connect_timeout_s,
+            first_token_s=settings.model_first_token_timeout_s,
+            token_gap_s=settings.model_token_timeout_s,
+            total_s=settings.model_timeout_s,
+        ),
+        retry=Retry(attempts=settings.model_attempts),
+        allow_offline_default=not settings.production,
+        max_connections=settings.max_concurrent_streams * CALLS_PER_RUN,
+    )
+    try:
+        return open_models(config, observe)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None

@@ -1,0 +1,136 @@
+"""What the app, the command line and the tests work with."""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
+from amrikyy.auth import AuditLog, Authenticator, Directory, FirstAdmin
+from amrikyy.auth.supabase import GoTrue
+from amrikyy.cache import Cache
+from amrikyy.db import Database
+from amrikyy.llm import Models
+from amrikyy.ratelimit import Limits
+from amrikyy.runs.idempotency import IdempotencyKeys
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.statistics import RunStatistics
+from amrikyy.runs.store import RunRecords
+from amrikyy.settings import Settings
+from amrikyy.spend import Ledger
+from amrikyy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from amrikyy.redis_link import RedisLink
+
+log = structlog.get_logger(__name__)
+
+STOPPING = "The server is stopping."
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Everything that is open.
+
+    Attributes:
+        not_ready: why requests should go elsewhere; None when they are welcome.
+        supabase: Supabase Auth, if it keeps the users.
+        first_admin: who was made at this start because there was no admin yet.
+        has_admin: whether anybody may manage the server; if not, the operator has to make somebody.
+    """
+
+    settings: Settings
+    registry: Registry
+    metrics: Metrics
+    database: Database
+    models: Models
+    cache: Cache
+    live: LiveRuns
+    records: RunRecords
+    ledger: Ledger
+    statistics: RunStatistics
+    idempotency: IdempotencyKeys
+    redis: "RedisLink | None"
+    limits: Limits
+    runner: Runner
+    accounts: Directory
+    authenticator: Authenticator
+    supabase: GoTrue | None
+    audit: AuditLog
+    first_admin: FirstAdmin | None
+    has_admin: bool
+    not_ready: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since everything was open."""
+        return time.monotonic() - self.started
+
+    @property
+    def database_name(self) -> str:
+        """For people: what database, without its credentials."""
+        if self.database.dialect == "sqlite":
+            return f"SQLite ({self.settings.database.removeprefix('sqlite:///')})"
+        url = urlsplit(self.settings.database)
+        return f"PostgreSQL ({url.hostname}{url.path})"
+
+    @property
+    def models_name(self) -> str:
+        """For people: which models answer, in the order in which they are asked."""
+        if self.models.is_offline:
+            return "offline: built in, deterministic, no AI. Set GEMINI_API_KEY (or MODELS) for a real one"
+        names = [client.name for client in self.models.clients]
+        if self.settings.models is None and len(names) == 2:
+            return f"{names[0]}, and {names[1]} for what is hard"  # by operation, no chain
+        return ", then ".join(names)
+
+    @property
+    def users_name(self) -> str:
+        """For people: whose users log in."""
+        if self.supabase is None:
+            return "in the database"
+        administered = "" if self.supabase.administers else ", not administered here (no SUPABASE_SERVICE_ROLE_KEY)"
+        return f"Supabase Auth ({urlsplit(self.supabase.issuer).netloc}){administered}"
+
+    @property
+    def limits_name(self) -> str:
+        """For people: where limits are counted."""
+        if self.redis is None:
+            return "in memory"
+        away = "" if self.redis.state.is_up else ", which is away: in memory until it is back"
+        return f"in Redis ({self.redis.address}){away}"
+
+    def sample(self) -> None:
+        """Write into gauges what is true now; others are written when something happens."""
+        metrics, slots, pool = self.metrics, self.runner.slots, self.database.pool
+        metrics.queue_length().set(slots.waiting)
+        metrics.slots_taken().set(slots.taken)
+        metrics.database_connections("used").set(pool.checkedout())
+        metrics.database_connections("idle").set(pool.checkedin())
+        for name, breaker in self.models.breakers.items():
+            metrics.circuits_open(name.partition(":")[2] or name).set(breaker.state == "open")
+        for agent, stats in self.cache.stats.items():
+            metrics.cache_hit_rate(agent).set(stats.hit_rate)
+
+    async def drain(self) -> None:
+        """Send new work elsewhere, and give what is in progress the time to end well."""
+        self.not_ready = STOPPING
+        log.info("draining", runs=self.runner.running, timeout_s=self.settings.drain_timeout_s)
+        await self.runner.drain(self.settings.drain_timeout_s)
+        log.info("drained")
+
+    def features(self) -> list[tuple[str, bool]]:
+        """The guide's features, and whether each is on."""
+        return [
+            ("LangSmith Tracing", False),
+            ("SSE Streaming", True),
+            ("Multi-Agent Coordination", False),
+            ("Agent Management API", True),
+            ("RBAC Authentication", True),
+            ("Redis Rate Limiting", self.redis is not None),
+            ("Prometheus Metrics", True),
+        ]
