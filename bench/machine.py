@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "aiohttp", "SQLAlchemy")
+LIBRARIES = ("uvicorn", "uvloop", "httptools", "starlette", "pydantic", "msgspec", "SQLAlchemy")
 
 
 def machine() -> dict[str, str]:

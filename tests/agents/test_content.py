@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -79,7 +79,7 @@ class FakeRun(RunContext):
             self.shares += [done({}), done(answer.model_dump(by_alias=True))]
         return answer
 
-    async def stream(
+    async def write(
         self,
         *,
         prompt: str,
@@ -88,14 +88,13 @@ class FakeRun(RunContext):
         temperature: float = 0.7,
         expected_words: int | None = None,
         message: str = "Writing",
-    ) -> AsyncGenerator[str, None]:
-        """Yield the sample in pieces of seven characters."""
+    ) -> str:
+        """Write the sample."""
         self.prompts.append(f"{system}\n{prompt}")
         self.options = {"max_output_tokens": max_output_tokens, "expected_words": expected_words, "message": message}
         text = self._sample()
         assert isinstance(text, str)
-        for start in range(0, len(text), 7):
-            yield text[start : start + 7]
+        return text
 
 
 def parse(name: str, **changes: Any) -> Any:
@@ -112,11 +111,8 @@ def refusal(name: str, **changes: Any) -> dict[str, str]:
 async def run(name: str, **changes: Any) -> tuple[Any, FakeRun]:
     operation, request = content[name], parse(name, **changes)
     fake = FakeRun(operation, request)
-    if not operation.writes_text:
-        return await operation.function(request, fake), fake
-    pieces = [piece async for piece in operation.function(request, fake)]
-    assert len(pieces) > 10
-    return operation.result_type.from_text("".join(pieces), request), fake
+    made = await operation.function(request, fake)
+    return operation.result_type.from_text(made, request) if operation.writes_text else made, fake
 
 
 def sample(name: str, **changes: Any) -> Any:

@@ -1,7 +1,7 @@
 """An agent is one file: what its declaration gives, and what is refused."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,10 +38,9 @@ async def answer_question(question: Question, run: RunContext) -> Answer:
 
 
 @support.operation()
-async def write_letter(question: Question, run: RunContext):
+async def write_letter(question: Question, run: RunContext) -> str:
     """Write a letter."""
-    async for piece in run.stream(prompt=question.text):
-        yield piece
+    return await run.write(prompt=question.text)
 '''
 
 
@@ -78,13 +77,13 @@ def test_the_declaration_gives_name_types_and_policy() -> None:
     assert (operation.shared, operation.tier, operation.writes_text) == (True, "pro", False)
 
 
-def test_an_async_generator_writes_a_text() -> None:
+def test_an_operation_that_returns_a_text_streams_it() -> None:
     agent = Agent("writer", "Writes.")
 
     @agent.operation()
-    async def write(_: Empty, run: RunContext) -> AsyncIterator[str]:
+    async def write(_: Empty, run: RunContext) -> str:
         """Write."""
-        yield "text"
+        return await run.write(prompt="text")
 
     assert write.writes_text
     assert write.result_type is TextResult

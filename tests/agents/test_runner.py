@@ -102,10 +102,10 @@ async def ask_model(_: Nothing, run: RunContext) -> Number:
 
 
 @agent.operation()
-async def write(_: Nothing, run: RunContext) -> AsyncIterator[str]:
+async def write(_: Nothing, run: RunContext) -> str:
     """Write and stumble."""
-    yield "one "
-    yield "two"
+    run.say("one ")
+    run.say("two")
     raise ModelRefused("No more.", model="test:x")
 
 

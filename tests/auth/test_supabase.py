@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -387,12 +386,12 @@ async def test_who_was_locked_out_stays_out_in_an_outage(serving: Serving, gotru
 
 
 async def test_a_hanging_supabase_costs_one_wait_and_blocks_nobody(
-    serving: Serving, gotrue: GoTrueServer, ana: Account
+    serving: Serving, gotrue: GoTrueServer, ana: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving() as server:
         token = gotrue.token(ana)
         assert await outcome(server, token) == (200, "premium")
-        _be_impatient(server)
+        _be_impatient(monkeypatch)
         gotrue.behaviour = "hang"
         waiting = asyncio.create_task(outcome(server, token))
         await asyncio.sleep(0.05)
@@ -405,9 +404,8 @@ async def test_a_hanging_supabase_costs_one_wait_and_blocks_nobody(
         assert gotrue.count("GET /auth/v1/user") == asked, "it is left alone for a while"
 
 
-def _be_impatient(server: Served) -> None:
-    assert server.runtime.supabase is not None
-    server.runtime.supabase._session._timeout = aiohttp.ClientTimeout(total=0.3)
+def _be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amrikyy.auth.supabase.gotrue.TIMEOUT_S", 0.3)
 
 
 # --- A Supabase that is not well ---
@@ -420,9 +418,15 @@ def _be_impatient(server: Served) -> None:
      ("redirect", 503, "supabase_malformed")],
 )  # fmt: skip
 async def test_a_supabase_that_is_not_well_is_an_error_that_says_so(
-    server: Served, gotrue: GoTrueServer, ana: Account, behaviour: str, status: int, code: str
+    server: Served,
+    gotrue: GoTrueServer,
+    ana: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+    status: int,
+    code: str,
 ) -> None:
-    _be_impatient(server)
+    _be_impatient(monkeypatch)
     tokens = (await login(server)).json
     gotrue.behaviour = behaviour
     headers = {"authorization": f"Bearer {tokens['token']}"}

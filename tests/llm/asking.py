@@ -3,13 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import aiohttp
-
 from amrikyy.errors import ModelError
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.openai import OpenAIClient
@@ -23,14 +21,14 @@ Protocol = Literal["gemini", "openai"]
 def wire_client(
     protocol: Protocol,
     url: str,
-    session: aiohttp.ClientSession,
+    http: HttpClient,
     *,
     deadlines: Deadlines | None = None,
     model: str = "test",
 ) -> Client:
     if protocol == "gemini":
-        return GeminiClient(model, KEY, session=session, base_url=url, deadlines=deadlines)
-    return OpenAIClient(model, KEY, session=session, base_url=f"{url}/v1", deadlines=deadlines)
+        return GeminiClient(model, KEY, http=http, base_url=url, deadlines=deadlines)
+    return OpenAIClient(model, KEY, http=http, base_url=f"{url}/v1", deadlines=deadlines)
 
 
 @dataclass
@@ -41,6 +39,12 @@ class Answer:
     usages: list[Usage] = field(default_factory=list)
     error: ModelError | None = None
     took_s: float = 0.0
+
+    def take(self, item: list[str] | Usage) -> None:
+        if isinstance(item, list):
+            self.pieces += item
+        else:
+            self.usages.append(item)
 
     @property
     def text(self) -> str:
@@ -56,12 +60,7 @@ async def attempt(client: Client, prompt: str = "Say something.", **asked: Any) 
     answer = Answer()
     began = time.monotonic()
     try:
-        async with aclosing(client.stream(Request(prompt=prompt, **asked))) as items:
-            async for item in items:
-                if isinstance(item, list):
-                    answer.pieces += item
-                else:
-                    answer.usages.append(item)
+        await client.stream(Request(prompt=prompt, **asked), answer.take)
     except ModelError as error:
         answer.error = error
     answer.took_s = time.monotonic() - began

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import cast
 
-import aiohttp
 import pytest
 
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.request import Client
 from tests.llm.asking import Protocol, wire_client
 from tests.model_server import ModelServer
@@ -18,9 +18,10 @@ async def server() -> AsyncIterator[ModelServer]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def http() -> AsyncIterator[HttpClient]:
+    http = HttpClient()
+    yield http
+    await http.close()
 
 
 @pytest.fixture(params=["gemini", "openai"])
@@ -29,5 +30,5 @@ def protocol(request: pytest.FixtureRequest) -> Protocol:
 
 
 @pytest.fixture
-def client(protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession) -> Client:
-    return wire_client(protocol, server.url, session)
+def client(protocol: Protocol, server: ModelServer, http: HttpClient) -> Client:
+    return wire_client(protocol, server.url, http)

@@ -1,9 +1,8 @@
 """The chain: what is tried again, what is asked of the next model, and what never is."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-import aiohttp
 import pytest
 import structlog
 
@@ -20,9 +19,10 @@ from amrikyy.errors import (
     ModelTimeout,
     ModelUnreachable,
 )
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain, Retry
-from amrikyy.llm.request import Request, Usage
+from amrikyy.llm.request import Emit, Request, Usage
 from tests.llm.asking import KEY, Answer, Protocol, ask, attempt, until, wire_client
 from tests.model_server import Behaviour, ModelServer
 
@@ -38,7 +38,7 @@ class Scripted:
         self.closed = False
         self._script = script
 
-    async def stream(self, request: Request) -> AsyncGenerator[list[str] | Usage, None]:
+    async def stream(self, request: Request, emit: Emit) -> None:
         del request
         step = self._script[min(self.calls, len(self._script) - 1)]
         self.calls += 1
@@ -47,8 +47,8 @@ class Scripted:
                 raise item
             if item == "hang":
                 await asyncio.Event().wait()
-            yield [item]
-        yield Usage(model=self.name, provider="test")
+            emit([item])
+        emit(Usage(model=self.name, provider="test"))
 
     async def ping(self) -> None:
         raise ModelUnreachable("no", model=self.name)
@@ -157,10 +157,10 @@ async def test_cancelling_during_a_pause_ends_it() -> None:
 
 @pytest.mark.parametrize("header", ["2", "0"])
 async def test_retry_after_comes_from_the_wire(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession, slept: Slept, header: str
+    protocol: Protocol, server: ModelServer, http: HttpClient, slept: Slept, header: str
 ) -> None:
     server.script.append(Behaviour(status=429, headers={"Retry-After": header}))
-    wire = ModelChain([(wire_client(protocol, server.url, session), Breaker())], sleep=slept)
+    wire = ModelChain([(wire_client(protocol, server.url, http), Breaker())], sleep=slept)
     assert (await ask(wire)).text.startswith("# ")
     assert slept == [float(header)]
 
@@ -201,14 +201,14 @@ async def test_after_the_first_token_nothing_is_begun_again(kind: type[ModelErro
 
 
 async def test_a_stream_that_breaks_before_its_first_token_is_begun_again(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession, slept: Slept
+    protocol: Protocol, server: ModelServer, http: HttpClient, slept: Slept
 ) -> None:
     server.script += [
         Behaviour(pieces=[], cut=True),
         Behaviour(pieces=[], garbage=b"data: {\n\n"),
         Behaviour(pieces=["yes"]),
     ]
-    wire = ModelChain([(wire_client(protocol, server.url, session), Breaker())], sleep=slept)
+    wire = ModelChain([(wire_client(protocol, server.url, http), Breaker())], sleep=slept)
     assert (await ask(wire)).text == "yes"
     assert len(server.requests) == 3
 
@@ -231,10 +231,10 @@ async def test_closing_closes_every_client_and_ping_asks_the_first(slept: Slept)
 
 
 async def test_what_it_logs_names_no_key(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession, slept: Slept
+    protocol: Protocol, server: ModelServer, http: HttpClient, slept: Slept
 ) -> None:
     server.rule = lambda _: Behaviour(status=503, body={"error": {"message": f"key {KEY}"}})
-    wire = wire_client(protocol, server.url, session)
+    wire = wire_client(protocol, server.url, http)
     with structlog.testing.capture_logs() as logs:
         error = rejected(await attempt(ModelChain([(wire, Breaker()), (wire, Breaker(failures=1))], sleep=slept)))
     assert {each["event"] for each in logs} == {"model_retry", "model_fallback", "model_circuit"}
@@ -315,7 +315,10 @@ async def test_a_probe_whose_reader_leaves_frees_the_slot(slept: Slept) -> None:
     assert opening is not None
     opening.failed()
     clock.now += 60
-    items = chain(Scripted("a", ["one", "two"]), slept=slept, breakers=[breaker]).stream(Request(prompt="x"))
-    assert await anext(items) == ["one"]
-    await items.aclose()
+    said = Answer()
+    asked = chain(Scripted("a", ["one", "hang"]), slept=slept, breakers=[breaker])
+    reading = asyncio.create_task(asked.stream(Request(prompt="x"), said.take))
+    await until(lambda: said.text == "one")
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
     assert breaker.enter()

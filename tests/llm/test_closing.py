@@ -1,14 +1,13 @@
 """Nobody pays for an answer that nobody reads: leaving a call closes the provider's connection at once."""
 
 import asyncio
-from contextlib import aclosing
-from typing import Any
 
 import pytest
 
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain
-from amrikyy.llm.request import Client, Request
+from amrikyy.llm.request import Client, Request, Usage
 from tests.llm.asking import attempt, until
 from tests.model_server import Behaviour, ModelServer
 
@@ -55,55 +54,27 @@ async def test_cancelling_the_task_closes_the_connection(
 
 
 @pytest.mark.parametrize("does", [BETWEEN_TOKENS, COMMENTING, Behaviour(pieces=["one "] * 500, pause_s=0.01)])
-async def test_closing_the_iterator_between_tokens_closes_the_connection(
-    asked: Client, server: ModelServer, does: Behaviour
-) -> None:
+async def test_a_listener_that_fails_closes_the_connection(asked: Client, server: ModelServer, does: Behaviour) -> None:
     server.script.append(does)
-    async with aclosing(asked.stream(Request(prompt="x"))) as items:
-        async for item in items:
-            if isinstance(item, list):
-                break
-        since = asyncio.get_running_loop().time()
-    await closes_soon(server, since)
 
+    def emit(item: list[str] | Usage) -> None:
+        if isinstance(item, list):
+            raise ZeroDivisionError
 
-async def test_closing_the_iterator_before_the_first_token_closes_the_connection(
-    asked: Client, server: ModelServer
-) -> None:
-    server.script.append(BEFORE_TOKENS)
-    items = asked.stream(Request(prompt="x"))
-    await anext(items)  # who answers
-    since = asyncio.get_running_loop().time()
-    await items.aclose()
-    await closes_soon(server, since)
+    with pytest.raises(ZeroDivisionError):
+        await asked.stream(Request(prompt="x"), emit)
+    await closes_soon(server, asyncio.get_running_loop().time())
 
 
 async def test_giving_up_before_the_headers_closes_the_connection(asked: Client, server: ModelServer) -> None:
     server.script.append(BEFORE_HEADERS)
-    items = asked.stream(Request(prompt="x"))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(items), 0.1)
-    since = asyncio.get_running_loop().time()
-    await items.aclose()
-    await closes_soon(server, since)
-
-
-async def test_a_reader_that_fails_closes_the_connection(asked: Client, server: ModelServer) -> None:
-    server.script.append(BETWEEN_TOKENS)
-
-    async def read() -> None:
-        async with aclosing(asked.stream(Request(prompt="x"))) as items:
-            async for item in items:
-                if isinstance(item, list):
-                    raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await read()
+        await asyncio.wait_for(attempt(asked), 0.1)
     await closes_soon(server, asyncio.get_running_loop().time())
 
 
 async def test_cancelling_many_calls_leaves_no_connection_open(
-    client: Client, server: ModelServer, session: Any
+    client: Client, server: ModelServer, http: HttpClient
 ) -> None:
     server.rule = lambda _: BETWEEN_TOKENS
     reading = [asyncio.create_task(attempt(client)) for _ in range(30)]
@@ -112,13 +83,4 @@ async def test_cancelling_many_calls_leaves_no_connection_open(
         each.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
     await until(lambda: all(each.closed.is_set() for each in server.requests), WITHIN_S)
-    assert not session.connector._acquired
-
-
-async def test_what_nobody_has_read_yet_is_not_in_the_way_of_closing(client: Client, server: ModelServer) -> None:
-    server.script.append(Behaviour(pieces=["x" * 1000] * 2000))
-    async with aclosing(client.stream(Request(prompt="x"))) as items:
-        async for item in items:
-            if isinstance(item, list):
-                break
-    await closes_soon(server, asyncio.get_running_loop().time())
+    await until(lambda: http.busy == 0)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import aiohttp
 import pytest
 from pydantic import BaseModel, Field
 
@@ -18,6 +17,7 @@ from amrikyy.errors import (
     ModelRefused,
     ModelRequestRejected,
 )
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.schema import wire_schema
 from tests.llm.asking import KEY, ask, attempt
@@ -31,8 +31,8 @@ class Harbour(BaseModel):
 
 
 @pytest.fixture
-def gemini(server: ModelServer, session: aiohttp.ClientSession) -> GeminiClient:
-    return GeminiClient("gemini-2.5-flash", KEY, session=session, base_url=f"{server.url}/")
+def gemini(server: ModelServer, http: HttpClient) -> GeminiClient:
+    return GeminiClient("gemini-2.5-flash", KEY, http=http, base_url=f"{server.url}/")
 
 
 def error_body(status: int, word: str, message: str = "No.", **detail: Any) -> dict[str, Any]:

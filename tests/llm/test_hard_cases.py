@@ -4,11 +4,9 @@ import asyncio
 import json
 import ssl
 import subprocess
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from pydantic import (
@@ -24,12 +22,13 @@ from amrikyy.errors import (
     ModelOverloaded,
     ModelRefused,
 )
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain, Retry
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.models import ModelsConfig, open_models
 from amrikyy.llm.request import Client, Request
-from tests.llm.asking import KEY, Answer, Protocol, ask, attempt, wire_client
+from tests.llm.asking import KEY, Answer, Protocol, ask, attempt, until, wire_client
 from tests.model_server import Behaviour, ModelServer, Recorded
 
 
@@ -51,8 +50,8 @@ class Trip(BaseModel):
 # --- wire ---
 
 
-async def test_fences_around_json_are_stripped(server: ModelServer, session: aiohttp.ClientSession) -> None:
-    client = wire_client("openai", server.url, session)
+async def test_fences_around_json_are_stripped(server: ModelServer, http: HttpClient) -> None:
+    client = wire_client("openai", server.url, http)
     server.script.append(Behaviour(pieces=["``", "`js", 'on\n{"city": ', '"A", "days": 2}', "\n``", "`\n"]))
     answer = await ask(client, schema=Trip)
     assert Trip.model_validate_json(answer.text).days == 2
@@ -85,7 +84,7 @@ async def test_an_answer_with_nothing_at_all_is_malformed(client: Client, server
 
 async def test_an_answer_that_is_complete_is_not_lost_because_the_body_does_not_end(
     server: ModelServer,
-    session: aiohttp.ClientSession,
+    http: HttpClient,
     protocol: Protocol,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -120,7 +119,7 @@ async def test_an_answer_that_is_complete_is_not_lost_because_the_body_does_not_
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    client = wire_client(protocol, url, session, deadlines=Deadlines(token_gap_s=3))
+    client = wire_client(protocol, url, http, deadlines=Deadlines(token_gap_s=3))
     answer = await attempt(client)
     await runner.cleanup()
     assert answer.error is None
@@ -141,15 +140,15 @@ async def test_a_refusal_says_what_the_prompt_used(client: Client, server: Model
 
 
 async def test_a_plain_answer_may_take_longer_than_a_first_token(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession
+    protocol: Protocol, server: ModelServer, http: HttpClient
 ) -> None:
     server.script.append(Behaviour(before_s=0.3, pieces=["whole"]))
-    client = wire_client(protocol, server.url, session, deadlines=Deadlines(first_token_s=0.1, total_s=5))
+    client = wire_client(protocol, server.url, http, deadlines=Deadlines(first_token_s=0.1, total_s=5))
     assert (await ask(client, streaming=False)).text == "whole"
 
 
-async def test_concurrent_complaints_skip_no_level(server: ModelServer, session: aiohttp.ClientSession) -> None:
-    client = wire_client("openai", server.url, session)
+async def test_concurrent_complaints_skip_no_level(server: ModelServer, http: HttpClient) -> None:
+    client = wire_client("openai", server.url, http)
 
     def rule(recorded: Recorded) -> Behaviour | None:
         form = recorded.json.get("response_format", {}).get("type")
@@ -167,9 +166,9 @@ async def test_concurrent_complaints_skip_no_level(server: ModelServer, session:
 
 
 async def test_a_value_out_of_range_is_not_hidden_by_leaving_the_parameter_out(
-    server: ModelServer, session: aiohttp.ClientSession
+    server: ModelServer, http: HttpClient
 ) -> None:
-    client = wire_client("openai", server.url, session)
+    client = wire_client("openai", server.url, http)
     server.rule = lambda r: (
         Behaviour(status=400, body={"error": {"message": "temperature must be between 0 and 1"}})
         if "temperature" in r.json
@@ -180,12 +179,12 @@ async def test_a_value_out_of_range_is_not_hidden_by_leaving_the_parameter_out(
 
 
 async def test_a_bad_schema_does_not_take_structured_output_from_the_others(
-    server: ModelServer, session: aiohttp.ClientSession
+    server: ModelServer, http: HttpClient
 ) -> None:
     class Other(BaseModel):
         x: int
 
-    client = wire_client("openai", server.url, session)
+    client = wire_client("openai", server.url, http)
     server.rule = lambda r: (
         Behaviour(status=400, body={"error": {"message": "Invalid schema for response_format 'Other'"}})
         if (r.json.get("response_format") or {}).get("json_schema", {}).get("name") == "Other"
@@ -199,12 +198,10 @@ async def test_a_bad_schema_does_not_take_structured_output_from_the_others(
 # --- breaker and chain ---
 
 
-async def test_a_call_from_before_the_opening_does_not_free_the_probe(
-    server: ModelServer, session: aiohttp.ClientSession
-) -> None:
+async def test_a_call_from_before_the_opening_does_not_free_the_probe(server: ModelServer, http: HttpClient) -> None:
     now = [0.0]
     breaker = Breaker(failures=2, open_s=10, monotonic=lambda: now[0])
-    client = wire_client("gemini", server.url, session)
+    client = wire_client("gemini", server.url, http)
     chain = ModelChain([(client, breaker)], retry=Retry(attempts=1))
     server.script.append(Behaviour(pieces=["old "], hang_after=1))
     old = asyncio.create_task(attempt(chain))
@@ -228,11 +225,11 @@ async def test_a_call_from_before_the_opening_does_not_free_the_probe(
 
 
 async def test_a_probe_that_answers_lets_the_others_through_before_it_ends(
-    server: ModelServer, session: aiohttp.ClientSession
+    server: ModelServer, http: HttpClient
 ) -> None:
     now = [0.0]
     breaker = Breaker(failures=1, open_s=10, monotonic=lambda: now[0])
-    chain = ModelChain([(wire_client("gemini", server.url, session), breaker)], retry=Retry(attempts=1))
+    chain = ModelChain([(wire_client("gemini", server.url, http), breaker)], retry=Retry(attempts=1))
     server.script.append(Behaviour(status=503))
     await attempt(chain)
     now[0] = 11
@@ -245,11 +242,9 @@ async def test_a_probe_that_answers_lets_the_others_through_before_it_ends(
     assert other.error is None, other.error
 
 
-async def test_the_total_deadline_bounds_the_sum_of_attempts(
-    server: ModelServer, session: aiohttp.ClientSession
-) -> None:
+async def test_the_total_deadline_bounds_the_sum_of_attempts(server: ModelServer, http: HttpClient) -> None:
     deadlines = Deadlines(first_token_s=10, total_s=0.5)
-    clients = [wire_client("gemini", server.url, session, deadlines=deadlines, model=m) for m in ("a", "b", "c")]
+    clients = [wire_client("gemini", server.url, http, deadlines=deadlines, model=m) for m in ("a", "b", "c")]
     server.rule = lambda _: Behaviour(before_s=0.35, status=503)
     chain = ModelChain([(c, Breaker()) for c in clients], retry=Retry(attempts=1), total_s=0.5)
     answer = await attempt(chain)
@@ -257,10 +252,8 @@ async def test_the_total_deadline_bounds_the_sum_of_attempts(
     assert answer.took_s < 0.75, answer.took_s
 
 
-async def test_a_skipped_model_does_not_hide_what_went_wrong(
-    server: ModelServer, session: aiohttp.ClientSession
-) -> None:
-    broken, skipped = (wire_client("gemini", server.url, session, model=m) for m in ("a", "b"))
+async def test_a_skipped_model_does_not_hide_what_went_wrong(server: ModelServer, http: HttpClient) -> None:
+    broken, skipped = (wire_client("gemini", server.url, http, model=m) for m in ("a", "b"))
     closed, opened = Breaker(), Breaker(failures=1)
     warm = ModelChain([(skipped, opened)], retry=Retry(attempts=1))
     server.script.append(Behaviour(status=503))
@@ -271,20 +264,18 @@ async def test_a_skipped_model_does_not_hide_what_went_wrong(
     assert len(details(answer)) == 2
 
 
-async def test_an_open_breaker_during_retries_does_not_hide_the_failure(
-    server: ModelServer, session: aiohttp.ClientSession
-) -> None:
+async def test_an_open_breaker_during_retries_does_not_hide_the_failure(server: ModelServer, http: HttpClient) -> None:
     chain = ModelChain(
-        [(wire_client("gemini", server.url, session), Breaker(failures=2))], retry=Retry(attempts=3, base_s=0.001)
+        [(wire_client("gemini", server.url, http), Breaker(failures=2))], retry=Retry(attempts=3, base_s=0.001)
     )
     server.rule = lambda _: Behaviour(status=503)
     answer = await attempt(chain)
     assert isinstance(answer.error, ModelOverloaded), answer.error
 
 
-async def test_details_name_each_model_once(server: ModelServer, session: aiohttp.ClientSession) -> None:
+async def test_details_name_each_model_once(server: ModelServer, http: HttpClient) -> None:
     chain = ModelChain(
-        [(wire_client("gemini", server.url, session, model=m), Breaker()) for m in ("a", "b")],
+        [(wire_client("gemini", server.url, http, model=m), Breaker()) for m in ("a", "b")],
         retry=Retry(attempts=3, base_s=0.001),
     )
     server.rule = lambda _: Behaviour(status=503)
@@ -292,13 +283,11 @@ async def test_details_name_each_model_once(server: ModelServer, session: aiohtt
     assert [d["model"] for d in details(answer)] == ["gemini:a", "gemini:b"]
 
 
-async def test_one_model_that_can_be_reached_is_enough_for_a_ping(
-    server: ModelServer, session: aiohttp.ClientSession
-) -> None:
+async def test_one_model_that_can_be_reached_is_enough_for_a_ping(server: ModelServer, http: HttpClient) -> None:
     chain = ModelChain(
         [
-            (wire_client("gemini", "http://127.0.0.1:1", session, model="a"), Breaker()),
-            (wire_client("gemini", server.url, session), Breaker()),
+            (wire_client("gemini", "http://127.0.0.1:1", http, model="a"), Breaker()),
+            (wire_client("gemini", server.url, http), Breaker()),
         ]
     )
     await chain.ping()
@@ -396,13 +385,15 @@ async def test_leaving_closes_a_tls_connection_at_once(tmp_path: Path) -> None:
     frozen = asyncio.Event()
     proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
     trusting = ssl.create_default_context(cafile=str(tmp_path / "c"))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
-        client = wire_client("gemini", f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", session)
-        async with aclosing(client.stream(Request(prompt="x"))) as items:
-            async for item in items:
-                if isinstance(item, list):
-                    frozen.set()  # from here on the other side does not answer a farewell
-                    break
-        await asyncio.wait_for(gone.wait(), 0.5)
+    http = HttpClient(tls=trusting)
+    client = wire_client("gemini", f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", http)
+    said = Answer()
+    reading = asyncio.create_task(client.stream(Request(prompt="x"), said.take))
+    await until(lambda: said.text == "Hi")
+    frozen.set()  # from here on the other side does not answer a farewell
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await asyncio.wait_for(gone.wait(), 0.5)
+    await http.close()
     proxy.close()
     await runner.cleanup()

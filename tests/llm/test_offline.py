@@ -17,7 +17,7 @@ from amrikyy.errors import ModelMalformed
 from amrikyy.llm.filler import fill
 from amrikyy.llm.offline import OfflineClient
 from amrikyy.llm.request import Request
-from tests.llm.asking import ask
+from tests.llm.asking import Answer, ask, until
 
 
 class Kind(Enum):
@@ -196,10 +196,12 @@ async def test_the_rate_is_kept_also_when_many_are_asked() -> None:
 
 
 async def test_it_can_be_left_in_the_middle() -> None:
-    items = OfflineClient(5).stream(Request(prompt="x"))
-    await anext(items)
-    await anext(items)
-    await items.aclose()
+    said = Answer()
+    reading = asyncio.create_task(OfflineClient(5).stream(Request(prompt="x"), said.take))
+    await until(lambda: bool(said.pieces))
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
 
 
 async def test_ping_and_close_have_nothing_to_do() -> None:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 import structlog
 from pydantic import BaseModel, Field
@@ -25,6 +24,7 @@ from amrikyy.errors import (
     ModelRequestRejected,
     ModelUnreachable,
 )
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.dialect import Dialect
 from amrikyy.llm.openai import OpenAIClient
 from amrikyy.llm.request import Client
@@ -40,8 +40,8 @@ class Harbour(BaseModel):
 
 
 @pytest.fixture
-def openai(server: ModelServer, session: aiohttp.ClientSession) -> OpenAIClient:
-    return OpenAIClient("gpt-5-mini", KEY, session=session, base_url=f"{server.openai_url}/")
+def openai(server: ModelServer, http: HttpClient) -> OpenAIClient:
+    return OpenAIClient("gpt-5-mini", KEY, http=http, base_url=f"{server.openai_url}/")
 
 
 def error_body(message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -93,8 +93,8 @@ async def test_a_schema_is_sent_strictly_and_its_json_comes_back(
     assert server.requests[0].json["response_format"] == {"type": "json_schema", "json_schema": form}
 
 
-async def test_without_a_key_none_is_sent(server: ModelServer, session: aiohttp.ClientSession) -> None:
-    await ask(OpenAIClient("llama", None, session=session, base_url=server.openai_url, provider="ollama"))
+async def test_without_a_key_none_is_sent(server: ModelServer, http: HttpClient) -> None:
+    await ask(OpenAIClient("llama", None, http=http, base_url=server.openai_url, provider="ollama"))
     assert "authorization" not in server.requests[0].headers
 
 
@@ -366,9 +366,9 @@ async def test_what_is_no_http_is_unreachable(client: Client, server: ModelServe
 
 
 async def test_a_port_where_nobody_listens_is_unreachable(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession
+    protocol: Protocol, server: ModelServer, http: HttpClient
 ) -> None:
-    nowhere = wire_client(protocol, "http://127.0.0.1:1", session)
+    nowhere = wire_client(protocol, "http://127.0.0.1:1", http)
     assert type(rejected(await attempt(nowhere))) is ModelUnreachable
     with pytest.raises(ModelUnreachable):
         await nowhere.ping()

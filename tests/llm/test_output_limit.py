@@ -1,8 +1,8 @@
 """A model that writes less than an operation asks for is asked for what it can, and that is remembered."""
 
-import aiohttp
 import pytest
 
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.client import lower_output_limit
 from tests.llm.asking import Protocol, ask, attempt, wire_client
 from tests.model_server import Behaviour, ModelServer
@@ -40,10 +40,10 @@ def test_the_limit_is_read_from_any_wording_or_found_by_halving(complaint: str, 
 
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_a_model_is_asked_again_within_its_limit_and_only_once(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession, streaming: bool
+    protocol: Protocol, server: ModelServer, http: HttpClient, streaming: bool
 ) -> None:
     complaint = GEMINI if protocol == "gemini" else OPENAI
-    client = wire_client(protocol, server.url, session)
+    client = wire_client(protocol, server.url, http)
     server.script.append(Behaviour(status=400, body={"error": {"message": complaint, "code": 400}}))
     first = await ask(client, streaming=streaming, max_output_tokens=46000)
     assert first.text
@@ -57,10 +57,10 @@ async def test_a_model_is_asked_again_within_its_limit_and_only_once(
 
 
 async def test_a_server_that_rejects_any_length_is_not_asked_for_ever(
-    protocol: Protocol, server: ModelServer, session: aiohttp.ClientSession
+    protocol: Protocol, server: ModelServer, http: HttpClient
 ) -> None:
     server.rule = lambda _: Behaviour(status=400, body={"error": {"message": "max_tokens exceeds the limit"}})
-    answer = await attempt(wire_client(protocol, server.url, session), max_output_tokens=4096)
+    answer = await attempt(wire_client(protocol, server.url, http), max_output_tokens=4096)
     assert answer.error is not None
     assert answer.error.code == "model_request_rejected"
     assert len(server.posts) == 5  # 4096, 2048, 1024, 512, 256

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints, overload
@@ -81,8 +81,6 @@ class TextResult(Result):
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
 
-DataFunction = Callable[[Q, "RunContext"], Awaitable[R]]
-TextFunction = Callable[[Q, "RunContext"], AsyncIterator[str]]
 Sample = Callable[[Any], BaseModel | str]
 
 
@@ -95,7 +93,7 @@ class Operation(Generic[Q, R]):
         name: camelCase, as in URLs ("searchFlights").
         description: the first line of the function's docstring.
         request_type, result_type: what goes in and what comes out.
-        function: an async function that returns the result, or an async generator of text.
+        function: an async function that returns the result, or the text that it has written.
         writes_text: it streams tokens of a text; otherwise partial states of the result.
         limit: how often one caller may run it; None means only the agent's limit counts.
         cache_for: how long a result stays good; zero means it is never cached.
@@ -199,8 +197,8 @@ class Agent:
     ) -> "_Declaration":
         """Declare the function below as an operation of this agent.
 
-        The function takes the request and a `RunContext`, both annotated. An async function returns its
-        result; an async generator yields a text, and `result` says what is made of it at the end.
+        The function takes the request and a `RunContext`, both annotated. It returns its result; or a text (`-> str`),
+        which it writes with `RunContext.write`, and `result` says what is made of that at the end.
         While the models fail, a result that is out of date is served for as long again as it was good, unless
         `stale_for` says otherwise. `Operation` has the meaning of the others.
         """
@@ -224,7 +222,7 @@ class _Declaration:
         self._policy = policy
 
     @overload
-    def __call__(self, function: Callable[[Q, "RunContext"], AsyncIterator[str]]) -> Operation[Q, TextResult]: ...
+    def __call__(self, function: Callable[[Q, "RunContext"], Awaitable[str]]) -> Operation[Q, TextResult]: ...
     @overload
     def __call__(self, function: Callable[[Q, "RunContext"], Awaitable[R]]) -> Operation[Q, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Operation[Any, Any]:
@@ -233,15 +231,15 @@ class _Declaration:
         hints = get_type_hints(function, localns={"RunContext": object})
         parameters = list(inspect.signature(function).parameters)
         where = f"{function.__module__}.{function.__qualname__}"
-        writes_text = inspect.isasyncgenfunction(function)
+        writes_text = hints.get("return") is str
         request_type = hints.get(parameters[0]) if len(parameters) == 2 else None
         result_type = self._text_result if writes_text else hints.get("return")
         if not (isinstance(request_type, type) and issubclass(request_type, Request)):
             raise TypeError(f"{where}: an operation takes (request, run), and the request's type is a Request")
         if not (isinstance(result_type, type) and issubclass(result_type, Result)):
-            raise TypeError(f"{where}: an operation returns a Result, or is an async generator of text")
-        if not writes_text and not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{where}: an operation is an async function or an async generator")
+            raise TypeError(f"{where}: an operation returns a Result, or the text that it has written (str)")
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"{where}: an operation is an async function")
         operation = Operation(
             agent=agent.name,
             name=to_camel(function.__name__),

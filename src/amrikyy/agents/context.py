@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -111,7 +110,7 @@ class RunContext:
                 details=[{"field": field, "message": message, "type": kind} for field, message, kind in _list(error)],
             ) from None
 
-    async def stream(
+    async def write(
         self,
         *,
         prompt: str,
@@ -120,8 +119,8 @@ class RunContext:
         temperature: float = 0.7,
         expected_words: int | None = None,
         message: str = "Writing",
-    ) -> AsyncGenerator[str, None]:
-        """Ask the model for prose and yield it piece by piece.
+    ) -> str:
+        """Ask the model for prose, stream it as it is written, and return the whole of it.
 
         Args:
             prompt: what is asked, already written out.
@@ -134,18 +133,15 @@ class RunContext:
         Raises:
             ModelError: the provider failed; one of its subclasses, by cause.
         """
-        request = self._ask(prompt, system, None, max_output_tokens, temperature)
-        expected = (expected_words or 0) * CHARACTERS_PER_WORD
-        length = 0
-        mark = step = expected * PROGRESS_STEP / 100 or float("inf")
-        async with aclosing(self._answer(request)) as answer:
-            async for pieces in answer:
-                for piece in pieces:
-                    yield piece
-                    length += len(piece)
-                    if length >= mark:
-                        self.progress(length / expected, message)
-                        mark = length + step
+        text = _Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
+        await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
+        return "".join(text.pieces)
+
+    def say(self, text: str) -> None:
+        """Stream a text of the operation's own, such as a heading between two that the model writes."""
+        execution = self._run.execution
+        execution.shows(self._run.elapsed_s)
+        execution.append(Event("token", text))
 
     def progress(self, share: float, message: str) -> None:
         """Say how much of the work is done: 0 to 1. It never falls, and 100 % is kept for the end."""
@@ -197,41 +193,80 @@ class RunContext:
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
         texts: list[str] = []
-        async with aclosing(self._answer(request)) as answer:
-            async for pieces in answer:
-                text = "".join(pieces)
-                texts.append(text)
-                growth.feed(text)
+
+        def feed(pieces: Pieces) -> None:
+            texts.extend(pieces)
+            growth.feed(pieces)
+
+        await self._answer(request, feed)
         growth.flush()
         return "".join(texts)
 
-    async def _answer(self, request: ModelRequest) -> AsyncGenerator[Pieces, None]:
-        """Pass the text on and account for what it used, however the stream ends."""
-        usage: Usage | None = None
-        length = 0
+    async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
+        """Ask, pass the text on, and account for what it used, however the call ends."""
+        answer = _Answer(feed)
         finished = False
         try:
-            async with aclosing(self._models.for_tier(request.tier).stream(request)) as answer:
-                async for item in answer:
-                    if isinstance(item, list):
-                        length += sum(map(len, item))
-                        yield item
-                    else:
-                        usage = item
+            await self._models.for_tier(request.tier).stream(request, answer)
             finished = True
         finally:
-            if usage is not None:
-                used = usage if finished else self._models.estimate(usage, length)
+            if (usage := answer.usage) is not None:
+                used = usage if finished else self._models.estimate(usage, answer.length)
                 self.truncated = used.truncated
                 self._run.execution.charge(
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
                 self._runner.count_usage(self._run.agent, used)
-        if not length:
+        if not answer.length:
             raise ModelMalformed(
                 "The model answered with nothing at all. Try again, or try another model.",
                 model=usage.model if usage else "",
             )
+
+
+class _Answer:
+    """Takes in what a model says: passes the text on, and keeps what is known of its use."""
+
+    __slots__ = ("_feed", "length", "usage")
+
+    def __init__(self, feed: Callable[[Pieces], None]) -> None:
+        self._feed = feed
+        self.length = 0
+        self.usage: Usage | None = None
+
+    def __call__(self, item: Pieces | Usage) -> None:
+        if isinstance(item, list):
+            self.length += sum(map(len, item))
+            self._feed(item)
+        else:
+            self.usage = item
+
+
+class _Prose:
+    """Turns the pieces of a text into token events, and into progress."""
+
+    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step", "pieces")
+
+    def __init__(self, context: RunContext, expected: float, message: str) -> None:
+        self._context = context
+        self._run = context._run
+        self._expected = expected
+        self._message = message
+        self._length = 0
+        self._mark = self._step = expected * PROGRESS_STEP / 100 or float("inf")
+        self.pieces: list[str] = []
+
+    def feed(self, pieces: Pieces) -> None:
+        execution = self._run.execution
+        if execution.first_output_s is None:
+            execution.shows(self._run.elapsed_s)
+        self.pieces += pieces
+        for piece in pieces:
+            execution.append(Event("token", piece))
+            self._length += len(piece)
+            if self._length >= self._mark:
+                self._context.progress(self._length / self._expected, self._message)
+                self._mark = self._length + self._step
 
 
 class _Growth:
@@ -258,10 +293,10 @@ class _Growth:
         if run.execution.streams:
             run.execution.partial_type = schema
 
-    def feed(self, piece: str) -> None:
+    def feed(self, pieces: Pieces) -> None:
         if not self._run.execution.streams:
             return
-        self._unfolded.append(piece)
+        self._unfolded += pieces
         if time.monotonic() - self._flushed_at >= PARTIAL_INTERVAL_S:
             self.flush()
 

@@ -1,7 +1,6 @@
 """The one way in which any operation is ever executed."""
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -235,7 +234,7 @@ class Runner:
                     await place.turn
                     self.metrics.queue_seconds().observe(run.elapsed_s)
                     execution.append(Event("progress", (0, "Your turn")))
-                result = _encode(await self._work(run, operation, work.request, context))
+                result = _encode(await self._work(operation, work.request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
@@ -257,20 +256,12 @@ class Runner:
                 self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
             self._end_runs(execution)
 
-    async def _work(self, run: Run, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
-        if not operation.writes_text:
-            result: Result = await operation.function(request, context)
-            return result
-        append = run.execution.append
-        pieces: list[str] = []
-        async with aclosing(operation.function(request, context)) as text:
-            async for piece in text:
-                if not pieces:
-                    run.execution.shows(run.elapsed_s)
-                pieces.append(piece)
-                append(Event("token", piece))
+    async def _work(self, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
+        made: Result | str = await operation.function(request, context)
+        if not isinstance(made, str):
+            return made
         text_result: type[TextResult] = operation.result_type
-        return text_result.from_text("".join(pieces), request, truncated=context.truncated)
+        return text_result.from_text(made, request, truncated=context.truncated)
 
     def _fail(self, execution: Execution, error: AmrikyyError, work: "_Work | None" = None) -> None:
         """End with an error; with an older result instead, if the models failed and nothing has been shown yet."""

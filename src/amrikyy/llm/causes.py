@@ -1,7 +1,7 @@
 """Why a provider failed: from what it answered to the error by cause, in words for the operator, without secrets."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -138,12 +138,12 @@ def _without_echo(text: str, prompts: Sequence[str]) -> str:
     return "".join(kept)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_s(value: str, milliseconds: str = "") -> float | None:
     """The Retry-After header in seconds: a number or a date (RFC 9110 §10.2.3); OpenAI's retry-after-ms is finer."""
     try:
-        if milliseconds := headers.get("retry-after-ms"):
+        if milliseconds:
             return max(0.0, float(milliseconds) / 1000)
-        value = headers.get("retry-after", "").strip()
+        value = value.strip()
         if not value:
             return None
         if value.replace(".", "", 1).isdigit():

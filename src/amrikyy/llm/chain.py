@@ -2,15 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from amrikyy.errors import ModelCircuitOpen, ModelError, ModelTimeout
-from amrikyy.llm.breaker import Breaker
-from amrikyy.llm.request import Client, Pieces, Request, Usage
+from amrikyy.llm.breaker import Breaker, Call
+from amrikyy.llm.request import Client, Emit, Pieces, Request, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +42,24 @@ Observe = Callable[[str, str, float, str], None]
 """Told of each call: the model, the agent that it was for, its seconds, and "ok" or the error's code."""
 
 
-@dataclass(slots=True)
 class _Attempt:
-    """What became of one attempt, while it is streamed."""
+    """Passes an answer on, and notes when its text has begun: from then on nobody else is asked."""
 
-    begun: bool = False
-    failure: ModelError | None = None
+    __slots__ = ("_call", "_emit", "_timeout", "begun")
+
+    def __init__(self, emit: Emit, call: Call, timeout: asyncio.Timeout | None) -> None:
+        self._emit = emit
+        self._call = call
+        self._timeout = timeout
+        self.begun = False
+
+    def __call__(self, item: Pieces | Usage) -> None:
+        if not self.begun and isinstance(item, list):
+            self.begun = True
+            self._call.answers()
+            if self._timeout is not None:
+                self._timeout.reschedule(None)  # the client's own deadlines hold
+        self._emit(item)
 
 
 class ModelChain:
@@ -72,7 +83,7 @@ class ModelChain:
         self._sleep = sleep
         self.name = ",".join(client.name for client, _ in self._links)
 
-    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
+    async def stream(self, request: Request, emit: Emit) -> None:
         """Ask the first model that answers; see `Client.stream`.
 
         Raises:
@@ -83,12 +94,10 @@ class ModelChain:
         for client, breaker in self._links:
             if failures:
                 log.warning("model_fallback", model=client.name, after=failures[-1].model, code=failures[-1].code)
-            failed_before = len(failures)
-            async with aclosing(self._ask(client, breaker, request, ends_at, failures)) as answer:
-                async for item in answer:
-                    yield item
-            if len(failures) == failed_before:
+            failure = await self._ask(client, breaker, request, emit, ends_at, is_first=not failures)
+            if failure is None:
                 return
+            failures.append(failure)
             if self._now() >= ends_at:
                 break
         raise _summary(failures)
@@ -111,29 +120,25 @@ class ModelChain:
             await client.close()
 
     async def _ask(
-        self, client: Client, breaker: Breaker, request: Request, ends_at: float, failures: list[ModelError]
-    ) -> AsyncGenerator[Pieces | Usage, None]:
-        """Ask one model until it answers or asking again makes no sense; the last failure is then in `failures`."""
+        self, client: Client, breaker: Breaker, request: Request, emit: Emit, ends_at: float, *, is_first: bool
+    ) -> ModelError | None:
+        """Ask one model until it answers or asking again makes no sense. Returns the failure that another may mend."""
         failure: ModelError | None = None
         for number in range(1, self._retry.attempts + 1):
-            attempt = _Attempt()
-            async with aclosing(self._guarded(client, breaker, request, ends_at, attempt)) as answer:
-                async for item in answer:
-                    yield item
-            if attempt.failure is None:
-                return
-            if attempt.begun or not attempt.failure.fallback:
-                raise attempt.failure
-            if failure is not None and isinstance(attempt.failure, ModelCircuitOpen):
-                break  # the failure before it tells more
-            failure = attempt.failure
+            call = breaker.enter()
+            if call is None:
+                return failure or _left_alone(client, breaker)  # the failure before tells more
+            # The first attempt has all the time that its own deadlines give it.
+            left_s = None if is_first and number == 1 else ends_at - self._now()
+            failure = await self._attempt(client, breaker, call, request, emit, left_s)
+            if failure is None:
+                return None
             pause_s = self._pause_s(failure, number, ends_at)
             if pause_s is None or breaker.state == "open":
-                break
+                return failure
             log.info("model_retry", model=client.name, code=failure.code, attempt=number, pause_s=round(pause_s, 3))
             await self._sleep(pause_s)
-        assert failure is not None
-        failures.append(failure)
+        return failure
 
     def _pause_s(self, error: ModelError, attempt: int, ends_at: float) -> float | None:
         if not error.retryable or attempt >= self._retry.attempts:
@@ -144,39 +149,36 @@ class ModelChain:
     def _now(self) -> float:
         return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
 
-    async def _guarded(
-        self, client: Client, breaker: Breaker, request: Request, ends_at: float, attempt: _Attempt
-    ) -> AsyncGenerator[Pieces | Usage, None]:
-        """One attempt, if the breaker lets it through, and its verdict for the breaker."""
-        call = breaker.enter()
-        if call is None:
-            wait_s = breaker.retry_after_s
-            attempt.failure = ModelCircuitOpen(
-                f"The model {client.name} failed repeatedly and is left alone for another {wait_s:.0f} s.",
-                model=client.name,
-                retry_after_s=wait_s,
-            )
-            return
+    async def _attempt(
+        self, client: Client, breaker: Breaker, call: Call, request: Request, emit: Emit, left_s: float | None
+    ) -> ModelError | None:
+        """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
         state, began, outcome = breaker.state, self._now(), "cancelled"
+        attempt = _Attempt(emit, call, None)
         try:
-            async with aclosing(client.stream(request)) as answer:
-                while (item := await self._next(answer, client, ends_at)) is not None:
-                    if isinstance(item, list):
-                        attempt.begun = True
-                        call.answers()
-                    yield item
-                    if attempt.begun:
-                        break
-                # From here on nobody is asked again, and the client's own deadlines hold.
-                async for item in answer:
-                    yield item
+            if left_s is None:
+                await client.stream(request, attempt)
+            else:
+                async with asyncio.timeout(left_s) as timeout:
+                    attempt = _Attempt(emit, call, timeout)
+                    await client.stream(request, attempt)
             call.succeeded()
             outcome = "ok"
+        except TimeoutError:
+            outcome = ModelTimeout.code
+            call.failed()
+            return ModelTimeout(
+                f"The model {client.name} did not begin to answer within the {self._total_s:g} s that all attempts "
+                "together have (MODEL_TIMEOUT_S).",
+                model=client.name,
+            )
         except ModelError as error:
-            attempt.failure = error
             outcome = error.code
             if error.counts:
                 call.failed()
+            if attempt.begun or not error.fallback:
+                raise
+            return error
         finally:
             if self._observe is not None:
                 model = client.name.partition(":")[2] or client.name
@@ -184,20 +186,16 @@ class ModelChain:
             call.left()  # only if nothing was reported above: it was cancelled, or the request was at fault
             if breaker.state != state:
                 log.warning("model_circuit", model=client.name, state=breaker.state)
+        return None
 
-    async def _next(
-        self, answer: AsyncGenerator[Pieces | Usage, None], client: Client, ends_at: float
-    ) -> Pieces | Usage | None:
-        """What the model says next, None at the end. The attempts before may have used most of the time."""
-        try:
-            async with asyncio.timeout(ends_at - self._now()):
-                return await anext(answer, None)
-        except TimeoutError:
-            raise ModelTimeout(
-                f"The model {client.name} did not begin to answer within the {self._total_s:g} s that all attempts "
-                "together have (MODEL_TIMEOUT_S).",
-                model=client.name,
-            ) from None
+
+def _left_alone(client: Client, breaker: Breaker) -> ModelCircuitOpen:
+    wait_s = breaker.retry_after_s
+    return ModelCircuitOpen(
+        f"The model {client.name} failed repeatedly and is left alone for another {wait_s:.0f} s.",
+        model=client.name,
+        retry_after_s=wait_s,
+    )
 
 
 def _summary(failures: list[ModelError]) -> ModelError:

@@ -2,12 +2,11 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
+import msgspec
 import structlog
 
 from amrikyy.errors import (
@@ -18,13 +17,16 @@ from amrikyy.errors import (
     ModelTimeout,
     ModelUnreachable,
 )
+from amrikyy.http_client import BrokenOff, ConnectTimeout, Head, HttpClient, HttpFailure, NotConnected, encode_headers
 from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
 from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import Prices, estimate_tokens
-from amrikyy.llm.request import Pieces, Request, Usage
-from amrikyy.llm.wire import Exchange, exchange
+from amrikyy.llm.request import Emit, Pieces, Request, Usage
+from amrikyy.llm.wire import MAX_BODY_BYTES, Events
 
 log = structlog.get_logger(__name__)
+
+_encode = msgspec.json.Encoder().encode
 
 MAX_OUTPUT_TOKENS = 1_000_000
 """More than any model writes: until a server has named its limit, each request's own counts."""
@@ -90,7 +92,7 @@ class WireClient(ABC):
         self,
         origin: Origin,
         *,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         headers: Mapping[str, str],
         deadlines: Deadlines | None,
         prices: Prices | None,
@@ -98,40 +100,36 @@ class WireClient(ABC):
         self.name = origin.model
         self.provider, _, self.model = origin.model.partition(":")
         self._origin = origin
-        self._session = session
+        self._http = http
         # Compression would hold tokens back until a block is full.
-        self._headers = {"content-type": "application/json", "accept-encoding": "identity", **headers}
+        self._headers = encode_headers(
+            {"content-type": "application/json", "accept": "*/*", "accept-encoding": "identity", **headers}
+        )
         self._deadlines = deadlines or Deadlines()
         self._prices = prices or Prices()
         self._output_limit = MAX_OUTPUT_TOKENS
 
-    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
+    async def stream(self, request: Request, emit: Emit) -> None:
         """Ask; see `Client.stream`. A server that rejects how it was asked is asked again, as it wants."""
         while True:
             asked = request
             if request.max_output_tokens > self._output_limit:
                 asked = replace(request, max_output_tokens=self._output_limit)
             try:
-                async with aclosing(self._answer(asked)) as answer:
-                    async for item in answer:
-                        yield item
-                return
+                return await self._ask(asked, emit)
             except AskAgain as lesson:
                 log.info("model_asked_again", model=self.name, because=str(lesson))
 
     async def ping(self) -> None:
         """Ask for a description, which spends no tokens."""
         clock = Clock(self._deadlines, self.name, streaming=True)
-        async with exchange(
-            self._session, "GET", self._ping_url, headers=self._headers, connect_s=self._deadlines.connect_s,
-            clock=clock, model=self.name,
-        ) as reply:  # fmt: skip
-            body = await reply.body()
-            if reply.status != 200:
-                raise cause(self._origin, reply.status, self._complaint(reply.status, body))
+        answer = _Whole(self)
+        await self._exchange("GET", self._ping_url, None, answer, clock)
+        if answer.status != 200:
+            raise cause(self._origin, answer.status, self._complaint(answer.status, answer.body))
 
     async def close(self) -> None:  # noqa: B027 - meant: no protocol has anything to close
-        """Nothing to do: the session is its maker's."""
+        """Nothing to do: the HTTP client is its maker's."""
 
     @property
     @abstractmethod
@@ -144,67 +142,46 @@ class WireClient(ABC):
     def _body(self, request: Request) -> dict[str, Any]: ...
 
     @abstractmethod
-    def _read(self, data: bytes, tally: Tally) -> str:
+    def read(self, data: bytes, tally: Tally) -> str:
         """The text in an event or a body; the rest of it goes into the tally."""
 
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
 
-    def _answer(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
-        """One call, yielding as `stream` does. Raises AskAgain before anything is yielded."""
-        return self._attempt(request, self._url(request), self._body(request))
-
-    async def _attempt(self, request: Request, url: str, body: dict[str, Any]) -> AsyncGenerator[Pieces | Usage, None]:
+    async def _ask(self, request: Request, emit: Emit) -> None:
+        """One call. Raises AskAgain before anything is emitted."""
+        body = self._body(request)
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
-        async with exchange(
-            self._session, "POST", url, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
-            clock=clock, model=self.name,
-        ) as reply:  # fmt: skip
-            if reply.status != 200:
-                raise await self._refusal(reply, request, body)
-            if reply.content_type == "text/html":
-                raise ModelMalformed(
-                    f"The server of {self.name} answered with a web page; check {self._origin.url_variable}.",
-                    model=self.name,
-                )
-            tally = Tally(estimate_tokens(len(request.prompt) + len(request.system)))
-            yield self._usage(tally, estimated=True)
-            # Some servers do not know how to stream and answer plainly instead.
-            if request.streaming and reply.content_type != "application/json":
-                async with aclosing(self._pieces(reply, tally)) as answer:
-                    async for pieces in answer:
-                        yield pieces
-            elif text := self._read(await reply.body(), tally):
-                tally.length = len(text)
-                yield [text]
-            if not tally.reported:
-                tally.output_tokens = estimate_tokens(tally.length)
-            yield self._usage(tally, estimated=not tally.reported)
-            self._check(tally, request)
-
-    async def _pieces(self, reply: Exchange, tally: Tally) -> AsyncGenerator[Pieces, None]:
-        """The pieces of a streamed answer, those of one read together."""
-        read, clock = self._read, reply.clock
+        answer = _Answer(self, request, emit, clock)
         try:
-            async with aclosing(reply.events()) as reads:
-                async for events in reads:
-                    pieces: Pieces = []
-                    try:
-                        for event in events:
-                            if text := read(event, tally):
-                                tally.length += len(text)
-                                pieces.append(text)
-                    finally:
-                        if pieces:  # also those before an event that is an error
-                            yield pieces
-                    if tally.finished:
-                        clock.finish()
-                    elif tally.tokens_came:
-                        tally.tokens_came = False
-                        clock.token()
+            await self._exchange("POST", self._url(request), _encode(body), answer, clock)
         except (ModelTimeout, ModelUnreachable):
-            if not tally.finished:
+            if not answer.tally.finished:
                 raise
+        if answer.status != 200:
+            raise self._refusal(answer, request, body)
+        answer.end()
+        self._check(answer.tally, request)
+
+    async def _exchange(
+        self, method: str, url: str, body: bytes | None, receiver: "_Answer | _Whole", clock: Clock
+    ) -> None:
+        try:
+            await self._http.exchange(
+                method, url, receiver, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
+                patience=clock,
+            )  # fmt: skip
+        except ConnectTimeout:
+            raise clock.not_connected() from None
+        except NotConnected as error:
+            raise ModelUnreachable(
+                f"The model {self.name} cannot be reached ({error}); check its base URL and the network.",
+                model=self.name,
+            ) from None
+        except HttpFailure as error:
+            raise ModelUnreachable(
+                f"The connection to the model {self.name} broke off in the middle: {error}.", model=self.name
+            ) from None
 
     def _check(self, tally: Tally, request: Request) -> None:
         """Raise if the answer that ended is none."""
@@ -227,7 +204,8 @@ class WireClient(ABC):
             )
         raise ModelMalformed(f"The model {self.name} answered with nothing at all; try again.", model=self.name)
 
-    def _usage(self, tally: Tally, *, estimated: bool) -> Usage:
+    def usage(self, tally: Tally, *, estimated: bool) -> Usage:
+        """What the answer has used so far."""
         return Usage(
             model=self.model,
             provider=self.provider,
@@ -238,14 +216,20 @@ class WireClient(ABC):
             truncated=tally.truncated,
         )
 
-    async def _refusal(self, reply: Exchange, request: Request, body: dict[str, Any]) -> ModelError:
+    def _refusal(self, answer: "_Answer", request: Request, body: dict[str, Any]) -> ModelError:
         """The error for an answer with another status than 200. `body` is what was sent."""
-        complaint = self._complaint(reply.status, await reply.body())
-        self._learn(reply.status, complaint, request, body)
-        asked_to_wait_s = retry_after_s(reply.headers)
+        complaint = self._complaint(answer.status, answer.body)
+        self._learn(answer.status, complaint, request, body)
+        asked_to_wait_s = retry_after_s(answer.header("retry-after"), answer.header("retry-after-ms"))
         if asked_to_wait_s is not None:
             complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
-        return self._error(reply.status, complaint, request)
+        return self._error(answer.status, complaint, request)
+
+    def not_a_model(self) -> ModelError:
+        """The error for a web page."""
+        return ModelMalformed(
+            f"The server of {self.name} answered with a web page; check {self._origin.url_variable}.", model=self.name
+        )
 
     def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
         """Adapt to a complaint about how it was asked. Raises AskAgain if there was anything to adapt."""
@@ -255,3 +239,102 @@ class WireClient(ABC):
 
     def _error(self, status: int, complaint: Complaint, request: Request) -> ModelError:
         return cause(self._origin, status, complaint, (request.prompt, request.system))
+
+
+class _Whole:
+    """Receives a whole body."""
+
+    __slots__ = ("_client", "_head", "_parts", "_size")
+
+    def __init__(self, client: WireClient) -> None:
+        self._client = client
+        self._head: Head | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def status(self) -> int:
+        assert self._head is not None
+        return self._head.status
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+    def header(self, name: str) -> str:
+        assert self._head is not None
+        return self._head.get(name.encode())
+
+    def head(self, head: Head) -> None:
+        self._head = head
+
+    def data(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            name = self._client.name
+            raise ModelMalformed(
+                f"The model {name} sent more than {MAX_BODY_BYTES} bytes, which is no answer.", model=name
+            )
+        self._parts.append(data)
+
+
+class _Answer(_Whole):
+    """Receives an answer, and emits its text as it comes."""
+
+    __slots__ = ("_clock", "_emit", "_events", "_streaming", "tally")
+
+    def __init__(self, client: WireClient, request: Request, emit: Emit, clock: Clock) -> None:
+        super().__init__(client)
+        self._emit = emit
+        self._clock = clock
+        self._streaming = request.streaming
+        self._events: Events | None = None
+        self.tally = Tally(estimate_tokens(len(request.prompt) + len(request.system)))
+
+    def head(self, head: Head) -> None:
+        super().head(head)
+        if head.status != 200:
+            return
+        client, content_type = self._client, head.content_type
+        if (coding := head.get(b"content-encoding")) not in ("", "identity"):
+            raise BrokenOff(f"its answer is compressed ({coding[:16]}), which it was asked not to do")
+        if content_type == "text/html":
+            raise client.not_a_model()
+        self._emit(client.usage(self.tally, estimated=True))
+        # Some servers do not know how to stream and answer plainly instead.
+        if self._streaming and content_type != "application/json":
+            self._events = Events(client.name)
+
+    def data(self, data: bytes) -> None:
+        if self._events is None:
+            super().data(data)
+        else:
+            self._take(self._events.feed(data))
+
+    def end(self) -> None:
+        """The body has ended."""
+        if self._events is not None:
+            self._take(self._events.end())
+        elif text := self._client.read(self.body, self.tally):
+            self.tally.length = len(text)
+            self._emit([text])
+        if not self.tally.reported:
+            self.tally.output_tokens = estimate_tokens(self.tally.length)
+        self._emit(self._client.usage(self.tally, estimated=not self.tally.reported))
+
+    def _take(self, events: list[bytes]) -> None:
+        read, tally = self._client.read, self.tally
+        pieces: Pieces = []
+        try:
+            for event in events:
+                if text := read(event, tally):
+                    tally.length += len(text)
+                    pieces.append(text)
+        finally:
+            if pieces:  # also those before an event that is an error
+                self._emit(pieces)
+        if tally.finished:
+            self._clock.finish()
+        elif tally.tokens_came:
+            tally.tokens_came = False
+            self._clock.token()

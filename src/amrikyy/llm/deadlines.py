@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amrikyy.errors import ModelTimeout
+from amrikyy.http_client import Patience
 
 AFTER_FINISH_S = 2.0
 """Seconds for what may follow a finished answer (its usage, the end of the body); then the answer is taken as it is."""
@@ -20,56 +21,35 @@ class Deadlines:
     total_s: float = 300
 
 
-class Clock:
+class Clock(Patience):
     """The deadlines of one call as it goes on.
 
-    Only time spent waiting for the provider counts towards a stage, so a reader that pauses does not make the provider
-    late. A plain call has no first token to wait for: its answer comes at once and whole, so only the total counts.
+    A comment that only keeps the connection alive is no token: the stage goes on as it was. A plain call has no first
+    token to wait for: its answer comes at once and whole, so only the total counts.
     """
 
-    __slots__ = ("_began_wait", "_deadlines", "_end", "_loop", "_model", "_stage", "_waited_s")
+    __slots__ = ("_deadlines", "_end", "_model", "_stage")
 
     def __init__(self, deadlines: Deadlines, model: str, *, streaming: bool) -> None:
-        self._loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         self._deadlines = deadlines
         self._model = model
-        self._end = self._loop.time() + deadlines.total_s
+        self._end = now + deadlines.total_s
         self._stage: Literal["first", "gap", "after", "whole"] = "first" if streaming else "whole"
-        self._waited_s = 0.0
-        self._began_wait = 0.0
-
-    @property
-    def _limit_s(self) -> float:
-        match self._stage:
-            case "first":
-                return self._deadlines.first_token_s
-            case "gap":
-                return self._deadlines.token_gap_s
-            case "after":
-                return AFTER_FINISH_S
-            case "whole":
-                return self._deadlines.total_s
-
-    def wait(self) -> float:
-        """Begin to wait for the provider. Returns the loop time at which patience ends."""
-        self._began_wait = self._loop.time()
-        return min(self._end, self._began_wait + self._limit_s - self._waited_s)
-
-    def waited(self) -> None:
-        """Something came. If it was no token (a comment that only keeps alive), the stage goes on as it was."""
-        self._waited_s += self._loop.time() - self._began_wait
+        super().__init__(min(self._end, now + deadlines.first_token_s) if streaming else self._end)
 
     def token(self) -> None:
         """A token has come; the next may take as long again."""
         if self._stage == "first":
             self._stage = "gap"
-        self._waited_s = 0.0
+        if self._stage == "gap":
+            self.move(min(self._end, self._loop.time() + self._deadlines.token_gap_s))
 
     def finish(self) -> None:
         """The answer is complete; what still comes is a courtesy."""
         if self._stage != "after":
             self._stage = "after"
-            self._waited_s = 0.0
+            self.move(min(self._end, self._loop.time() + AFTER_FINISH_S))
 
     def passed(self) -> ModelTimeout:
         """The error for the deadline that has passed."""

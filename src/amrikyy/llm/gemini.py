@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from amrikyy.errors import ContextTooLong, ModelError, ModelKeyRejected, ModelQuotaExceeded
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.causes import Complaint, Origin, cause
 from amrikyy.llm.client import Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
@@ -83,14 +83,14 @@ class GeminiClient(WireClient):
         model: str,
         api_key: str,
         *,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         base_url: str = BASE_URL,
         deadlines: Deadlines | None = None,
         prices: Prices | None = None,
     ) -> None:
         super().__init__(
             Origin(f"gemini:{model}", "Gemini", "GEMINI_API_KEY", "GEMINI_BASE_URL", api_key),
-            session=session,
+            http=http,
             headers={"x-goog-api-key": api_key},
             deadlines=deadlines,
             prices=prices,
@@ -117,7 +117,8 @@ class GeminiClient(WireClient):
             body["systemInstruction"] = {"parts": [{"text": request.system}]}
         return body
 
-    def _read(self, data: bytes, tally: Tally) -> str:
+    def read(self, data: bytes, tally: Tally) -> str:
+        """See `WireClient.read`."""
         answer = decode(_answers, data, self.name)
         if answer.usage_metadata is not None:
             counted = answer.usage_metadata

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-import aiohttp
 import structlog
 
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain, Observe, Retry
 from amrikyy.llm.deadlines import Deadlines
@@ -98,13 +98,13 @@ class Models:
         clients: Sequence[Client],
         *,
         breakers: Mapping[str, Breaker],
-        session: aiohttp.ClientSession | None,
+        http: HttpClient | None,
         prices: Prices,
     ) -> None:
         self._tiers = dict(tiers)
         self.clients = list(clients)
         self.breakers = dict(breakers)
-        self._session = session
+        self._http = http
         self._prices = prices
 
     def for_tier(self, tier: Tier) -> Client:
@@ -124,8 +124,8 @@ class Models:
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
+        if self._http is not None:
+            await self._http.close()
 
 
 def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
@@ -139,13 +139,10 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
     for spec in wanted:
         _check(spec, config)
     prices = Prices(config.prices)
-    session = None
+    http = None
     if any(spec.provider != "offline" for spec in wanted):
-        connector = aiohttp.TCPConnector(
-            limit=config.max_connections, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=30
-        )
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-    clients = {spec: _client(spec, config, session, prices) for spec in wanted}
+        http = HttpClient(max_connections=config.max_connections)
+    clients = {spec: _client(spec, config, http, prices) for spec in wanted}
     breakers = {spec: Breaker() for spec in wanted}
     for spec in wanted:
         # Asked now, so that no request waits until the price table is read.
@@ -161,7 +158,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
         for tier, specs in tiers.items()
     }
     by_name = {clients[spec].name: breakers[spec] for spec in wanted}
-    return Models(chains, list(clients.values()), breakers=by_name, session=session, prices=prices)
+    return Models(chains, list(clients.values()), breakers=by_name, http=http, prices=prices)
 
 
 def _specs_by_tier(config: ModelsConfig) -> dict[Tier, list[ModelSpec]]:
@@ -200,14 +197,14 @@ def _check(spec: ModelSpec, config: ModelsConfig) -> None:
         raise ValueError(f"{key_variable} has characters in it that no key has, such as spaces or line breaks.")
 
 
-def _client(spec: ModelSpec, config: ModelsConfig, session: aiohttp.ClientSession | None, prices: Prices) -> Client:
-    if session is None:
+def _client(spec: ModelSpec, config: ModelsConfig, http: HttpClient | None, prices: Prices) -> Client:
+    if http is None:
         return OfflineClient(config.offline_tokens_per_s)
     if spec.provider == "gemini":
         return GeminiClient(
             spec.model,
             config.gemini_api_key or "",
-            session=session,
+            http=http,
             base_url=config.gemini_base_url,
             deadlines=config.deadlines,
             prices=prices,
@@ -216,7 +213,7 @@ def _client(spec: ModelSpec, config: ModelsConfig, session: aiohttp.ClientSessio
     return OpenAIClient(
         spec.model,
         config.openai_api_key if is_openai else None,
-        session=session,
+        http=http,
         base_url=config.openai_base_url if is_openai else config.ollama_base_url,
         provider=spec.provider,
         deadlines=config.deadlines,

@@ -3,11 +3,10 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator
 
 from amrikyy.llm.filler import fill
 from amrikyy.llm.prices import estimate_tokens
-from amrikyy.llm.request import Pieces, Request, Usage
+from amrikyy.llm.request import Emit, Request, Usage
 
 _PIECES = re.compile(r"\s*\S{1,12}|\s+")
 """A word with the space before it is about a token; long words come in parts."""
@@ -29,7 +28,7 @@ class OfflineClient:
     def __init__(self, tokens_per_s: float = 50) -> None:
         self._tokens_per_s = tokens_per_s
 
-    async def stream(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
+    async def stream(self, request: Request, emit: Emit) -> None:
         """Answer at the set rate; see `Client.stream`.
 
         Raises:
@@ -37,27 +36,33 @@ class OfflineClient:
         """
         text = _answer(request)
         input_tokens = estimate_tokens(len(request.prompt) + len(request.system))
-        yield Usage(model=self.model, provider=self.provider, input_tokens=input_tokens, cost_usd=0.0, estimated=True)
+        emit(Usage(model=self.model, provider=self.provider, input_tokens=input_tokens, cost_usd=0.0, estimated=True))
         if not request.streaming:
-            yield [text]
+            emit([text])
+        elif self._tokens_per_s <= 0:
+            emit(_PIECES.findall(text))
         else:
-            pieces = _PIECES.findall(text)
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            for number, piece in enumerate(pieces):
-                if self._tokens_per_s > 0:
-                    # Measured from the beginning, so that late timers do not add up.
-                    ahead_s = number / self._tokens_per_s - (loop.time() - began)
-                    if ahead_s >= min(_TICK_S, 1 / self._tokens_per_s / 2):
-                        await asyncio.sleep(ahead_s)
-                yield [piece]
-        yield Usage(
-            model=self.model,
-            provider=self.provider,
-            input_tokens=input_tokens,
-            output_tokens=estimate_tokens(len(text)),
-            cost_usd=0.0,
+            await self._pace(_PIECES.findall(text), emit)
+        output_tokens = estimate_tokens(len(text))
+        emit(
+            Usage(
+                model=self.model,
+                provider=self.provider,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=0.0,
+            )
         )
+
+    async def _pace(self, pieces: list[str], emit: Emit) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number, piece in enumerate(pieces):
+            # Measured from the beginning, so that late timers do not add up.
+            ahead_s = number / self._tokens_per_s - (loop.time() - began)
+            if ahead_s >= min(_TICK_S, 1 / self._tokens_per_s / 2):
+                await asyncio.sleep(ahead_s)
+            emit([piece])
 
     async def ping(self) -> None:
         """It is always there."""

@@ -1,20 +1,18 @@
 """The client of OpenAI's chat completions, which many servers speak (platform.openai.com/docs/api-reference/chat)."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from amrikyy.errors import ContextTooLong, ModelError, ModelQuotaExceeded, ModelRateLimited, ModelRefused
+from amrikyy.http_client import HttpClient
 from amrikyy.llm.causes import Complaint, Origin, cause
 from amrikyy.llm.client import AskAgain, Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
 from amrikyy.llm.prices import Prices
-from amrikyy.llm.request import Pieces, Request, Usage
+from amrikyy.llm.request import Emit, Pieces, Request, Usage
 from amrikyy.llm.wire import UNDECODABLE, decode
 
 BASE_URL = "https://api.openai.com/v1"
@@ -88,7 +86,7 @@ class OpenAIClient(WireClient):
         model: str,
         api_key: str | None,
         *,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         base_url: str = BASE_URL,
         provider: str = "openai",
         deadlines: Deadlines | None = None,
@@ -97,7 +95,7 @@ class OpenAIClient(WireClient):
         service, key_variable, url_variable = _SERVICES[provider]
         super().__init__(
             Origin(f"{provider}:{model}", service, key_variable or url_variable, url_variable, api_key),
-            session=session,
+            http=http,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
             deadlines=deadlines,
             prices=prices,
@@ -107,9 +105,8 @@ class OpenAIClient(WireClient):
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
 
-    def _answer(self, request: Request) -> AsyncGenerator[Pieces | Usage, None]:
-        answer = super()._answer(request)
-        return answer if request.schema is None else _unfenced(answer)
+    async def _ask(self, request: Request, emit: Emit) -> None:
+        await super()._ask(request, emit if request.schema is None else _Unfencing(emit))
 
     @property
     def _ping_url(self) -> str:
@@ -121,7 +118,8 @@ class OpenAIClient(WireClient):
     def _body(self, request: Request) -> dict[str, Any]:
         return self._dialect.body(self.model, request)
 
-    def _read(self, data: bytes, tally: Tally) -> str:
+    def read(self, data: bytes, tally: Tally) -> str:
+        """See `WireClient.read`."""
         if data == b"[DONE]":
             return ""  # no end of the answer by itself: that is the finish reason, which a cut answer lacks
         answer = decode(_answers, data, self.name)
@@ -178,18 +176,24 @@ class OpenAIClient(WireClient):
         super()._learn(status, complaint, request, body)
 
 
-async def _unfenced(answer: AsyncGenerator[Pieces | Usage, None]) -> AsyncGenerator[Pieces | Usage, None]:
-    """The same answer without the code fence that many models put around JSON."""
-    fence = Unfence()
-    async with aclosing(answer):
-        async for item in answer:
-            if isinstance(item, list):
-                if pieces := [text for piece in item if (text := fence.feed(piece))]:
-                    yield pieces
-            else:
-                if text := fence.end():
-                    yield [text]
-                yield item
+class _Unfencing:
+    """Emits an answer without the code fence that many models put around JSON."""
+
+    __slots__ = ("_emit", "_fence")
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._fence = Unfence()
+
+    def __call__(self, item: Pieces | Usage) -> None:
+        feed = self._fence.feed
+        if isinstance(item, list):
+            if pieces := [text for piece in item if (text := feed(piece))]:
+                self._emit(pieces)
+        else:
+            if text := self._fence.end():
+                self._emit([text])
+            self._emit(item)
 
 
 def _describe(status: int, error: _Error) -> Complaint:

@@ -1,15 +1,10 @@
-"""One HTTP exchange with a provider: with deadlines, split into events, and closed at once when it is left."""
+"""What comes over the wire from a provider: split into events, decoded, and bounded."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import aiohttp
 import msgspec
 
-from amrikyy.errors import ModelMalformed, ModelUnreachable
-from amrikyy.llm.deadlines import Clock
+from amrikyy.errors import ModelMalformed
 
 T = TypeVar("T")
 
@@ -19,148 +14,51 @@ MAX_EVENT_BYTES = 1_000_000
 MAX_BODY_BYTES = 8_000_000
 """A whole answer."""
 
+MAX_STREAM_BYTES = 64_000_000
+"""All events of one answer. A million tokens, more than any model writes, with 64 bytes around each."""
+
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are not what they should be: garbage, another encoding, endless nesting."""
 
-_encode = msgspec.json.Encoder().encode
 
+class Events:
+    """Splits a `text/event-stream` into the `data` of its events.
 
-class Exchange:
-    """An answer that has begun: its status, its headers, and its body as it comes."""
-
-    __slots__ = ("_response", "clock", "model")
-
-    def __init__(self, response: aiohttp.ClientResponse, clock: Clock, model: str) -> None:
-        self._response = response
-        self.clock = clock
-        self.model = model
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self._response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The HTTP headers."""
-        return self._response.headers
-
-    @property
-    def content_type(self) -> str:
-        """The media type, without its parameters."""
-        return self._response.content_type
-
-    async def body(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            ModelTimeout, ModelUnreachable: it did not come, or broke off.
-            ModelMalformed: it is larger than any answer.
-        """
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await self._read():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise ModelMalformed(
-                    f"The model {self.model} sent more than {MAX_BODY_BYTES} bytes, which is no answer.",
-                    model=self.model,
-                )
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    async def events(self) -> AsyncGenerator[list[bytes], None]:
-        """The `data` of the events of a `text/event-stream`, those of one read together.
-
-        Raises:
-            ModelTimeout, ModelUnreachable: the next one did not come, or the stream broke off.
-            ModelMalformed: one is larger than any token.
-        """
-        rest = b""
-        while chunk := await self._read():
-            rest += chunk
-            # Three times as fast as splitting by a pattern that allows both kinds of line end.
-            *blocks, rest = rest.replace(b"\r\n", b"\n").split(b"\n\n")
-            if max(map(len, blocks), default=0) > MAX_EVENT_BYTES or len(rest) > MAX_EVENT_BYTES:
-                raise ModelMalformed(
-                    f"The model {self.model} sent an event of more than {MAX_EVENT_BYTES} bytes.", model=self.model
-                )
-            if found := [data for block in blocks if (data := _data(block))]:
-                yield found
-        if data := _data(rest):
-            yield [data]
-
-    async def _read(self) -> bytes:
-        """What has come, at least a byte of it; nothing at the end."""
-        try:
-            # Only around the read: across a yield, the timeout would cancel whoever consumes the answer.
-            async with asyncio.timeout_at(self.clock.wait()):
-                chunk = await self._response.content.readany()
-        except TimeoutError:
-            raise self.clock.passed() from None
-        except aiohttp.ClientError as error:
-            raise ModelUnreachable(
-                f"The connection to the model {self.model} broke off in the middle ({type(error).__name__}).",
-                model=self.model,
-            ) from None
-        self.clock.waited()
-        return chunk
-
-
-@asynccontextmanager
-async def exchange(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    body: Any = None,
-    connect_s: float,
-    clock: Clock,
-    model: str,
-) -> AsyncIterator[Exchange]:
-    """Send a request and give out its answer. Leaving the block closes the connection unless all was read.
-
-    Raises:
-        ModelTimeout, ModelUnreachable: there is no answer.
+    Args:
+        model: for messages.
     """
-    try:
-        async with asyncio.timeout_at(clock.wait()):
-            response = await session.request(
-                method,
-                url,
-                data=None if body is None else _encode(body),
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
-                allow_redirects=False,
+
+    __slots__ = ("_model", "_rest", "_size")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._rest = b""
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that are complete with what came now.
+
+        Raises:
+            ModelMalformed: one is larger than any token, or all together are larger than any answer.
+        """
+        self._size += len(data)
+        if self._size > MAX_STREAM_BYTES:
+            raise ModelMalformed(
+                f"The model {self._model} sent more than {MAX_STREAM_BYTES} bytes, which is no answer.",
+                model=self._model,
             )
-    except aiohttp.ConnectionTimeoutError:
-        raise clock.not_connected() from None
-    except TimeoutError:
-        raise clock.passed() from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise ModelUnreachable(
-            f"The model {model} cannot be reached ({type(error).__name__}); check its base URL and the network.",
-            model=model,
-        ) from None
-    clock.waited()
-    try:
-        yield Exchange(response, clock, model)
-    finally:
-        _hang_up(response)
+        # Three times as fast as splitting by a pattern that allows both kinds of line end.
+        *blocks, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
+        if max(map(len, blocks), default=0) > MAX_EVENT_BYTES or len(self._rest) > MAX_EVENT_BYTES:
+            raise ModelMalformed(
+                f"The model {self._model} sent an event of more than {MAX_EVENT_BYTES} bytes.", model=self._model
+            )
+        return [found for block in blocks if (found := _data(block))]
 
-
-def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """Let go of an answer.
-
-    One that was read to its end has given its connection back already. Of any other the socket is closed now, so that
-    the provider stops working for nobody; aborted, because a polite TLS farewell would wait for the other side.
-    """
-    connection = response.connection
-    transport = connection.transport if connection is not None else None
-    response.close()
-    if transport is not None:
-        transport.abort()
+    def end(self) -> list[bytes]:
+        """What came last, without the empty line behind it."""
+        rest, self._rest = self._rest, b""
+        return [found] if (found := _data(rest)) else []
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:

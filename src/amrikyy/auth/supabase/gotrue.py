@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 import structlog
 
 from amrikyy.errors import RateLimited, Unavailable
+from amrikyy.http_client import HttpClient, HttpFailure, TooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -16,8 +17,11 @@ T = TypeVar("T")
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
-TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
-"""Seconds for a whole exchange. GoTrue answers in tens of milliseconds, a login in some hundred."""
+TIMEOUT_S = 5.0
+"""For a whole exchange. GoTrue answers in tens of milliseconds, a login in some hundred."""
+
+CONNECT_S = 2.0
+"""Of these, for a connection."""
 
 MAX_BODY = 2_000_000
 """Bytes of an answer: a page of a hundred users with their identities has some 200 000."""
@@ -123,7 +127,7 @@ class GoTrue:
         self.issuer = f"{url.rstrip('/')}/auth/v1"
         self._anon_key = anon_key
         self._service_role_key = service_role_key
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=TIMEOUT)
+        self._http = HttpClient()
 
     @property
     def administers(self) -> bool:
@@ -132,7 +136,7 @@ class GoTrue:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._http.close()
 
     async def ping(self) -> None:
         """Ask whether it is there."""
@@ -225,34 +229,29 @@ class GoTrue:
             headers["authorization"] = f"Bearer {token}"
         if body is not None:
             headers["content-type"] = "application/json"
-        data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._session.request(
-                method, self.issuer + path, data=data, params=params, headers=headers, allow_redirects=False
-            ) as reply:
-                content = await _body(reply)
-                status, retry_after = reply.status, reply.headers.get("retry-after", "")
-        except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
+            reply = await self._http.fetch(
+                method,
+                self.issuer + path + (f"?{urlencode(params)}" if params else ""),
+                headers=headers,
+                body=None if body is None else msgspec.json.encode(body),
+                connect_s=CONNECT_S,
+                timeout_s=TIMEOUT_S,
+                max_body=MAX_BODY,
+            )
+        except TooLarge:
+            raise _malformed() from None
+        except (HttpFailure, TimeoutError) as error:
             log.warning("supabase_unreachable", path=path.partition("?")[0], reason=type(error).__name__)
             raise Unavailable(
                 "Supabase Auth, which keeps the users, cannot be reached. Try again shortly.",
                 code="supabase_unavailable",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        if 200 <= status < 300:
-            return content
-        raise _error(status, content, retry_after, "SUPABASE_ANON_KEY" if key is None else "SUPABASE_SERVICE_ROLE_KEY")
-
-
-async def _body(reply: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in reply.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise _malformed()
-        chunks.append(chunk)
-    return b"".join(chunks)
+        if 200 <= reply.status < 300:
+            return reply.body
+        key_name = "SUPABASE_ANON_KEY" if key is None else "SUPABASE_SERVICE_ROLE_KEY"
+        raise _error(reply.status, reply.body, reply.head.get(b"retry-after"), key_name)
 
 
 def _read(content: bytes, kind: type[T]) -> T:

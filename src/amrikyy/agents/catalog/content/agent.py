@@ -1,6 +1,6 @@
 """The content agent and its five operations."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from amrikyy.agents.agent import Agent, hours, minutes
@@ -45,17 +45,16 @@ content = Agent(
 
 
 @content.operation(limit="5/minute", cache_for=hours(1), result=BlogPost, sample=samples.blog_post)
-async def generate_blog_post(request: BlogPostRequest, run: RunContext) -> AsyncIterator[str]:
+async def generate_blog_post(request: BlogPostRequest, run: RunContext) -> str:
     """Write a blog post in Markdown."""
-    async for piece in run.stream(
+    return await run.write(
         prompt=prompts.for_blog_post(request),
         system=prompts.BLOG,
         max_output_tokens=THINKING_TOKENS + TOKENS_PER_WORD * request.target_words,
         temperature=0.8,
         expected_words=request.target_words,
         message="Writing the post",
-    ):
-        yield piece
+    )
 
 
 @content.operation(limit="10/minute", cache_for=minutes(30), sample=samples.social_posts)
@@ -73,18 +72,17 @@ async def generate_social_posts(request: SocialPostsRequest, run: RunContext) ->
 
 
 @content.operation(cache_for=hours(1), result=VideoScript, sample=samples.video_script)
-async def generate_video_script(request: VideoScriptRequest, run: RunContext) -> AsyncIterator[str]:
+async def generate_video_script(request: VideoScriptRequest, run: RunContext) -> str:
     """Write a video script with scenes and time codes."""
     words = round(CUES_SHARE * request.target_words)
-    async for piece in run.stream(
+    return await run.write(
         prompt=prompts.for_video_script(request),
         system=prompts.SCRIPT,
         max_output_tokens=THINKING_TOKENS + TOKENS_PER_WORD * words,
         temperature=0.8,
         expected_words=words,
         message="Writing the script",
-    ):
-        yield piece
+    )
 
 
 @content.operation(cache_for=hours(2), sample=samples.research)

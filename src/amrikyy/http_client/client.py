@@ -1,0 +1,267 @@
+"""The client: connections that are kept and shared, deadlines, and a request from its beginning to its end."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from amrikyy.http_client.connection import BrokenOff, Connection, ConnectTimeout, Head, NotConnected, Receiver, TooLarge
+from amrikyy.http_client.patience import Patience
+from amrikyy.http_client.request import Origin, encode_headers, encode_request
+
+KEEP_ALIVE_S = 30.0
+"""How long a connection is kept that nobody uses. Servers commonly close theirs after 60 s or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    head: Head
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.head.status
+
+
+class HttpClient:
+    """Sends requests. It keeps no cookies, follows no redirects, and takes no proxy from the environment.
+
+    Args:
+        max_connections: open connections, to all servers together; who comes beyond waits for one.
+        tls: how servers are verified; by the system's authorities if not given.
+    """
+
+    def __init__(self, *, max_connections: int = 100, tls: ssl.SSLContext | None = None) -> None:
+        self._max_connections = max_connections
+        self._tls = tls
+        self._open: set[Connection] = set()
+        self._connecting = 0
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """How many connections are in use, or about to be."""
+        return self._connecting + len(self._open) - sum(map(len, self._idle.values()))
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        receiver: Receiver,
+        *,
+        headers: bytes = b"",
+        body: bytes | None = None,
+        connect_s: float,
+        patience: Patience,
+    ) -> None:
+        """Send a request, and hand the answer over until its end.
+
+        Cancelling closes the connection at once. A request that was sent on a connection which the server had just
+        given up is sent again, on a new one.
+
+        Args:
+            method, url: as in HTTP.
+            receiver: is told what comes.
+            headers: lines, from `encode_headers`.
+            body: with it goes its length.
+            connect_s: for a connection to come about or to become free.
+            patience: for the answer, connecting included.
+
+        Raises:
+            ConnectTimeout, NotConnected, BrokenOff: there is no answer, or not all of it.
+            ValueError: the URL is none.
+            Exception: what the receiver or `patience.passed` raised.
+        """
+        origin, request = encode_request(method, url, headers, body)
+        connection = self._take_idle(origin) or await self._connection_to(origin, connect_s)
+        while True:
+            done = connection.send(request, receiver)
+            patience.watch(connection)
+            try:
+                return await done
+            except BrokenOff as error:
+                if not error.untouched:
+                    raise
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+            finally:
+                patience.stop()
+            connection = await self._connection_to(origin, connect_s, new=True)
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        connect_s: float,
+        timeout_s: float,
+        max_body: int,
+    ) -> Reply:
+        """Send a request and return the whole answer.
+
+        Args:
+            method, url, body, connect_s: as for `exchange`.
+            headers: by name.
+            timeout_s: for everything.
+            max_body: bytes of the answer.
+
+        Raises:
+            TimeoutError: it took longer.
+            NotConnected, BrokenOff, TooLarge: there is no answer, not all of it, or too much.
+            ValueError: the URL is none, or a header has characters that none may have.
+        """
+        collected = _Collector(max_body)
+        await self.exchange(
+            method, url, collected, headers=encode_headers(headers or {}), body=body, connect_s=connect_s,
+            patience=_Until(timeout_s),
+        )  # fmt: skip
+        assert collected.begun is not None
+        return Reply(collected.begun, b"".join(collected.parts))
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self._closed = True
+        for connection in list(self._open):
+            connection.fail(NotConnected("the client was closed"))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await asyncio.sleep(0)  # lets the transports close their sockets
+
+    # --- Connections ---
+
+    def _take_idle(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()  # the one used last: it is the least likely to have been closed
+            if connection.is_usable:
+                return connection
+        return None
+
+    async def _connection_to(self, origin: Origin, connect_s: float, *, new: bool = False) -> Connection:
+        try:
+            async with asyncio.timeout(connect_s):
+                while True:
+                    if not new and (connection := self._take_idle(origin)) is not None:
+                        return connection
+                    if self._closed:
+                        raise NotConnected("the client was closed")
+                    if len(self._open) + self._connecting < self._max_connections or self._close_an_idle_one():
+                        return await self._connect(origin)
+                    await self._freed()
+        except TimeoutError:
+            raise ConnectTimeout(f"no connection within {connect_s:g} s") from None
+
+    async def _connect(self, origin: Origin) -> Connection:
+        self._connecting += 1
+        try:
+            tls = await self._tls_context() if origin.tls else None
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(lambda free: self._keep(origin, free), self._forget),
+                origin.host,
+                origin.port,
+                ssl=tls,
+            )
+        except OSError as error:
+            raise NotConnected(type(error).__name__) from error
+        finally:
+            self._connecting -= 1
+            self._wake_one()
+        self._open.add(connection)
+        return connection
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)  # reads the authorities' files
+        return self._tls
+
+    async def _freed(self) -> None:
+        free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(free)
+        try:
+            await free
+        except asyncio.CancelledError:
+            if free.done() and not free.cancelled():
+                self._wake_one()  # the turn was ours, and goes to the next
+            raise
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            free = self._waiting.popleft()
+            if not free.done():
+                free.set_result(None)
+                return
+
+    def _keep(self, origin: Origin, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(origin, []).append(connection)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(KEEP_ALIVE_S, self._sweep)
+        if self._waiting:
+            self._wake_one()
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        for origin, idle in list(self._idle.items()):
+            if connection in idle:
+                idle.remove(connection)
+            if not idle:
+                del self._idle[origin]
+        self._wake_one()
+
+    def _close_an_idle_one(self) -> bool:
+        idle = [connection for connections in self._idle.values() for connection in connections]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda connection: connection.idle_since)
+        oldest.abort()
+        self._forget(oldest)
+        return True
+
+    def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._sweeping = None
+        for connections in list(self._idle.values()):
+            for connection in list(connections):
+                if now - connection.idle_since >= KEEP_ALIVE_S:
+                    connection.abort()
+        if self._idle:
+            self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._sweep)
+
+
+class _Until(Patience):
+    """Patience for a fixed time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(asyncio.get_running_loop().time() + seconds)
+
+    def passed(self) -> Exception:
+        return TimeoutError()
+
+
+class _Collector:
+    """Receives a whole answer."""
+
+    def __init__(self, max_body: int) -> None:
+        self._left = max_body
+        self.begun: Head | None = None
+        self.parts: list[bytes] = []
+
+    def head(self, head: Head) -> None:
+        self.begun = head
+
+    def data(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLarge("the answer is larger than any that is expected")
+        self.parts.append(data)

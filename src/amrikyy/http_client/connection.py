@@ -1,0 +1,236 @@
+"""One connection: it sends a request, and hands over what is answered at the moment it comes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import httptools
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a status line with its headers; servers commonly allow 8 to 16 KB."""
+
+
+class HttpFailure(Exception):
+    """There is no answer, or not all of it. The text is for people, and holds nothing of what was sent."""
+
+
+class NotConnected(HttpFailure):
+    """The server cannot be reached."""
+
+
+class ConnectTimeout(NotConnected):
+    """No connection came about in time, or none was free."""
+
+
+class BrokenOff(HttpFailure):
+    """The connection was lost, or what came was not HTTP.
+
+    Attributes:
+        untouched: it had served a request before, and was lost before anything of this answer came: very likely the
+            server had closed it already, and has not seen the request.
+    """
+
+    def __init__(self, reason: str, *, untouched: bool = False) -> None:
+        super().__init__(reason)
+        self.untouched = untouched
+
+
+class TooLarge(HttpFailure):
+    """The answer is larger than any that is expected."""
+
+
+class Head:
+    """What precedes the body.
+
+    Attributes:
+        status: the status code.
+        fields: the headers, names in lower case, in their order.
+    """
+
+    __slots__ = ("fields", "status")
+
+    def __init__(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.fields = fields
+
+    def get(self, name: bytes) -> str:
+        """The first header of that lower-case name; "" if there is none."""
+        return next((str(value, "latin-1") for each, value in self.fields if each == name), "")
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters."""
+        return self.get(b"content-type").partition(";")[0].strip().lower()
+
+
+class Receiver(Protocol):
+    """Is told what is answered. What it raises ends the exchange, and is what the exchange raises."""
+
+    def head(self, head: Head) -> None:
+        """The answer begins."""
+        ...
+
+    def data(self, data: bytes) -> None:
+        """More of the body: what came with one read of the socket."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one server, for one exchange at a time.
+
+    Args:
+        on_free: is told when an answer has ended and the next request may come.
+        on_lost: is told when the connection is gone, once.
+    """
+
+    __slots__ = (
+        "_body", "_done", "_ends_with_connection", "_fields", "_has_ended", "_has_head", "_head_size", "_is_interim",
+        "_keeps_alive", "_on_free", "_on_lost", "_overran", "_parser", "_receiver", "_transport", "_used", "idle_since",
+    )  # fmt: skip
+
+    def __init__(self, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]") -> None:
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._head_size = 0
+        self._used = self._has_head = self._has_ended = self._keeps_alive = self._is_interim = False
+        self._overran = self._ends_with_connection = False
+        self.idle_since = 0.0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request can be sent: nobody waits for an answer, and the other side has not closed it."""
+        return self._receiver is None and self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes, receiver: Receiver) -> "asyncio.Future[None]":
+        """Send a request. The future is done at the end of the answer, with an exception if there is none."""
+        assert self._transport is not None
+        self._receiver = receiver
+        self._done = done = asyncio.get_running_loop().create_future()
+        self._head_size = 0
+        self._has_head = self._has_ended = self._overran = False
+        self._transport.write(request)
+        return done
+
+    def fail(self, error: Exception) -> None:
+        """End the exchange with this error, and the connection with it."""
+        done, self._done, self._receiver = self._done, None, None
+        self.abort()
+        if done is not None and not done.done():
+            done.set_exception(error)
+
+    def abort(self) -> None:
+        """Close the socket now: a polite farewell, as TLS has one, would wait for the other side."""
+        self._receiver = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- The transport calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came and hand it over."""
+        receiver = self._receiver
+        if receiver is None:
+            self.abort()  # nobody has asked
+            return
+        had_head = self._has_head
+        if not had_head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.fail(BrokenOff(f"what it sent is not HTTP ({type(error).__name__})"))
+            return
+        try:
+            if self._has_head and not had_head:
+                receiver.head(self._take_head())
+            elif self._head_size > MAX_HEAD and not had_head:
+                raise BrokenOff(f"its headers have more than {MAX_HEAD} bytes")
+            if self._body:
+                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+                self._body.clear()
+                receiver.data(body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the exchange's end, and raised there
+            self.fail(error)
+            return
+        if self._has_ended and self._receiver is receiver:
+            self._end()
+
+    def eof_received(self) -> bool:
+        """Close our side, too."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End what goes on: well, if the answer was to end with the connection."""
+        if self._receiver is not None:
+            if error is None and self._has_head and self._ends_with_connection:
+                self._keeps_alive = False
+                self._end()
+            else:
+                untouched = self._used and self._head_size == 0
+                reason = "the connection was lost" + (f" ({type(error).__name__})" if error is not None else "")
+                self.fail(BrokenOff(reason, untouched=untouched))
+        self._transport = None
+        self._parser = None  # it refers to us, and would wait for the garbage collector
+        self._on_lost(self)
+
+    # --- The parser calls ---
+
+    def on_message_begin(self) -> None:
+        """A status line. One behind the answer was not asked for, and whoever sends it is not to be trusted."""
+        self._overran = self._has_ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        if not self._overran:
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The headers are there; those of 1xx only precede the real ones."""
+        if self._overran:
+            return
+        self._is_interim = 100 <= self._parser.get_status_code() < 200
+        if self._is_interim:
+            self._fields.clear()
+        else:
+            self._has_head = True
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body; in a chunked one, of a chunk."""
+        if not self._overran:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """The answer has ended."""
+        if not self._is_interim and not self._overran:
+            self._has_ended = True
+            self._keeps_alive = self._parser.should_keep_alive()
+
+    # --- Ours ---
+
+    def _take_head(self) -> Head:
+        fields, self._fields = self._fields, []
+        names = {name for name, _ in fields}
+        # Without either, the body goes on until the connection ends (RFC 9112 §6.3).
+        self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
+        return Head(self._parser.get_status_code(), fields)
+
+    def _end(self) -> None:
+        done, self._done, self._receiver = self._done, None, None
+        self._used = True
+        if self._transport is not None:
+            if self._keeps_alive and not self._overran:
+                self._on_free(self)
+            else:
+                self._transport.abort()
+        if done is not None and not done.done():
+            done.set_result(None)

@@ -1,0 +1,60 @@
+"""A request as the bytes that are sent."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+_KEPT = "!#$%&'()*+,/:;=?@[]~-._"
+"""Characters that a path and a query may have as they are (RFC 3986 §3.3, §3.4); with "%", what is quoted stays so."""
+
+
+class Origin(NamedTuple):
+    """Whom to connect to."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def encode_headers(headers: Mapping[str, str]) -> bytes:
+    """Header lines.
+
+    Raises:
+        ValueError: one has characters that could end the line; what it is stays unsaid, for it may be a secret.
+    """
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ValueError(f"the header {name[:64]!r} has characters in it that none may have")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
+def encode_request(method: str, url: str, headers: bytes, body: bytes | None) -> tuple[Origin, bytes]:
+    """Whom to send it to, and what.
+
+    Raises:
+        ValueError: the URL is not one of http or https.
+    """
+    origin, host, target = _parts(url)
+    length = b"" if body is None else b"content-length: %d\r\n" % len(body)
+    return origin, b"%s %s HTTP/1.1\r\n%s%s%s\r\n%s" % (method.encode(), target, host, headers, length, body or b"")
+
+
+@lru_cache(maxsize=256)
+def _parts(url: str) -> tuple[Origin, bytes, bytes]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL begins with http:// or https:// and names a host")
+    tls = parts.scheme == "https"
+    host = parts.hostname.encode("idna").decode() if not parts.hostname.isascii() else parts.hostname
+    shown = f"[{host}]" if ":" in host else host
+    if parts.port is not None:
+        shown = f"{shown}:{parts.port}"
+    target = quote(parts.path or "/", safe=_KEPT + "%") + (
+        f"?{quote(parts.query, safe=_KEPT + '%')}" if parts.query else ""
+    )
+    return Origin(host, parts.port or (443 if tls else 80), tls), f"host: {shown}\r\n".encode(), target.encode()
