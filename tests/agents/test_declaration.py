@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field
 
 from amrikyy.agents import Agent, Request, Result, RunContext, TextResult, days, hours, minutes
+from amrikyy.agents.agent import count_words
 from amrikyy.agents.registry import Registry, load_registry
 from amrikyy.errors import NotFound, ValidationFailed
 from amrikyy.ratelimit import Limit
@@ -211,3 +212,18 @@ def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
         load_registry(["no_such_module"])
     with pytest.raises(ValueError, match="defines no Agent"):
         load_registry(["json"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", 0),
+        ("One, two; three!", 3),
+        ("A well-known don't is two words, and so is it’s.", 11),
+        ("## Heading\n\n- *item* one\n- `item` two -- and more — and more", 10),
+        ("snake_case 3.14 -", 4),
+        ("Überraschung: четыре слова здесь 今日", 5),
+    ],
+)
+def test_words_are_counted_without_markup(text: str, words: int) -> None:
+    assert count_words(text) == words

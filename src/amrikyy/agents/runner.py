@@ -228,21 +228,17 @@ class Runner:
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution = work.operation, run.execution
         context = RunContext(self, run, operation, work.request)
+        # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
+        deadline = asyncio.get_running_loop().call_later(run.deadline_s, _expire, run)
         try:
-            async with asyncio.timeout(run.deadline_s):
-                if place is not None and not place.has_slot:
-                    await place.turn
-                    self.metrics.queue_seconds().observe(run.elapsed_s)
-                    execution.append(Event("progress", (0, "Your turn")))
-                result = _encode(await self._work(operation, work.request, context))
+            if place is not None and not place.has_slot:
+                await place.turn
+                self.metrics.queue_seconds().observe(run.elapsed_s)
+                execution.append(Event("progress", (0, "Your turn")))
+            result = _encode(await self._work(operation, work.request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
-        except TimeoutError:
-            error = DeadlineExceeded(
-                f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
-            )
-            self._fail(execution, error)
         except AmrikyyError as error:
             self._fail(execution, error, work)
         except Exception:
@@ -255,6 +251,8 @@ class Runner:
             if work.keep_as is not None and not context.truncated:
                 self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
             self._end_runs(execution)
+        finally:
+            deadline.cancel()
 
     async def _work(self, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
         made: Result | str = await operation.function(request, context)
@@ -323,6 +321,14 @@ class _Work:
     keep_as: str | None
     flight: _Flight | None
     stale: Entry | None
+
+
+def _expire(run: Run) -> None:
+    run.execution.cancel(
+        DeadlineExceeded(
+            f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
+        )
+    )
 
 
 def _cache_result(run: Run, *, reuse: bool) -> CacheResult:

@@ -1,8 +1,8 @@
 """What is kept of a result, and under which key."""
 
 import hashlib
-import json
 import time
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -69,9 +69,12 @@ def key_of(agent: str, operation: str, version: int, owner: str | None, request:
         request: as validated, with its defaults, so that two ways of saying the same have one key.
     """
     whose = "shared" if owner is None else _hash(owner)[:16]
-    normal = json.dumps(request, sort_keys=True, separators=(",", ":"))
-    return f"{agent}:{operation}:v{version}:{whose}:{_hash(normal)[:40]}"
+    return f"{agent}:{operation}:v{version}:{whose}:{hashlib.sha256(_normal(request)).hexdigest()[:40]}"
 
 
+@lru_cache(maxsize=1024)
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_normal = msgspec.json.Encoder(order="sorted").encode

@@ -82,7 +82,7 @@ def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config"
     """How uvicorn runs the application; the tests use the same."""
     import uvicorn
 
-    from amrikyy.web.server import Protocol
+    from amrikyy.web.protocol import Protocol
 
     return uvicorn.Config(
         app,

@@ -3,11 +3,11 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from amrikyy.errors import (
     ModelError,
@@ -114,7 +114,7 @@ class WireClient(ABC):
         while True:
             asked = request
             if request.max_output_tokens > self._output_limit:
-                asked = replace(request, max_output_tokens=self._output_limit)
+                asked = structs.replace(request, max_output_tokens=self._output_limit)
             try:
                 return await self._ask(asked, emit)
             except AskAgain as lesson:

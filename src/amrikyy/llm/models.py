@@ -1,10 +1,11 @@
 """The configured models: which there are, which serve which tier, and the connections that they share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import structlog
+from msgspec import structs
 
 from amrikyy.http_client import HttpClient
 from amrikyy.llm.breaker import Breaker
@@ -120,7 +121,7 @@ class Models:
         """What a call used that was cut off after so many characters: tokens estimated, cost accordingly."""
         output_tokens = max(usage.output_tokens, estimate_tokens(output_length))
         cost_usd = self._prices.cost(usage.provider, usage.model, usage.input_tokens, output_tokens)
-        return replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
+        return structs.replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

@@ -1,8 +1,8 @@
 """What a call costs: the operator's own prices first, then the public ones of genai-prices, else unknown."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,7 +57,7 @@ class _Rate(NamedTuple):
 
 def _public_cost(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
     provider_id = _PUBLIC_PROVIDERS.get(provider)
-    rates = _public_rates(provider_id, model, datetime.now(UTC).date()) if provider_id is not None else None
+    rates = _public_rates(provider_id, model, int(time.time() // 86_400)) if provider_id is not None else None
     if rates is None:
         return None
     into, out = rates
@@ -65,7 +65,7 @@ def _public_cost(provider: str, model: str, input_tokens: int, output_tokens: in
 
 
 @lru_cache(maxsize=256)
-def _public_rates(provider_id: str, model: str, _today: date) -> tuple[_Rate, _Rate] | None:
+def _public_rates(provider_id: str, model: str, _day: int) -> tuple[_Rate, _Rate] | None:
     """Rates of input and output, looked up once a day, for prices may change with the date.
 
     genai-prices takes 0.1 ms to calculate one price, as long as all else that a call of a model costs us.

@@ -1,9 +1,9 @@
 """What is asked of a model, and what comes back: the one seam between agents and providers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import msgspec
 from pydantic import BaseModel
 
 Tier = Literal["standard", "pro"]
@@ -12,8 +12,7 @@ Pieces = list[str]
 """Pieces of an answer that came together, none of them empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a model.
 
     Attributes:
@@ -34,7 +33,7 @@ class Request:
     prompt: str
     system: str = ""
     schema: type[BaseModel] | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = {}
     sample: Callable[[], str] | None = None
     streaming: bool = True
     tier: Tier = "standard"
@@ -43,8 +42,7 @@ class Request:
     agent: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a call used and cost. A stream yields one before its first text and one last; the later one holds.
 
     The first says who answers and estimates the prompt, so that a call that is cut off can still be billed.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -294,9 +295,9 @@ class RunRecords:
             "agent": run.agent,
             "operation": run.operation,
             "status": run.status,
-            "request": json.dumps(run.request),
+            "request": _json(run.request),
             "result": outcome.result.decode() if outcome and outcome.result is not None else None,
-            "error": json.dumps(_error(error)) if error else None,
+            "error": _json(_error(error)) if error else None,
             "model": spent.model,
             "input_tokens": spent.input_tokens,
             "output_tokens": spent.output_tokens,
@@ -351,6 +352,13 @@ class RunRecords:
             except PermissionError:
                 pass
         return bool(datetime.now(UTC) > row.deadline_at)
+
+
+def _json(value: Any) -> str:
+    return _encode(value).decode()
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def _error(error: AmrikyyError) -> dict[str, Any]:

@@ -21,6 +21,8 @@ MAX_BODY = 1_000_000
 BODY_TIMEOUT_S = 30
 """A body that trickles in for longer only holds a connection."""
 
+_TOO_SLOW = "the body is too slow"
+
 
 async def admit(call: Call) -> None:
     """Check the permission, then the limits, then read and validate the query and the body.
@@ -64,21 +66,29 @@ async def _read_body(call: Call) -> bytes:
         raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
     chunks: list[bytes] = []
     size = 0
+    # A third of what asyncio.timeout costs, which every request would pay.
+    task = asyncio.current_task()
+    assert task is not None
+    timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, task.cancel, _TOO_SLOW)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await call.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                if chunk := message.get("body", b""):
-                    size += len(chunk)
-                    if size > MAX_BODY:
-                        raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
-                    chunks.append(chunk)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
+        while True:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            if chunk := message.get("body", b""):
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+                chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args != (_TOO_SLOW,):
+            raise
+        task.uncancel()
         raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
+    finally:
+        timer.cancel()
     content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
     if size and content_type != "application/json" and not content_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")

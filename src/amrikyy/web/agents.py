@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import Message, Receive
 
 from amrikyy.agents.agent import Operation
 from amrikyy.agents.registry import Registry
@@ -24,7 +22,8 @@ from amrikyy.errors import (
     Unavailable,
 )
 from amrikyy.runs.run import Run
-from amrikyy.web.endpoint import Call, Endpoint
+from amrikyy.web.connection import Leaving
+from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
 from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, wishes_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
@@ -81,10 +80,10 @@ def agent_endpoints(registry: Registry) -> list[Endpoint]:
     """The routes of this file; each operation has one of its own."""
     listing = _listing(registry)
 
-    async def list_agents(_: Call) -> Response:
-        return Response(listing, media_type="application/json")
+    async def list_agents(_: Call) -> Answer:
+        return JsonBytes(listing)
 
-    async def no_such_operation(call: Call) -> Response:
+    async def no_such_operation(call: Call) -> Answer:
         _ = registry[call.params["agent"]][call.params["operation"]]
         raise AssertionError("an operation that exists has a route of its own")
 
@@ -109,18 +108,18 @@ def reply_type(operation: Operation[Any, Any]) -> type[BaseModel]:
 
 
 def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
-    async def run_operation(call: Call) -> Response:
+    async def run_operation(call: Call) -> Answer:
         wishes = wishes_of(call)
         run = await launch(call, operation, wishes, streams=False)
         if wishes.detached:
             return accepted(run)
-        error = await _end_of(run, call.receive, goes_on=wishes.key is not None)
+        error = await _end_of(run, call, goes_on=wishes.key is not None)
         call.exchange.timings.append(("model", run.elapsed_s * 1000))
         if run.execution.cached == "stale":
             call.exchange.cache = "stale"
         if error is not None:
             raise error
-        return Response(encode(reply(run)), media_type="application/json")
+        return JsonBytes(encode(reply(run)))
 
     return Endpoint(
         method="POST", path=f"/api/agents/{operation.agent}/{operation.name}", handler=run_operation,
@@ -131,21 +130,22 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     )  # fmt: skip
 
 
-async def _end_of(run: Run, receive: Receive, *, goes_on: bool) -> AmrikyyError | None:
+async def _end_of(run: Run, call: Call, *, goes_on: bool) -> AmrikyyError | None:
     """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`."""
-    leaving: asyncio.Future[Message] = asyncio.ensure_future(receive())
-    if not goes_on:
-        # When the run has ended, cancelling it does nothing, so the callback may fire then, too.
-        leaving.add_done_callback(lambda _: run.cancel("The caller disconnected."))
+
+    def cancel() -> None:
+        if not goes_on:
+            run.cancel("The caller disconnected.")
+
+    leaving = Leaving(call.scope, call.receive, cancel)
     try:
         outcome = await run.wait()
     except asyncio.CancelledError:
         run.cancel("The server is stopping.")
         raise
     finally:
-        gone = leaving.done()
-        leaving.cancel()
-    if gone and isinstance(outcome.error, RunCancelled):
+        leaving.stop()
+    if leaving.has_left and isinstance(outcome.error, RunCancelled):
         raise ClientDisconnect
     return outcome.error
 

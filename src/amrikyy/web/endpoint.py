@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amrikyy.auth.audit import Actor
@@ -30,7 +29,7 @@ PUBLIC: Final = "public"
 ANY_CALLER: Final = "any caller"
 """Whoever has a valid credential may use the route, whatever the role."""
 
-NOT_STORED: Final = {"cache-control": "no-store"}
+NOT_STORED: Final = (b"cache-control", b"no-store")
 """Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
 
 Needs = Permission | Literal["public", "any caller"]
@@ -87,6 +86,23 @@ class Call:
             if key == name:
                 return str(value, "latin-1")
         return None
+
+
+class JsonBytes:
+    """A JSON answer that is encoded already. An ASGI application, as every response is."""
+
+    __slots__ = ("_body", "_status")
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self._body = body
+        self._status = status
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        length = b"%d" % len(self._body)
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), NOT_STORED]
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 Answer = ASGIApp | BaseModel
@@ -181,7 +197,7 @@ class Routes:
         answer = await endpoint.handler(call)
         if isinstance(answer, BaseModel):
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            answer = Response(body, endpoint.status, NOT_STORED, media_type="application/json")
+            answer = JsonBytes(body, endpoint.status)
         await answer(scope, receive, send)
 
     def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:

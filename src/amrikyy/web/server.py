@@ -1,25 +1,11 @@
-"""uvicorn with two things that it lacks: cutting a connection, and letting runs finish before it stops."""
+"""uvicorn's server with what it lacks: letting runs finish before it stops."""
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from amrikyy.web.sse import ABORT
-
-
-class Protocol(HttpToolsProtocol):
-    """Puts `transport.abort` into the scope: ASGI itself cannot end a response that its client does not read."""
-
-    def on_message_begin(self) -> None:
-        """Extend the scope that the base class has just made."""
-        super().on_message_begin()
-        scope: Any = self.scope
-        scope[ABORT] = self.transport.abort
 
 
 class Server(uvicorn.Server):

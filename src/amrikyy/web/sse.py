@@ -13,6 +13,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import exchange_of
 from amrikyy.web.replies import completion
@@ -27,9 +28,6 @@ STALL_S = 30
 
 MAX_WRITE = 64 * 1024
 """Bytes handed to the connection at a time: what a client that does not read holds of our memory."""
-
-ABORT = "amrikyy.abort"
-"""The key in the ASGI scope of a function that closes the connection without waiting for what was not sent."""
 
 HEARTBEAT = b": still here\n\n"
 
@@ -62,9 +60,8 @@ class EventStream:
         metrics.streams_active(run.agent).inc()
         loop = asyncio.get_running_loop()
         reader = run.read(self._after)
-        leaving = loop.create_task(_disconnected(receive))
-        leaving.add_done_callback(lambda _: reader.close())
-        stalled = _Watch(scope.get(ABORT, leaving.cancel))
+        leaving = Leaving(scope, receive, reader.close)
+        stalled = _Watch(leaving.cut)
         writer = EventWriter(run, exchange.request_id)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -82,7 +79,7 @@ class EventStream:
             await send({"type": "http.response.body", "body": b""})
         finally:
             run.leave(reader, self._grace_s)
-            leaving.cancel()
+            leaving.stop()
             stalled.stop()
             metrics.streams_active(run.agent).dec()
             metrics.streams(run.agent, run.status if reader.at_end else "left").inc()
@@ -183,8 +180,3 @@ class EventWriter:
 
 
 _text: Any = msgspec.json.Encoder().encode
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

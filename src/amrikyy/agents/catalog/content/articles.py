@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from amrikyy.agents.agent import Result, TextResult
+from amrikyy.agents.agent import Result, TextResult, count_words
 from amrikyy.agents.catalog.content import reading
 from amrikyy.agents.catalog.content.requests import BlogPostRequest
 
@@ -45,8 +45,8 @@ class BlogPost(TextResult):
         """Outline, excerpts and keywords are read off the text."""
         fields = super().derive(text, request)
         title = reading.plain(fields["title"])
-        opening = reading.first_paragraph(text)
         lines = list(reading.prose_lines(text))
+        opening = reading.first_paragraph(lines)
         outline = [found for line in lines if (found := reading.heading_of(line))]
         body = reading.plain("\n".join(lines)) if request.keywords else ""
         return fields | {
@@ -66,5 +66,5 @@ def _use(keyword: str, body: str, title: str, words: int) -> KeywordUse:
         keyword=keyword,
         count=count,
         in_title=reading.count_phrase(keyword, title) > 0,
-        density_percent=round(100 * count * max(1, reading.count_words(keyword)) / words, 2) if words else 0.0,
+        density_percent=round(100 * count * max(1, count_words(keyword)) / words, 2) if words else 0.0,
     )

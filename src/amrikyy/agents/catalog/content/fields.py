@@ -17,8 +17,9 @@ def _one_line(value: Any) -> Any:
     """Without control characters and line breaks: a topic becomes a heading, and PostgreSQL stores no NUL."""
     if not isinstance(value, str):
         return value
-    kept = (char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
-    return " ".join("".join(kept).split())
+    if not value.isprintable():  # nearly all are
+        value = "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
+    return " ".join(value.split())
 
 
 def _without_repeats(items: list[str]) -> list[str]:

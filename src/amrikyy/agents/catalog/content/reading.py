@@ -2,11 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 # Lengths are bounded, so that no text makes a pattern slow.
 _HEADING = re.compile(r" {0,3}(#{1,6})\s+(\S.*)")
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _LINK = re.compile(r"!?\[([^\]\n]{0,500})\]\([^)\n]{0,500}\)")
 _EMPHASIS = re.compile(r"[*`]+|~~|(?<!\w)_+|(?<!_)_++(?!\w)")
 _MARKS = "*`~_"
@@ -32,10 +31,10 @@ def heading_of(line: str) -> tuple[int, str] | None:
     return (len(match[1]), plain(match[2].rstrip().rstrip("#"))) if match else None
 
 
-def first_paragraph(text: str) -> str:
-    """The first paragraph of prose, plain and on one line; empty if there is none."""
+def first_paragraph(prose: Iterable[str]) -> str:
+    """The first paragraph in lines of prose, plain and on one line; empty if there is none."""
     lines: list[str] = []
-    for line in prose_lines(text):
+    for line in prose:
         if line.strip() and not _NOT_PROSE.match(line):
             lines.append(line)
         elif lines:
@@ -50,11 +49,6 @@ def plain(text: str) -> str:
     if any(mark in text for mark in _MARKS):  # most lines have none, and looking costs a hundredth of replacing
         text = _EMPHASIS.sub("", text)
     return " ".join(text.split())
-
-
-def count_words(text: str) -> int:
-    """Words as `TextResult` counts them."""
-    return len(_WORD.findall(text))
 
 
 def count_phrase(phrase: str, text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from amrikyy.agents.agent import Result, TextResult
+from amrikyy.agents.agent import Result, TextResult, count_words
 from amrikyy.agents.catalog.content import reading
 from amrikyy.agents.catalog.content.requests import SPEAKING_WORDS_PER_MINUTE, VideoScriptRequest
 
@@ -80,7 +80,7 @@ class _Passage:
 
     @property
     def words(self) -> int:
-        return sum(reading.count_words(_spoken(line)) for line in self.lines)
+        return sum(count_words(_spoken(line)) for line in self.lines)
 
 
 def _passages(text: str) -> list[_Passage]:

@@ -3,8 +3,8 @@
 import random
 from itertools import cycle
 
+from amrikyy.agents.agent import count_words
 from amrikyy.agents.catalog.content.fields import Length
-from amrikyy.agents.catalog.content.reading import count_words
 from amrikyy.agents.catalog.content.requests import BlogPostRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS, Aspect
 from amrikyy.agents.catalog.content.samples.lenses import KEYWORD_SENTENCES, LENSES, lenses_for

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Sequence
 
+from amrikyy.agents.agent import count_words
 from amrikyy.agents.catalog.content.prompts import scene_count
-from amrikyy.agents.catalog.content.reading import count_words
 from amrikyy.agents.catalog.content.requests import VideoScriptRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS, Aspect
 from amrikyy.agents.catalog.content.samples.lenses import LENSES, lenses_for

@@ -1,0 +1,64 @@
+"""The connection of a request, where the server lets one see it: to cut it, and to learn at once that it is gone."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from starlette.types import Receive, Scope
+
+CONNECTION = "amrikyy.connection"
+"""The key in the ASGI scope."""
+
+
+class Connection(Protocol):
+    """What `web.protocol` puts into the scope. ASGI itself has neither."""
+
+    def abort(self) -> None:
+        """Close the connection without waiting for what was not sent."""
+        ...
+
+    def when_lost(self, callback: Callable[[], object] | None) -> None:
+        """Call this when the client has gone: one callback at a time, at once if it is gone already."""
+        ...
+
+
+class Leaving:
+    """Calls back when the client of a request leaves, until it is stopped.
+
+    A server that is not ours is asked through `receive`, which takes a task of its own.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, callback: Callable[[], object]) -> None:
+        self.has_left = False
+        self._callback = callback
+        self._connection: Connection | None = scope.get(CONNECTION)
+        self._task: asyncio.Task[Any] | None = None
+        if self._connection is not None:
+            self._connection.when_lost(self._left)
+        else:
+            self._task = asyncio.get_running_loop().create_task(_disconnected(receive))
+            self._task.add_done_callback(lambda task: None if task.cancelled() else self._left())
+
+    def cut(self) -> None:
+        """Make it leave."""
+        if self._connection is not None:
+            self._connection.abort()
+        else:
+            self._left()
+
+    def stop(self) -> None:
+        """Nobody is interested any more."""
+        if self._connection is not None:
+            self._connection.when_lost(None)
+        elif self._task is not None:
+            self._task.cancel()
+
+    def _left(self) -> None:
+        if not self.has_left:
+            self.has_left = True
+            self._callback()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,139 @@
+"""What is written to the socket, for small applications that do one thing each."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amrikyy.web.connection import Leaving
+from amrikyy.web.endpoint import JsonBytes
+from amrikyy.web.protocol import Protocol
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
+    """A server, and a function that sends bytes and returns all that comes until the server closes or falls silent."""
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None, server_header=False)
+    server = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    serving = asyncio.create_task(server._serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+
+    async def ask(data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        said = b""
+        try:
+            writer.write(data)
+            async with asyncio.timeout(0.3):
+                while more := await reader.read(65536):
+                    said += more
+        except TimeoutError:
+            pass
+        finally:
+            writer.close()
+        return said
+
+    yield lambda data: asyncio.ensure_future(ask(data))
+    server.should_exit = True
+    await serving
+    listening.close()
+
+
+def responding(status: int, headers: list[tuple[bytes, bytes]], *bodies: bytes) -> ASGIApp:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for body in bodies:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    return app
+
+
+async def test_a_body_of_known_length_is_sent_as_it_is() -> None:
+    async with served(JsonBytes(b"[1]")) as ask:
+        head, _, body = (await ask(GET)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"content-length: 3" in head
+    assert b"chunked" not in head
+    assert body == b"[1]"
+
+
+async def test_a_body_of_unknown_length_is_chunked() -> None:
+    async with served(responding(200, [], b"one", b"", b"three")) as ask:
+        head, _, body = (await ask(GET)).partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    assert body == b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_line", [b"HEAD / HTTP/1.1", b"GET / HTTP/1.1"])
+async def test_what_has_no_body_has_none(request_line: bytes) -> None:
+    status = 200 if request_line.startswith(b"HEAD") else 204
+    async with served(responding(status, [])) as ask:
+        said = await ask(request_line + b"\r\nhost: x\r\n\r\n")
+    assert said.endswith(b"\r\n\r\n")
+    assert b"chunked" not in said
+
+
+async def test_requests_in_one_packet_are_answered_in_their_order() -> None:
+    async with served(JsonBytes(b"[1]")) as ask:
+        said = await ask(GET + GET + GET)
+    assert said.count(b"HTTP/1.1 200 OK") == said.count(b"[1]") == 3
+
+
+@pytest.mark.parametrize("old", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"])
+async def test_a_client_that_wants_it_closed_gets_it_closed(old: bytes) -> None:
+    async with served(JsonBytes(b"[1]")) as ask:
+        said = await ask(old)
+    assert b"connection: close" in said
+    assert said.endswith(b"[1]")
+
+
+@pytest.mark.parametrize("value", [b"a\r\nx-evil: 1", b"a\nb", b"a\rb", b"a\0b"])
+async def test_a_header_cannot_carry_another(value: bytes) -> None:
+    async with served(responding(200, [(b"x-name", value)])) as ask:
+        said = await ask(GET)
+    assert b"x-evil: 1" not in said
+    assert b"x-name" not in said
+
+
+@pytest.mark.parametrize("body", [b"", b"too long"])
+async def test_a_body_that_is_not_as_long_as_promised_breaks_the_connection(body: bytes) -> None:
+    async with served(responding(200, [(b"content-length", b"3")], body)) as ask:
+        said = await ask(GET)
+    assert b"too long" not in said
+
+
+async def test_whoever_waits_is_told_at_once_that_the_client_has_left() -> None:
+    left = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, _send: Send) -> None:
+        leaving = Leaving(scope, receive, left.set)
+        await asyncio.wait_for(left.wait(), 2)
+        assert leaving.has_left
+        leaving.stop()
+
+    async with served(app) as ask:
+        asking = ask(GET)
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait_for(left.wait(), 1)
+
+
+async def test_a_server_that_is_not_ours_is_asked_through_receive() -> None:
+    messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    left = asyncio.Event()
+    leaving = Leaving({"type": "http"}, messages.get, left.set)
+    await messages.put({"type": "http.request"})
+    await asyncio.sleep(0.01)
+    assert not leaving.has_left
+    await messages.put({"type": "http.disconnect"})
+    await asyncio.wait_for(left.wait(), 1)
+    assert leaving.has_left
