@@ -219,8 +219,8 @@ def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
     [
         ("", 0),
         ("One, two; three!", 3),
-        ("A well-known don't is two words, and so is it’s.", 11),
-        ("## Heading\n\n- *item* one\n- `item` two -- and more — and more", 10),
+        ("A well-known don't is two words, and so is it’s.", 10),
+        ("## Heading\n\n- *item* one\n- `item` two -- and more — and more", 9),
         ("snake_case 3.14 -", 4),
         ("Überraschung: четыре слова здесь 今日", 5),
     ],
