@@ -261,12 +261,11 @@ class _Prose:
         if execution.first_output_s is None:
             execution.shows(self._run.elapsed_s)
         self.pieces += pieces
-        for piece in pieces:
-            execution.append(Event("token", piece))
-            self._length += len(piece)
-            if self._length >= self._mark:
-                self._context.progress(self._length / self._expected, self._message)
-                self._mark = self._length + self._step
+        execution.extend([Event("token", piece) for piece in pieces])
+        self._length += sum(map(len, pieces))
+        if self._length >= self._mark:
+            self._context.progress(self._length / self._expected, self._message)
+            self._mark = self._length + self._step
 
 
 class _Growth:

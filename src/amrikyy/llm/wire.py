@@ -53,7 +53,12 @@ class Events:
             raise ModelMalformed(
                 f"The model {self._model} sent an event of more than {MAX_EVENT_BYTES} bytes.", model=self._model
             )
-        return [found for block in blocks if (found := _data(block))]
+        return [
+            # What nearly all events look like is taken here, for a call costs as much as the rest.
+            found
+            for block in blocks
+            if (found := block[6:] if block.startswith(b"data: ") and b"\n" not in block else _data(block))
+        ]
 
     def end(self) -> list[bytes]:
         """What came last, without the empty line behind it."""
@@ -75,7 +80,5 @@ def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:
 
 
 def _data(block: bytes) -> bytes:
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return block[6:]  # nearly all events
     lines = [line[5:].removeprefix(b" ") for line in block.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)

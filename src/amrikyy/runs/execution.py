@@ -111,6 +111,12 @@ class Execution:
         if self._waiting:
             self.wake()
 
+    def extend(self, events: list[Event]) -> None:
+        """Add events that came together."""
+        self.events += events
+        if self._waiting:
+            self.wake()
+
     def charge(
         self, model: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
     ) -> None:
