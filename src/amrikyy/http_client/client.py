@@ -80,9 +80,12 @@ class HttpClient:
             Exception: what the receiver or `patience.passed` raised.
         """
         origin, request = encode_request(method, url, headers, body)
+        body = None
         connection = self._take_idle(origin) or await self._connection_to(origin, connect_s)
         while True:
             done = connection.send(request, receiver)
+            if connection.is_new:
+                request = b""  # kilobytes, which a stream of minutes need not hold
             patience.watch(connection)
             try:
                 return await done

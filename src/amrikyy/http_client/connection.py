@@ -107,6 +107,11 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent: nobody waits for an answer, and the other side has not closed it."""
         return self._receiver is None and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it has not served a request to its end yet."""
+        return not self._used
+
     def send(self, request: bytes, receiver: Receiver) -> "asyncio.Future[None]":
         """Send a request. The future is done at the end of the answer, with an exception if there is none."""
         assert self._transport is not None

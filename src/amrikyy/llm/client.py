@@ -154,7 +154,7 @@ class WireClient(ABC):
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
         answer = _Answer(self, request, emit, clock)
         try:
-            await self._exchange("POST", self._url(request), _encode(body), answer, clock)
+            await self._exchange("POST", self._url(request), body, answer, clock)
         except (ModelTimeout, ModelUnreachable):
             if not answer.tally.finished:
                 raise
@@ -164,12 +164,12 @@ class WireClient(ABC):
         self._check(answer.tally, request)
 
     async def _exchange(
-        self, method: str, url: str, body: bytes | None, receiver: "_Answer | _Whole", clock: Clock
+        self, method: str, url: str, body: dict[str, Any] | None, receiver: "_Answer | _Whole", clock: Clock
     ) -> None:
         try:
             await self._http.exchange(
-                method, url, receiver, headers=self._headers, body=body, connect_s=self._deadlines.connect_s,
-                patience=clock,
+                method, url, receiver, headers=self._headers, body=None if body is None else _encode(body),
+                connect_s=self._deadlines.connect_s, patience=clock,
             )  # fmt: skip
         except ConnectTimeout:
             raise clock.not_connected() from None
