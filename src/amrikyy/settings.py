@@ -102,7 +102,7 @@ class Settings(BaseSettings):
 
     # Agents
     agents: CommaList = ()
-    home_airport: str = "JFK"
+    home_airport: str = Field("JFK", pattern=r"^[A-Z]{3}$")
 
     # Streams and runs
     stream_resume_s: float = Field(300, ge=0)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.auth import AuditLog, Directory
@@ -94,6 +95,7 @@ async def open_runtime(
             redis=redis,
             limits=limits,
             runner=runner,
+            planner=Planner(registry, runner, home_airport=settings.home_airport),
             accounts=accounts,
             authenticator=identity.authenticator,
             supabase=identity.supabase,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.auth import AuditLog, Authenticator, Directory, FirstAdmin
@@ -56,6 +57,7 @@ class Runtime:
     redis: "RedisLink | None"
     limits: Limits
     runner: Runner
+    planner: Planner
     accounts: Directory
     authenticator: Authenticator
     supabase: GoTrue | None

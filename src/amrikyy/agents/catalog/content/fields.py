@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from amrikyy.agents.spoken import Spoken
+
 SocialPlatform = Literal["twitter", "facebook", "instagram", "linkedin", "tiktok"]
 Tone = Literal["professional", "casual", "friendly", "formal", "humorous"]
 Length = Literal["short", "medium", "long"]
@@ -36,18 +38,32 @@ def _distinct(items: list[SocialPlatform]) -> list[SocialPlatform]:
     return items
 
 
-Topic = Annotated[str, StringConstraints(min_length=3, max_length=200), BeforeValidator(_one_line)]
+Topic = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=200),
+    BeforeValidator(_one_line),
+    Spoken(subject=True, after=("about", "on", "for", "of")),
+]
 """What the content is about, on one line."""
 
 Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line)]
 """One keyword or other short text of a list, on one line."""
 
-Audience = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(_one_line)]
+Audience = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=200),
+    BeforeValidator(_one_line),
+    Spoken(after=("aimed at", "targeting", "for an audience of")),
+]
 """Who shall read it, on one line."""
 
-Keywords = Annotated[list[Item], Field(max_length=10), AfterValidator(_without_repeats)]
+Keywords = Annotated[
+    list[Item], Field(max_length=10), AfterValidator(_without_repeats), Spoken(after=("keywords", "keyword"))
+]
 
-SocialPlatforms = Annotated[list[SocialPlatform], Field(min_length=1, max_length=5), AfterValidator(_distinct)]
+SocialPlatforms = Annotated[
+    list[SocialPlatform], Field(min_length=1, max_length=5), AfterValidator(_distinct), Spoken(assume="platforms")
+]
 
 Channels = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=50), BeforeValidator(_one_line)]],
@@ -60,4 +76,5 @@ Topics = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=200), BeforeValidator(_one_line)]],
     Field(max_length=20),
     AfterValidator(_without_repeats),
+    Spoken(after=("about", "on")),
 ]

@@ -1,5 +1,7 @@
 """What the content operations take."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from amrikyy.agents.agent import Request
@@ -16,6 +18,7 @@ from amrikyy.agents.catalog.content.fields import (
     Topic,
     Topics,
 )
+from amrikyy.agents.spoken import Spoken
 
 TARGET_WORDS: dict[Length, int] = {"short": 400, "medium": 800, "long": 1500}
 """About how many words a blog post of each length has."""
@@ -30,7 +33,9 @@ class BlogPostRequest(Request):
 
     topic: Topic = Field(description="What the post is about, 3 to 200 characters.", examples=["AI in travel"])
     tone: Tone = Field(default="professional", description="How it sounds.")
-    length: Length = Field(default="medium", description="short: about 400 words, medium: about 800, long: about 1500.")
+    length: Annotated[Length, Spoken(units={"post": 1, "blog": 1, "article": 1})] = Field(
+        default="medium", description="short: about 400 words, medium: about 800, long: about 1500."
+    )
     keywords: Keywords = Field(
         default=[],
         description="Words or phrases that the post must use, at most 10 of 1 to 100 characters; repeats are dropped.",
@@ -62,7 +67,9 @@ class VideoScriptRequest(Request):
     """A video script that is to be written."""
 
     topic: Topic = Field(description="What the video is about, 3 to 200 characters.", examples=["Packing light"])
-    duration: int = Field(ge=30, le=3600, description="Length of the video in seconds, 30 to 3600.", examples=[180])
+    duration: Annotated[int, Spoken(units={"second": 1, "minute": 60})] = Field(
+        ge=30, le=3600, description="Length of the video in seconds, 30 to 3600.", examples=[180]
+    )
     style: Style = Field(default="educational", description="The kind of video.")
 
     @property
@@ -83,7 +90,9 @@ class ResearchRequest(Request):
 class ContentCalendarRequest(Request):
     """A period for which publications are to be planned."""
 
-    duration: int = Field(default=30, ge=1, le=90, description="Length of the period in days, 1 to 90.")
+    duration: Annotated[int, Spoken(units={"day": 1, "week": 7, "month": 30})] = Field(
+        default=30, ge=1, le=90, description="Length of the period in days, 1 to 90."
+    )
     platforms: Channels = Field(
         default=["blog", "social", "video"],
         description="Where to publish, in turn: 1 to 10 names of 1 to 50 characters; repeats are dropped.",

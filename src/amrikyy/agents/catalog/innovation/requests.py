@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 
 from amrikyy.agents.agent import Request
+from amrikyy.agents.spoken import Spoken
 
 Timeframe = Literal["current", "emerging", "future"]
 Focus = Literal["pricing", "features", "marketing", "all"]
@@ -45,19 +46,27 @@ def _without_repeats(items: list[str]) -> list[str]:
 Domain = Annotated[str, StringConstraints(min_length=3, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A niche or an industry, on one line."""
 
+SUBJECT = Spoken(subject=True, after=("for", "in", "about", "on"))
+
 Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A constraint or the name of a competitor, on one line."""
 
 Phrase = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(_one_line), _at_most(200)]
 
-Idea = Annotated[str, StringConstraints(min_length=10, max_length=1000), BeforeValidator(_printable), _at_most(1000)]
+Idea = Annotated[
+    str,
+    StringConstraints(min_length=10, max_length=1000),
+    BeforeValidator(_printable),
+    _at_most(1000),
+    Spoken(subject=True, after=("idea:", "idea of", "idea for", "for")),
+]
 """An idea in its owner's words."""
 
 
 class IdeasRequest(Request):
     """A field in which business ideas are wanted."""
 
-    niche: Domain = Field(
+    niche: Annotated[Domain, SUBJECT] = Field(
         description="The field in which to look, 3 to 100 characters.", examples=["sustainable travel"]
     )
     problem: (
@@ -73,13 +82,17 @@ class IdeasRequest(Request):
         description="What every idea must keep to: at most 20 of 1 to 100 characters; repeats are dropped.",
         examples=[["no hardware", "less than $10,000 to start"]],
     )
-    count: int = Field(default=5, ge=1, le=20, description="How many ideas, 1 to 20.")
+    count: Annotated[int, Spoken(units={"idea": 1}, assume="count")] = Field(
+        default=5, ge=1, le=20, description="How many ideas, 1 to 20."
+    )
 
 
 class TrendsRequest(Request):
     """An industry whose trends are to be analysed."""
 
-    industry: Domain = Field(description="The industry, 3 to 100 characters.", examples=["hospitality"])
+    industry: Annotated[Domain, SUBJECT] = Field(
+        description="The industry, 3 to 100 characters.", examples=["hospitality"]
+    )
     timeframe: Timeframe = Field(
         default="current",
         description="How far ahead. current: the next 12 months; emerging: 1 to 3 years; future: 3 to 10 years.",
@@ -92,8 +105,15 @@ class TrendsRequest(Request):
 class CompetitorsRequest(Request):
     """Competitors that are to be compared."""
 
-    niche: Domain = Field(description="What they compete in, 3 to 100 characters.", examples=["travel planning apps"])
-    competitors: Annotated[list[Item], Field(min_length=1, max_length=10), AfterValidator(_without_repeats)] = Field(
+    niche: Annotated[Domain, SUBJECT] = Field(
+        description="What they compete in, 3 to 100 characters.", examples=["travel planning apps"]
+    )
+    competitors: Annotated[
+        list[Item],
+        Field(min_length=1, max_length=10),
+        AfterValidator(_without_repeats),
+        Spoken(after=("competitors", "compare", "against")),
+    ] = Field(
         description="Their names: 1 to 10 of 1 to 100 characters; repeats are dropped.",
         examples=[["TripIt", "Wanderlog"]],
     )

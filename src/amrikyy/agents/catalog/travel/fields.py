@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from amrikyy.agents.catalog.travel.airport_table import airports
-from amrikyy.agents.catalog.travel.places import MAX_PLACE_LENGTH, suggest_airports
+from amrikyy.agents.catalog.travel.places import MAX_PLACE_LENGTH, resolve_country, resolve_place, suggest_airports
+from amrikyy.agents.spoken import Spoken
 
 LAST_DAY = date(9998, 12, 31)
 """A year short of the calendar's end, so that no sum of a date and a duration can run over it."""
@@ -41,9 +42,25 @@ def _check_future(day: date) -> date:
     return day
 
 
+def _airport_of(text: str) -> str | None:
+    """The main airport of a place that is named in whatever way."""
+    place = resolve_place(text)
+    return place.airport.code if place else None
+
+
+def _known_place(text: str) -> str | None:
+    return text if resolve_place(text) or resolve_country(text) else None
+
+
+def known_country(text: str) -> str | None:
+    """A country or its people, also several of them, as it is said."""
+    return next((name for name in (text, text.removesuffix("s")) if resolve_country(name)), None)
+
+
 AirportCode = Annotated[
     str,
     AfterValidator(_check_airport),
+    Spoken(read=_airport_of),
     WithJsonSchema(
         {
             "type": "string",
@@ -58,11 +75,23 @@ AirportCode = Annotated[
 FutureDate = Annotated[date, BeforeValidator(_read_date), AfterValidator(_check_future)]
 """Today (UTC) or later, written YYYY-MM-DD."""
 
-Place = Annotated[str, StringConstraints(min_length=2, max_length=MAX_PLACE_LENGTH)]
+Place = Annotated[str, StringConstraints(min_length=2, max_length=MAX_PLACE_LENGTH), Spoken(read=_known_place)]
 """A city, or an airport's or metropolitan area's code, as a person would say it."""
 
 Interest = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 """Something that a traveller likes, in a few words."""
 
-Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Budget = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    Spoken(after=("$", "budget of", "budget is", "budget"), units={"dollar": 1, "usd": 1}),
+]
 """An amount of US dollars."""
+
+ORIGIN = Spoken(after=("from", "leaving"), assume="origin")
+DESTINATION = Spoken(after=("to", "in", "into", "at", "for", "visit", "around"))
+TRAVELLERS = Spoken(
+    units=dict.fromkeys(("person", "people", "adult", "traveler", "traveller", "passenger", "guest", "ticket"), 1)
+)
+DAYS = Spoken(units={"day": 1, "night": 1, "week": 7}, assume="days")
+INTERESTS = Spoken(after=("interested in", "who like", "who love", "we like", "we love", "I like", "I love"))

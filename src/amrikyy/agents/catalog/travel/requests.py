@@ -6,27 +6,48 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from amrikyy.agents.agent import Request
-from amrikyy.agents.catalog.travel.fields import AirportCode, Budget, FutureDate, Interest, Place
+from amrikyy.agents.catalog.travel.fields import (
+    DAYS,
+    DESTINATION,
+    INTERESTS,
+    ORIGIN,
+    TRAVELLERS,
+    AirportCode,
+    Budget,
+    FutureDate,
+    Interest,
+    Place,
+    known_country,
+)
 from amrikyy.agents.catalog.travel.places import resolve_country, resolve_place
+from amrikyy.agents.spoken import Spoken
 
 CabinClass = Literal["economy", "premium", "business", "first"]
 
 MAX_INTERESTS = 20
 
-Interests = Annotated[list[Interest], Field(max_length=MAX_INTERESTS)]
+Interests = Annotated[list[Interest], Field(max_length=MAX_INTERESTS), INTERESTS]
 
 
 class FlightSearch(Request):
     """Flights that are wanted between two airports."""
 
-    origin: AirportCode = Field(description="IATA code of the airport to leave from.", examples=["JFK"])
-    destination: AirportCode = Field(description="IATA code of the airport to arrive at.", examples=["LHR"])
-    date: FutureDate = Field(description="Day of the outbound flight, YYYY-MM-DD, today (UTC) or later.")
-    return_date: FutureDate | None = Field(
+    origin: Annotated[AirportCode, ORIGIN] = Field(
+        description="IATA code of the airport to leave from.", examples=["JFK"]
+    )
+    destination: Annotated[AirportCode, DESTINATION] = Field(
+        description="IATA code of the airport to arrive at.", examples=["LHR"]
+    )
+    date: Annotated[FutureDate, Spoken(assume="start")] = Field(
+        description="Day of the outbound flight, YYYY-MM-DD, today (UTC) or later."
+    )
+    return_date: Annotated[FutureDate, Spoken(assume="end")] | None = Field(
         default=None, description="Day of the flight back, YYYY-MM-DD, after `date`. Leave it out for one way."
     )
-    passengers: int = Field(default=1, ge=1, le=9, description="How many travel, 1 to 9: one booking holds no more.")
-    cabin_class: CabinClass = Field(
+    passengers: Annotated[int, TRAVELLERS] = Field(
+        default=1, ge=1, le=9, description="How many travel, 1 to 9: one booking holds no more."
+    )
+    cabin_class: Annotated[CabinClass, Spoken(units={"class": 1, "economy": 1})] = Field(
         default="economy", alias="class", description="Cabin: economy, premium (economy), business or first."
     )
 
@@ -46,14 +67,22 @@ class FlightSearch(Request):
 class HotelSearch(Request):
     """A stay for which hotels are wanted."""
 
-    destination: Place = Field(
+    destination: Annotated[Place, DESTINATION] = Field(
         description="City, or code of an airport or metropolitan area, 2 to 80 characters.", examples=["Paris"]
     )
-    check_in: FutureDate = Field(description="First night, YYYY-MM-DD, today (UTC) or later.")
-    check_out: FutureDate = Field(description="Day of departure, YYYY-MM-DD, after `checkIn`.")
-    guests: int = Field(default=2, ge=1, le=10, description="How many stay, 1 to 10.")
-    rooms: int = Field(default=1, ge=1, le=5, description="How many rooms, 1 to 5.")
-    stars: int | None = Field(default=None, ge=1, le=5, description="Only hotels of this many stars, 1 to 5.")
+    check_in: Annotated[FutureDate, Spoken(assume="start")] = Field(
+        description="First night, YYYY-MM-DD, today (UTC) or later."
+    )
+    check_out: Annotated[FutureDate, Spoken(assume="end")] = Field(
+        description="Day of departure, YYYY-MM-DD, after `checkIn`."
+    )
+    guests: Annotated[int, TRAVELLERS] = Field(default=2, ge=1, le=10, description="How many stay, 1 to 10.")
+    rooms: Annotated[int, Spoken(units={"room": 1})] = Field(
+        default=1, ge=1, le=5, description="How many rooms, 1 to 5."
+    )
+    stars: Annotated[int, Spoken(units={"star": 1})] | None = Field(
+        default=None, ge=1, le=5, description="Only hotels of this many stars, 1 to 5."
+    )
 
     @field_validator("check_out")
     @classmethod
@@ -69,15 +98,15 @@ class HotelSearch(Request):
 class ItineraryRequest(Request):
     """A stay that is to be planned day by day."""
 
-    destination: Place = Field(
+    destination: Annotated[Place, DESTINATION] = Field(
         description="City, or code of an airport or metropolitan area, 2 to 80 characters.", examples=["Rome"]
     )
-    duration: int = Field(ge=1, le=30, description="Length of the stay in days, 1 to 30.")
+    duration: Annotated[int, DAYS] = Field(ge=1, le=30, description="Length of the stay in days, 1 to 30.")
     budget: Budget = Field(
         description="US dollars that all travellers together can spend there, on meals, activities and getting "
         "around; flights and hotels are not counted. 0 asks for what is free."
     )
-    travelers: int = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
+    travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
         default=[], description="What the travellers like, up to 20.", examples=[["food", "history"]]
     )
@@ -89,39 +118,53 @@ class RecommendationRequest(Request):
     interests: Interests = Field(
         default=[], description="What the travellers like, up to 20.", examples=[["beaches", "food"]]
     )
-    duration: int = Field(default=7, ge=1, le=30, description="Length of the stay in days, 1 to 30.")
+    duration: Annotated[int, DAYS] = Field(default=7, ge=1, le=30, description="Length of the stay in days, 1 to 30.")
     budget: Budget | None = Field(
         default=None, description="US dollars for all travellers' stay together, travel there not counted."
     )
-    season: Annotated[str, StringConstraints(min_length=2, max_length=40)] | None = Field(
+    season: (
+        Annotated[str, StringConstraints(min_length=2, max_length=40), Spoken(after=("during the", "during"))] | None
+    ) = Field(
         default=None, description="Season, month or occasion, 2 to 40 characters.", examples=["summer", "December"]
     )
-    travelers: int = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
+    travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
 
 
 class VisaRequest(Request):
     """A journey for which the entry requirements are asked."""
 
-    destination: Place = Field(description="Country or city to enter, 2 to 80 characters.", examples=["Japan"])
-    nationality: Place = Field(
+    destination: Annotated[Place, DESTINATION] = Field(
+        description="Country or city to enter, 2 to 80 characters.", examples=["Japan"]
+    )
+    nationality: Annotated[Place, Spoken(read=known_country, after=("from", "as", "with"))] = Field(
         description="Passport held: a country, its people's name or its ISO 3166 code, 2 to 80 characters.",
         examples=["Egyptian"],
     )
     purpose: Annotated[str, StringConstraints(min_length=2, max_length=60)] = Field(
         default="tourism", description="Why one travels: tourism, business, study, work, transit, ..."
     )
-    duration: int = Field(default=14, ge=1, le=365, description="Length of the stay in days, 1 to 365.")
+    duration: Annotated[int, DAYS] = Field(
+        default=14, ge=1, le=365, description="Length of the stay in days, 1 to 365."
+    )
 
 
 class PackageRequest(Request):
     """A whole trip that is to be put together: flights, hotel and days."""
 
-    origin: Place = Field(description="City or airport to leave from, 2 to 80 characters.", examples=["New York"])
-    destination: Place = Field(description="City or airport to travel to, 2 to 80 characters.", examples=["Paris"])
-    date: FutureDate = Field(description="Day of departure, YYYY-MM-DD, today (UTC) or later.")
-    duration: int = Field(ge=1, le=30, description="Length of the trip in days, 1 to 30: also nights at the hotel.")
+    origin: Annotated[Place, ORIGIN] = Field(
+        description="City or airport to leave from, 2 to 80 characters.", examples=["New York"]
+    )
+    destination: Annotated[Place, DESTINATION] = Field(
+        description="City or airport to travel to, 2 to 80 characters.", examples=["Paris"]
+    )
+    date: Annotated[FutureDate, Spoken(assume="start")] = Field(
+        description="Day of departure, YYYY-MM-DD, today (UTC) or later."
+    )
+    duration: Annotated[int, DAYS] = Field(
+        ge=1, le=30, description="Length of the trip in days, 1 to 30: also nights at the hotel."
+    )
     budget: Budget = Field(description="US dollars for everything and all travellers together.")
-    travelers: int = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
+    travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
         default=[], description="What the travellers like, up to 20.", examples=[["art", "food"]]
     )

@@ -1,0 +1,275 @@
+"""The planner: from plain words or loose fields to an operation and its valid request."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Field, ValidationError
+
+from amrikyy.agents.agent import Agent, Operation, Request, Result
+from amrikyy.agents.context import RunContext
+from amrikyy.agents.planner import answers
+from amrikyy.agents.planner.completion import Completion, complete, today
+from amrikyy.agents.planner.phrases import length_in
+from amrikyy.agents.planner.reading import MAX_READ, Reading, read
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
+from amrikyy.agents.spoken import slots_of
+from amrikyy.errors import ValidationFailed
+from amrikyy.llm.values import TOPICS
+from amrikyy.runs.run import Run
+
+MAX_WANTED = 20_000
+"""Characters of the fields, as JSON, that a model is shown; what flows through a workflow may be a megabyte."""
+
+MAX_ANSWER_TOKENS = 8192
+"""A request takes some hundred; the rest is room for the hidden reasoning of a pro model."""
+
+Fields = Mapping[str, Any]
+
+
+class Choice(NamedTuple):
+    """An operation and its valid request.
+
+    Attributes:
+        assumed: what nobody has said of it, by the fields' names in JSON.
+        cost_usd: US dollars that planning took; None if a price is not known.
+    """
+
+    operation: Operation[Any, Any]
+    request: Request
+    assumed: dict[str, Any]
+    cost_usd: float | None = 0.0
+
+
+class Wanted(Request):
+    """What somebody wants, and what there is to choose from."""
+
+    query: str | None = None
+    fields: dict[str, Any] = Field(default={})
+    operations: list[str] = Field(min_length=1, description="`agent.operation`.")
+
+    @property
+    def text(self) -> str:
+        """Everything that was said."""
+        return self.query or ", ".join(_texts(self.fields))
+
+    @property
+    def about(self) -> str | None:
+        """What the fields are about, if they were not said in a sentence."""
+        return None if self.query else about(self.fields)
+
+
+class Planned(Result):
+    """What was chosen."""
+
+    operation: str
+    request: dict[str, Any]
+    assumed: dict[str, Any]
+
+
+class Planner:
+    """Chooses operations and builds their requests. Each use of a model is a run of its own, named `plan`.
+
+    Args:
+        registry: the operations that there are.
+        runner: executes the planning.
+        home_airport: the origin that may be assumed.
+    """
+
+    def __init__(self, registry: Registry, runner: Runner, *, home_airport: str) -> None:
+        self._registry = registry
+        self._runner = runner
+        self._home_airport = home_airport
+        self._operations: dict[str, Operation[Wanted, Planned]] = {}
+
+    def question(
+        self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields
+    ) -> tuple[Operation[Any, Any], Request]:
+        """Planning as an operation and its request, for who starts the run; `choice_of` reads its result."""
+        keys = [operation.key for operation in operations]
+        if isinstance(wanted, str):
+            return self._operation(operations[0].agent), Wanted(query=wanted, operations=keys)
+        return self._operation(operations[0].agent), Wanted(fields=dict(wanted), operations=keys)
+
+    def choice_of(self, run: Run) -> Choice:
+        """What a run of a question has chosen.
+
+        Raises:
+            ValidationFailed: naming what is missing or wrong.
+            AmrikyyError: what planning failed with.
+        """
+        outcome = run.outcome
+        assert outcome is not None, "the run has ended"
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.result is not None
+        planned = Planned.model_validate_json(outcome.result)
+        operation = self._find(planned.operation)
+        try:
+            request = operation.request_type.model_validate(planned.request)
+        except ValidationError as error:  # planned before midnight, and read after it
+            raise ValidationFailed.from_pydantic(error, operation.request_type) from None
+        return Choice(operation, request, planned.assumed, run.spent.cost_usd)
+
+    async def choose(
+        self,
+        operations: Sequence[Operation[Any, Any]],
+        wanted: str | Fields,
+        *,
+        owner: str,
+        parent_id: str | None = None,
+    ) -> Choice:
+        """The operation that is asked for in words, or by a bag of fields, and its request.
+
+        Cancelling it cancels the planning.
+
+        Args:
+            operations: what there is to choose from; their first agent is the one that the planning is counted for.
+            wanted: a sentence, or fields.
+            owner: the principal who pays.
+            parent_id: the run that it is a part of.
+
+        Raises:
+            ValidationFailed: naming what is missing or wrong.
+            AmrikyyError: what planning failed with.
+        """
+        plan, request = self.question(operations, wanted)
+        run = await self._runner.start(plan, request, owner=owner, parent_id=parent_id)
+        try:
+            await run.wait()
+        except asyncio.CancelledError:
+            run.cancel("Nobody waits for the plan any more.")
+            raise
+        return self.choice_of(run)
+
+    async def complete(
+        self,
+        operation: Operation[Any, Any],
+        params: Fields,
+        flowing: Fields,
+        *,
+        owner: str,
+        parent_id: str | None = None,
+    ) -> Choice:
+        """A request of `params`, then same-named fields of what flows, then defaults, then what the rest tells.
+
+        A model is asked only if fields are missing or wrong that can neither be read nor assumed.
+
+        Raises:
+            ValidationFailed: naming what is missing or wrong.
+            AmrikyyError: what planning failed with.
+        """
+        everything = {**flowing, **params}
+        names = {slot.name for slot in slots_of(operation.request_type)}
+        named = {name: value for name, value in everything.items() if name in names or name in params}
+        done = complete(operation, named, home_airport=self._home_airport, about=about(everything))
+        if done.request is not None:
+            return Choice(operation, done.request, done.assumed)
+        if params.keys() - names:
+            assert done.error is not None
+            raise done.error  # no model can make an unknown field known
+        return await self.choose([operation], everything, owner=owner, parent_id=parent_id)
+
+    def _find(self, key: str) -> Operation[Any, Any]:
+        agent, _, name = key.partition(".")
+        return self._registry[agent][name]
+
+    def _operation(self, agent: str) -> Operation[Wanted, Planned]:
+        """Planning as an operation like any other, so that it is limited, recorded and paid like any other."""
+        if agent not in self._operations:
+
+            @Agent(agent, "Plans.").operation(tier="pro", sample=self._sample)
+            async def plan(wanted: Wanted, run: RunContext) -> Planned:
+                """Choose an operation and build its request."""
+                return await self._plan(wanted, run)
+
+            self._operations[agent] = plan
+        return self._operations[agent]
+
+    async def _plan(self, wanted: Wanted, run: RunContext) -> Planned:
+        operations = tuple(self._find(key) for key in wanted.operations)
+        asked = json.dumps(wanted.query or wanted.fields, ensure_ascii=False)[:MAX_WANTED]
+        prompt = answers.prompt_for(operations, asked, today().isoformat())
+        answer = await self._ask(run, operations, prompt)
+        planned = self._completed(answer, wanted)
+        if isinstance(planned, ValidationFailed):
+            answer = await self._ask(run, operations, answers.repair_for(prompt, answer, planned.details))
+            planned = self._completed(answer, wanted)
+        if isinstance(planned, ValidationFailed):
+            raise planned
+        return planned
+
+    async def _ask(self, run: RunContext, operations: tuple[Operation[Any, Any], ...], prompt: str) -> BaseModel:
+        return await run.generate(
+            answers.answer_type(operations),
+            prompt=prompt,
+            system=answers.SYSTEM,
+            max_output_tokens=MAX_ANSWER_TOKENS,
+            temperature=0,
+            message="Planning",
+        )
+
+    def _sample(self, wanted: Wanted) -> BaseModel:
+        """The offline model's answer."""
+        reading = self._read(wanted)
+        return answers.answer(reading.operation, reading.said) if reading else answers.answer(None, {})
+
+    def _read(self, wanted: Wanted) -> Reading | None:
+        operations = [self._find(key) for key in wanted.operations]
+        reading = read(wanted.text, operations, today(), frozenset(wanted.fields))
+        if reading.likeness == 0 and not reading.said and wanted.query is not None and len(operations) > 1:
+            return None
+        if wanted.about:  # what is left of a list of values is no sentence
+            subjects = {slot.name for slot in slots_of(reading.operation.request_type) if slot.spoken.subject}
+            reading.said = {name: value for name, value in reading.said.items() if name not in subjects}
+        return reading
+
+    def _completed(self, answer: BaseModel, wanted: Wanted) -> Planned | ValidationFailed:
+        found = answers.said_in(answer, wanted.text)
+        if found is None or found[0] not in wanted.operations:
+            return _nothing_fits(wanted)
+        key, said = found
+        operation = self._find(key)
+        names = {slot.name for slot in slots_of(operation.request_type)}
+        named = {name: value for name, value in wanted.fields.items() if name in names}
+        length = length_in(wanted.text[:MAX_READ])
+        done = Completion()
+        for values in (said | named, named | said):  # what was named holds, unless it is wrong
+            done = complete(
+                operation,
+                values,
+                home_airport=self._home_airport,
+                about=wanted.about,
+                days_long=length,
+            )
+            if done.request is not None:
+                request = done.request.model_dump(mode="json", by_alias=True)
+                return Planned(operation=operation.key, request=request, assumed=done.assumed)
+        assert done.error is not None
+        return done.error
+
+
+def _nothing_fits(wanted: Wanted) -> ValidationFailed:
+    message = f"It asks for none of these: {', '.join(wanted.operations)}"
+    field = "query" if wanted.query is not None else "input"
+    return ValidationFailed(
+        f"{message}. Say in a sentence what is wanted, or run an operation by its name.",
+        details=[{"field": field, "message": message, "type": "no_operation"}],
+    )
+
+
+def about(fields: Fields) -> str | None:
+    """What some fields are about: the most telling one, else the first text."""
+    telling = [fields[name] for name in TOPICS if isinstance(fields.get(name), str)]
+    return next((text for text in [*telling, *fields.values()] if isinstance(text, str) and text.strip()), None)
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text and number in a JSON value."""
+    if isinstance(value, Mapping):
+        return [text for part in value.values() for text in _texts(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in _texts(part)]
+    return [str(value)] if isinstance(value, str | int | float) and not isinstance(value, bool) else []

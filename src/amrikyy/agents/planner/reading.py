@@ -1,0 +1,201 @@
+"""What a sentence asks for, without a model: the operation, and the words for each field of its request."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+from amrikyy.agents.agent import Operation
+from amrikyy.agents.planner.phrases import days_in, number_of, numbers_in, without_days
+from amrikyy.agents.spoken import Slot, slots_of
+
+MAX_READ = 4000
+"""Characters of a text that are read; nobody says more in one request."""
+
+MAX_WORDS = 5
+"""Of a name that is looked for: "San Carlos de Bariloche" has four."""
+
+MAX_NAME = 80
+"""Characters of it."""
+
+_END_OF_NAME = re.compile(r"[,;:!?\n]|\s+(?:to|from|for|on|in|with|and|by|via|at|under)\b", re.IGNORECASE)
+
+_IDLE = frozenset(re.findall(
+    r"\w+",
+    "a about all an and are as at book by can create do find for from generate get give i in is it make me my need of "
+    "on or our please plan show some that the there these this to us want we what where which with write would you",
+))  # fmt: skip
+"""Words that say nothing about what is wanted."""
+
+
+Said = dict[str, tuple[Any, str]]
+"""By field the value, and the words that say it."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """An operation, what is said of its request, and how much of its name and description is in the text."""
+
+    operation: Operation[Any, Any]
+    said: Said = field(default_factory=dict)
+    likeness: int = 0
+
+
+def read(
+    text: str, operations: Sequence[Operation[Any, Any]], today: date, named: frozenset[str] = frozenset()
+) -> Reading:
+    """The operation whose words the text uses most; among equals one whose request is nearly whole.
+
+    Args:
+        text: what was said.
+        operations: what there is to choose from.
+        today: the day that "tomorrow" follows.
+        named: fields that have been given by their names beside the text.
+    """
+    text = text[:MAX_READ]
+
+    def rank(reading: Reading) -> tuple[int, int, int]:
+        slots = slots_of(reading.operation.request_type)
+        known = named | reading.said.keys()
+        missing = sum(slot.required and slot.name not in known and slot.spoken.assume is None for slot in slots)
+        return reading.likeness, -missing, sum(slot.name in known for slot in slots)
+
+    # Of equals `max` takes the first: the one that was declared first.
+    return max((_fields(text, operation, today) for operation in operations), key=rank)
+
+
+def _likeness(text: str, operation: Operation[Any, Any]) -> int:
+    """How much of the operation's name, then of its description, is in the text."""
+    said = _words(text)
+    name = set(_name_words(operation)) - _IDLE
+    stems = {_stem(word) for word in said}
+    exact = len(name & said)
+    by_stem = len({_stem(word) for word in name} & stems)
+    described = {_stem(word) for word in _words(operation.description) - _IDLE}
+    return 2 * exact + 6 * by_stem + len(described & stems)
+
+
+def _fields(text: str, operation: Operation[Any, Any], today: date) -> Reading:
+    slots = slots_of(operation.request_type)
+    reading = Reading(operation, likeness=_likeness(text, operation))
+    said = reading.said
+    days = days_in(text, today)
+    for slot, found in zip((slot for slot in slots if slot.type is date), days, strict=False):
+        said[slot.name] = (found.value, found.words)
+    rest = without_days(text)
+    for slot in slots:
+        if slot.type is Literal and (option := _option(slot, rest)):
+            said[slot.name] = (option, option)
+        elif slot.type is list and slot.options:
+            named = [option for option in slot.options if _has(rest, str(option))]
+            if named:
+                said[slot.name] = (named, named[0])
+        elif slot.type in (int, float) and (number := _number(slot, rest)):
+            said[slot.name] = number
+    own = _own_words(operation)
+    for slot in slots:
+        if slot.type is str and slot.spoken.read is not None and (known := _known(slot, rest, own, said)):
+            said[slot.name] = known
+    for slot in slots:
+        if slot.name in said or slot.options or slot.spoken.read is not None:
+            continue
+        if slot.type is str and (words := _text(slot, rest, own)):
+            said[slot.name] = (words, words)
+        elif slot.type is list and (words := _after(rest, slot.spoken.after)):
+            said[slot.name] = (re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s+or\s+", words), words)
+    return reading
+
+
+def _option(slot: Slot, text: str) -> str | None:
+    """The choice that is named: before one of the field's units if it has any, or alone between commas."""
+    alone = {part.strip().casefold() for part in re.split(r"[,;.]", text)}
+    units = "|".join(re.escape(unit) for unit in slot.spoken.units)
+    for option in slot.options:
+        if option in alone or (
+            _has(text, rf"{option}[\s-]+(?:{units})s?", pattern=True) if units else _has(text, option)
+        ):
+            return str(option)
+    return None
+
+
+def _number(slot: Slot, text: str) -> tuple[Any, str] | None:
+    found = next(numbers_in(text, slot.spoken.units), None) if slot.spoken.units else None
+    for cue in () if found else slot.spoken.after:
+        if match := re.search(rf"(?<!\w){re.escape(cue)}\s*\$?(\d[\d,]*(?:\.\d+)?)", text, re.IGNORECASE):
+            found = (match[0], number_of(match[1]) or 0)
+            break
+    if found is None:
+        return None
+    words, number = found
+    return (int(number) if number == int(number) else number), words
+
+
+def _known(slot: Slot, text: str, own: frozenset[str], said: Said) -> tuple[Any, str] | None:
+    """The first name that the field knows: behind one of its cues, else, if it is required, anywhere."""
+    assert slot.spoken.read is not None
+    for _, words in said.values():
+        text = text.replace(words, ",")
+    cued = [m.end() for cue in slot.spoken.after for m in re.finditer(rf"\b{re.escape(cue)}\s+", text, re.IGNORECASE)]
+    starts = cued
+    if slot.required and slot.spoken.assume is None:
+        free = [word for word in re.finditer(r"[^\W_][\w'’.-]*", text) if word[0].casefold() not in own | _IDLE]
+        starts = cued + [word.start() for word in free if word[0][0].isupper() or len(word[0]) > 3]
+    starts.sort(key=lambda start: not text[start : start + 1].isupper())  # names first: "I want to see Paris"
+    for start in starts:
+        parts = _END_OF_NAME.split(text[start : start + MAX_NAME], maxsplit=1)[0].split()[:MAX_WORDS]
+        for count in range(len(parts), 0, -1):
+            name = " ".join(parts[:count]).strip(".")
+            if name and (value := slot.spoken.read(name)) is not None:
+                return value, name
+    # A name that nobody knows is still what was said; whether it will do is for the request to decide.
+    unknown = next((text[start : start + MAX_NAME] for start in cued if text[start : start + 1].isupper()), None)
+    name = _END_OF_NAME.split(unknown, maxsplit=1)[0].strip(" .") if unknown else ""
+    return (name, name) if name else None
+
+
+def _text(slot: Slot, text: str, own: frozenset[str]) -> str | None:
+    if words := _after(text, slot.spoken.after):
+        return words
+    if not slot.spoken.subject or not slot.required:
+        return None
+    # No "about": what is left of the sentence without the words for the operation itself.
+    parts = re.split(r"[,;]", text)[0].split()
+    while parts and parts[0].strip(".!?").casefold() in own | _IDLE:
+        parts.pop(0)
+    while parts and parts[-1].strip(".!?").casefold() in own | _IDLE:
+        parts.pop()
+    return " ".join(parts) or None
+
+
+def _after(text: str, cues: Iterable[str]) -> str | None:
+    """What follows the first cue that is there, to the end of the clause."""
+    for cue in cues:
+        if match := re.search(rf"\b{re.escape(cue)}\s+([^,;\n]+)", text, re.IGNORECASE):
+            return match[1].strip(" .!?") or None
+    return None
+
+
+def _own_words(operation: Operation[Any, Any]) -> frozenset[str]:
+    names = _name_words(operation)
+    return frozenset({*names, *(f"{word}s" for word in names), *(_stem(word) for word in names)})
+
+
+def _name_words(operation: Operation[Any, Any]) -> list[str]:
+    return [word.casefold() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", operation.name)]
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in re.findall(r"[^\W_]+", text)}
+
+
+def _stem(word: str) -> str:
+    """Enough of a stem that "flights" meets "flight" and "ideas" "idea"."""
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if word.endswith(ending) and len(word) > 3 and not word.endswith("ss"):
+            return word.removesuffix(ending) + instead
+    return word
+
+
+def _has(text: str, phrase: str, *, pattern: bool = False) -> bool:
+    return re.search(rf"(?<!\w){phrase if pattern else re.escape(phrase)}(?!\w)", text, re.IGNORECASE) is not None

@@ -1,0 +1,95 @@
+"""How the fields of a request are said in plain words, for the planner."""
+
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from amrikyy.agents.agent import Request
+
+Assumption = Literal["start", "end", "days", "origin", "count", "platforms"]
+"""What the planner may assume, and nothing else: the first day, the last day, a length in days, where one is at home,
+how many, and where to publish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """How a value is said. Write it into the `Annotated` type of a field, or of a kind of value that fields share.
+
+    Attributes:
+        read: makes the value of a text ("Paris" → "CDG"); None if the text is no such value. Without it a text is
+            taken as it is, and dates and numbers are read as such.
+        after: what the value follows, the most telling first ("from", "about").
+        units: what a number precedes, in the singular, and what it is multiplied by ({"day": 1, "week": 7}). A
+            choice that has units is only meant if one of them follows ("first class").
+        subject: the field is what the whole request is about, so that any text may be it.
+        assume: what the planner may assume where nothing is said.
+    """
+
+    read: Callable[[str], Any] | None = None
+    after: tuple[str, ...] = ()
+    units: Mapping[str, float] = field(default_factory=dict, hash=False)  # types must be hashable
+    subject: bool = False
+    assume: Assumption | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A field of a request as the planner sees it.
+
+    Attributes:
+        name: as in JSON.
+        type: the bare type: `str`, `int`, `float`, `bool`, `date`, `list`, or whatever it is.
+        options: the values of a `Literal`, or of a list's items that are one.
+    """
+
+    name: str
+    field: FieldInfo
+    type: Any
+    options: tuple[Any, ...]
+    spoken: Spoken
+
+    @property
+    def required(self) -> bool:
+        """Whether the request is wrong without it."""
+        return self.field.is_required()
+
+
+def slots_of(request_type: type[Request]) -> list[Slot]:
+    """The fields of a request, in their order."""
+    return [_slot(info.alias or name, info) for name, info in request_type.model_fields.items()]
+
+
+def _slot(name: str, info: FieldInfo) -> Slot:
+    said: dict[str, Any] = {}
+    kind: Any = None
+    options: tuple[Any, ...] = ()
+    for part in (*_parts(info.annotation), *info.metadata):
+        if isinstance(part, Spoken):  # the outermost comes last, and holds
+            said |= {each.name: value for each in fields(part) if (value := getattr(part, each.name))}
+        elif typing.get_origin(part) is Literal:
+            kind, options = kind or Literal, typing.get_args(part)
+        elif kind is None:
+            kind = typing.get_origin(part) or part
+    return Slot(name, info, kind, options, Spoken(**said))
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type's parts from the outside to the inside, without `None`, `Union` and `Annotated`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        yield from _parts(arguments[0])
+        yield from arguments[1:]
+    elif origin in (typing.Union, types.UnionType):
+        for argument in arguments:
+            if argument is not type(None):
+                yield from _parts(argument)
+    else:
+        if isinstance(annotation, type) or origin is not None:
+            yield annotation
+        if origin in (list, tuple, set):
+            for argument in arguments:
+                yield from _parts(argument)
