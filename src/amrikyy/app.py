@@ -14,6 +14,7 @@ from amrikyy.telemetry.logs import AccessLog
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.admission import admit
 from amrikyy.web.agents import agent_endpoints
+from amrikyy.web.ask import ask_endpoints
 from amrikyy.web.audit import AUDIT
 from amrikyy.web.auth import AUTH
 from amrikyy.web.cache import cache_endpoints
@@ -53,6 +54,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *KEYS,
         *AUDIT,
         *agent_endpoints(registry),
+        *ask_endpoints(registry),
         *cache_endpoints(registry),
         *management_endpoints(registry),
         *stream_endpoints(registry),

@@ -3,11 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
-from amrikyy.agents.planner import Choice, Planner
-from amrikyy.errors import ValidationFailed
-from tests.serving import MakeSettings, Served, serve
+from amrikyy.agents.planner import Choice
+from tests.serving import Served
 
 
 def day(ahead: int) -> str:

@@ -140,7 +140,7 @@ async def test_warming_runs_all_or_refuses_all(server: Served, models: ModelServ
     refused = await server.ask("POST", path, wrong, key="admin")
     assert refused.status == 400
     assert [detail["field"] for detail in refused.json["details"]] == [
-        "queries.1", "queries.2.request.rooms", "queries.2.request.pool", "queries.3.operation",
+        "queries.2.request.rooms", "queries.2.request.pool", "queries.3.operation",
     ]  # fmt: skip
     assert models.posts == []
     good = {"queries": [{"operation": "searchHotels", "request": HOTELS | {"guests": guests}} for guests in (1, 2, 3)]}

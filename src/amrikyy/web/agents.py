@@ -113,7 +113,7 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
         run = await launch(call, operation, wishes, streams=False)
         if wishes.detached:
             return accepted(run)
-        error = await _end_of(run, call, goes_on=wishes.key is not None)
+        error = await end_of(run, call, goes_on=wishes.key is not None)
         call.exchange.timings.append(("model", run.elapsed_s * 1000))
         if run.execution.cached == "stale":
             call.exchange.cache = "stale"
@@ -130,7 +130,7 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     )  # fmt: skip
 
 
-async def _end_of(run: Run, call: Call, *, goes_on: bool) -> AmrikyyError | None:
+async def end_of(run: Run, call: Call, *, goes_on: bool) -> AmrikyyError | None:
     """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`."""
 
     def cancel() -> None:

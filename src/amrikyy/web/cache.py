@@ -1,16 +1,19 @@
 """`/api/agents/{agent}/cache`: forgetting results, and having them made before somebody asks."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from amrikyy.agents.agent import Agent, Operation, Request
+from amrikyy.agents.agent import Agent, Request
+from amrikyy.agents.planner import Choice
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
 from amrikyy.runs.run import Run
+from amrikyy.web.ask import Query
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire
 
@@ -48,7 +51,10 @@ class WarmQuery(Request):
 class WarmCache(Request):
     """What to have ready."""
 
-    queries: list[WarmQuery | str] = Field(min_length=1, max_length=MAX_QUERIES)
+    queries: list[WarmQuery | Query] = Field(
+        min_length=1, max_length=MAX_QUERIES, examples=[["flights from NYC to LAX", "hotels in Paris"]],
+        description="Requests, or words in which the planner finds them.",
+    )  # fmt: skip
 
 
 class NotWarmed(Wire):
@@ -59,11 +65,21 @@ class NotWarmed(Wire):
     message: str
 
 
+class PlannedQuery(Wire):
+    """What was made of a query in words."""
+
+    query: int = Field(description="Its place in the list, from 0.")
+    operation: str
+    request: dict[str, Any]
+    assumed: dict[str, Any]
+
+
 class CacheWarmed(Success):
     """What is ready now."""
 
     agent: str
     warmed: int
+    planned: list[PlannedQuery]
     failed: list[NotWarmed]
     message: str
 
@@ -80,9 +96,12 @@ def cache_endpoints(registry: Registry) -> list[Endpoint]:
 
     async def warm(call: Call) -> Answer:
         agent = registry[call.params["agent"]]
-        queries = _parse(agent, call.body.queries)
+        queries = await _parse(call, agent, call.body.queries)
         await call.runtime.audit.record(Act(call.actor, "cache.warm", agent.name, {"queries": len(queries)}))
-        return await _warm(call, agent, queries)
+        warmed, failed = await _warm(call, queries)
+        message = f"{warmed} results are ready."
+        planned = _planned(call.body.queries, queries)
+        return CacheWarmed(agent=agent.name, warmed=warmed, planned=planned, failed=failed, message=message)
 
     return [
         Endpoint(method="POST", path="/api/agents/{agent}/cache/clear", handler=clear, needs=Permission.CACHE_MANAGE,
@@ -95,43 +114,85 @@ def cache_endpoints(registry: Registry) -> list[Endpoint]:
     ]  # fmt: skip
 
 
-def _parse(agent: Agent, queries: list[WarmQuery | str]) -> list[tuple[Operation[Any, Any], Request]]:
-    """All of them, before any is run.
+async def _parse(call: Call, agent: Agent, queries: list[WarmQuery | str]) -> list[Choice]:
+    """All of them, before any is run; and nothing is planned, which may cost something, before the rest is right.
 
     Raises:
         ValidationFailed: naming every wrong field of every query.
+        AmrikyyError: what planning failed with.
     """
-    parsed = []
-    wrong: list[dict[str, Any]] = []
-    for number, query in enumerate(queries):
-        where = f"queries.{number}"
-        if isinstance(query, str):
-            message = "Not free text in this version: an object {operation, request}"
-            wrong.append({"field": where, "message": message, "type": "object_expected"})
-            continue
-        try:
-            operation = agent[query.operation]
-            parsed.append((operation, operation.request_type.model_validate(query.request)))
-        except NotFound as error:
-            wrong.append({"field": f"{where}.operation", "message": error.message, "type": error.code})
-        except ValidationError as error:
-            found = ValidationFailed.from_pydantic(error, operation.request_type).details
-            wrong += [detail | {"field": f"{where}.request.{detail['field']}"} for detail in found]
-    if wrong:
-        names = ", ".join(detail["field"] for detail in wrong)
-        raise ValidationFailed(f"Correct these fields and send the request again: {names}.", details=wrong)
-    return parsed
+    named = {number: _named(agent, query) for number, query in enumerate(queries) if isinstance(query, WarmQuery)}
+    _refuse(named)
+    places = asyncio.Semaphore(AT_A_TIME)
+    operations = list(agent.operations.values())
+
+    async def plan(words: str) -> Choice | AmrikyyError:
+        async with places:
+            try:
+                return await call.runtime.planner.choose(operations, words, owner=call.principal.id)
+            except AmrikyyError as error:
+                return error  # out of a group of tasks it would come as a group of errors
+
+    async with asyncio.TaskGroup() as group:
+        said = [(number, query) for number, query in enumerate(queries) if isinstance(query, str)]
+        tasks = {number: group.create_task(plan(words)) for number, words in said}
+    planned = {number: task.result() for number, task in tasks.items()}
+    _refuse(planned)
+    found = named | planned
+    return [choice for number in range(len(queries)) if isinstance(choice := found[number], Choice)]
 
 
-async def _warm(call: Call, agent: Agent, queries: list[tuple[Operation[Any, Any], Request]]) -> CacheWarmed:
+def _named(agent: Agent, query: WarmQuery) -> Choice | AmrikyyError:
+    try:
+        operation = agent[query.operation]
+    except NotFound as error:
+        detail = {"field": "operation", "message": error.message, "type": error.code}
+        return ValidationFailed(error.message, details=[detail])
+    try:
+        return Choice(operation, operation.request_type.model_validate(query.request), {})
+    except ValidationError as error:
+        found = ValidationFailed.from_pydantic(error, operation.request_type)
+        found.details = [detail | {"field": f"request.{detail['field']}"} for detail in found.details]
+        return found
+
+
+def _refuse(parsed: Mapping[int, Choice | AmrikyyError]) -> None:
+    failed = {number: each for number, each in parsed.items() if isinstance(each, AmrikyyError)}
+    if not failed:
+        return
+    wrong = []
+    for number, error in failed.items():
+        if not isinstance(error, ValidationFailed):
+            raise error
+        wrong += [detail | {"field": f"queries.{number}.{detail['field']}"} for detail in error.details]
+    names = ", ".join(detail["field"] for detail in wrong)
+    raise ValidationFailed(f"Correct these fields and send the request again: {names}.", details=wrong)
+
+
+def _planned(queries: list[WarmQuery | str], choices: list[Choice]) -> list[PlannedQuery]:
+    return [
+        PlannedQuery(
+            query=number,
+            operation=choice.operation.name,
+            request=choice.request.model_dump(mode="json", by_alias=True),
+            assumed=choice.assumed,
+        )
+        for number, (query, choice) in enumerate(zip(queries, choices, strict=True))
+        if isinstance(query, str)
+    ]
+
+
+async def _warm(call: Call, queries: list[Choice]) -> tuple[int, list[NotWarmed]]:
     places = asyncio.Semaphore(AT_A_TIME)
     failed: list[NotWarmed] = []
     runs: list[Run] = []
 
-    async def warm(number: int, operation: Operation[Any, Any], request: Request) -> None:
+    async def warm(number: int, choice: Choice) -> None:
         async with places:
             try:
-                run = await call.runtime.runner.start(operation, request, owner=call.principal.id, streams=True)
+                run = await call.runtime.runner.start(
+                    choice.operation, choice.request, owner=call.principal.id, streams=True
+                )
                 runs.append(run)
                 error = (await run.wait()).error
             except AmrikyyError as refused:
@@ -140,11 +201,10 @@ async def _warm(call: Call, agent: Agent, queries: list[tuple[Operation[Any, Any
             failed.append(NotWarmed(query=number, code=error.code, message=error.message))
 
     try:
-        await asyncio.gather(*(warm(number, *query) for number, query in enumerate(queries)))
+        await asyncio.gather(*(warm(number, query) for number, query in enumerate(queries)))
     except asyncio.CancelledError:
         for run in runs:
             run.cancel("The server is stopping.")
         raise
-    warmed = len(queries) - len(failed)
     failed.sort(key=lambda each: each.query)
-    return CacheWarmed(agent=agent.name, warmed=warmed, failed=failed, message=f"{warmed} results are ready.")
+    return len(queries) - len(failed), failed

@@ -49,9 +49,13 @@ class Accepted(Success):
 
 def accepted(run: Run) -> Response:
     """202: the run has begun, and this is where to look it up."""
-    body = Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
-    content = body.model_dump_json(by_alias=True)
+    content = accepted_body(run).model_dump_json(by_alias=True)
     return Response(content, 202, {"location": f"/api/runs/{run.id}"}, "application/json")
+
+
+def accepted_body(run: Run) -> Accepted:
+    """What is said of a run that goes on without its caller."""
+    return Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
 
 
 @dataclass(frozen=True, slots=True)

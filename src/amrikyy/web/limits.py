@@ -23,7 +23,7 @@ async def charge_request(call: Call) -> None:
         RateLimited: saying which limit refused, and when to try again.
     """
     endpoint, limits = call.endpoint, call.runtime.limits
-    if endpoint.unlimited or (limits.whitelist and (call.address or "") in limits.whitelist):
+    if endpoint.unlimited or _is_whitelisted(call):
         return
     key = counted_caller(call)
     names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
@@ -31,6 +31,16 @@ async def charge_request(call: Call) -> None:
     if endpoint.operation is not None and not call.starts_nothing:
         charges += limits.table.operation(key, endpoint.operation)
     await charge(call, charges)
+
+
+async def charge_names(call: Call, *names: str) -> None:
+    """Charge a request against these limits too, now that it is known what it runs.
+
+    Raises:
+        RateLimited: nothing was taken.
+    """
+    if not _is_whitelisted(call):
+        await charge(call, call.runtime.limits.table.charges(counted_caller(call), names))
 
 
 async def charge(call: Call, charges: Sequence[Charge]) -> None:
@@ -44,6 +54,11 @@ async def charge(call: Call, charges: Sequence[Charge]) -> None:
     decision = await call.runtime.limits.limiter.decide(charges)
     call.exchange.extra_headers += _headers(decision)
     _stop_if_refused(call, decision)
+
+
+def _is_whitelisted(call: Call) -> bool:
+    whitelist = call.runtime.limits.whitelist
+    return bool(whitelist) and (call.address or "") in whitelist
 
 
 def _stop_if_refused(call: Call, decision: Decision) -> None:

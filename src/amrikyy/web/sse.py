@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -44,13 +44,23 @@ class EventStream:
     What is already there is written together. When the client leaves, the run is told so, and goes on
     for the grace time. A client that does not read delays only itself: the log is the run's, the stream
     holds `MAX_WRITE` bytes of it, and after `STALL_S` without any progress the connection is cut. It can resume.
+    `connected` is what the event of that name says besides.
     """
 
-    def __init__(self, run: Run, metrics: Metrics, *, grace_s: float, after: int = 0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        metrics: Metrics,
+        *,
+        grace_s: float,
+        after: int = 0,
+        connected: Mapping[str, Any] | None = None,
+    ) -> None:
         self._run = run
         self._metrics = metrics
         self._grace_s = grace_s
         self._after = after
+        self._connected = connected or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the stream."""
@@ -62,7 +72,7 @@ class EventStream:
         reader = run.read(self._after)
         leaving = Leaving(scope, receive, reader.close)
         stalled = _Watch(leaving.cut)
-        writer = EventWriter(run, exchange.request_id)
+        writer = EventWriter(run, exchange.request_id, self._connected)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if self._after:
@@ -110,8 +120,9 @@ class _Watch:
 class EventWriter:
     """Formats events. It keeps the object so far, because the log only has how it grew."""
 
-    def __init__(self, run: Run, request_id: str) -> None:
+    def __init__(self, run: Run, request_id: str, connected: Mapping[str, Any] | None = None) -> None:
         self._run = run
+        self._connected = connected or {}
         self._request_id = request_id
         self._run_id = run.id.encode()
         self._fold: Fold | None = None
@@ -150,9 +161,8 @@ class EventWriter:
         run = self._run
         match event.kind:
             case "started":
-                return b"connected", encode(
-                    {"message": "Stream started", "runId": run.id, "agent": run.agent, "operation": run.operation}
-                )
+                begun = {"message": "Stream started", "runId": run.id, "agent": run.agent, "operation": run.operation}
+                return b"connected", encode({**begun, **self._connected})
             case "queued":
                 return b"queued", encode({"position": event.data})
             case "progress":

@@ -104,10 +104,10 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
 async def resume(call: Call) -> Answer:
     """Take up the stream of a run of the caller's."""
     run_id = call.params["runId"]
-    seen_run, after = _last_event_id(call) or (run_id, 0)
+    seen_run, after = last_event_id(call) or (run_id, 0)
     if seen_run != run_id:
         raise Conflict("Last-Event-ID belongs to another run than the path.", code="other_run")
-    return await _resumed(call, run_id, after)
+    return await resumed(call, run_id, after)
 
 
 async def cancel(call: Call) -> Answer:
@@ -135,8 +135,8 @@ def owned_run(call: Call, run_id: str) -> Run | None:
 def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     async def stream_operation(call: Call) -> Answer:
         wishes = wishes_of(call)
-        if (seen := _last_event_id(call)) is not None:
-            return await _resumed(call, *seen, operation)
+        if (seen := last_event_id(call)) is not None:
+            return await resumed(call, *seen, operation)
         run = await launch(call, operation, wishes, streams=True)
         return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s)
 
@@ -154,7 +154,7 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     )  # fmt: skip
 
 
-def _last_event_id(call: Call) -> tuple[str, int] | None:
+def last_event_id(call: Call) -> tuple[str, int] | None:
     """The run, and the number of the last event that the caller has seen of it."""
     value = call.header(b"last-event-id")
     if not value:  # a browser that has seen none may send it empty
@@ -169,7 +169,7 @@ def _last_event_id(call: Call) -> tuple[str, int] | None:
     return match[1], int(match[2])
 
 
-async def _resumed(call: Call, run_id: str, after: int, operation: Operation[Any, Any] | None = None) -> Answer:
+async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any, Any] | None = None) -> Answer:
     """The stream of a run from behind event `after`; with `operation`, the request must be the one that started it."""
     run = call.runtime.live.get(run_id)
     lost = None

@@ -252,8 +252,8 @@ class Planner:
 
 
 def _nothing_fits(wanted: Wanted) -> ValidationFailed:
-    message = f"It asks for none of these: {', '.join(wanted.operations)}"
     field = "query" if wanted.query is not None else "input"
+    message = f"The {field} asks for none of these: {', '.join(wanted.operations)}"
     return ValidationFailed(
         f"{message}. Say in a sentence what is wanted, or run an operation by its name.",
         details=[{"field": field, "message": message, "type": "no_operation"}],

@@ -1,0 +1,163 @@
+"""`/api/agents/{agent}/ask` and `/api/stream/{agent}/ask`: saying in words what is wanted."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from starlette.responses import Response
+
+from amrikyy.agents.agent import Agent, Request
+from amrikyy.agents.registry import Registry
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import Conflict, NotFound
+from amrikyy.runs.run import Run
+from amrikyy.web.agents import RUN_ERRORS, OperationReply, end_of
+from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.errors import encode
+from amrikyy.web.events import Connected, events_of
+from amrikyy.web.launch import HEADERS, Accepted, Wishes, accepted_body, claim_of, launch, wishes_of
+from amrikyy.web.limits import charge_names
+from amrikyy.web.replies import Wire, dollars, reply
+from amrikyy.web.sse import EventStream
+from amrikyy.web.stream import LAST_EVENT_ID, NOTHING_LEFT, RunGone, last_event_id, resumed
+
+JSON = "application/json"
+
+MAX_QUERY = 2000
+"""Characters. Nobody says more in one request, and a longer one costs a model more to read than the answer is worth."""
+
+_DESCRIPTION = """The planner chooses one of the agent's operations and builds its request: {}.
+
+It may assume dates (30 days from now, 7 days long), an origin (HOME_AIRPORT), counts and platforms, which are listed
+under `assumed`; what else the words do not say is a 400 that names it. Planning is a run of its own (`planning`) and
+counts against the agent's limit; then the operation that was chosen counts against its own."""
+
+_STREAM = """{}
+
+`connected` also has `request`, `assumed` and `planning`; the other events are those of the operation. With
+`Last-Event-ID` the run of that id is taken up, and nothing is planned."""
+
+
+def _printable(text: Any) -> Any:
+    """Without line breaks and control characters, which no database and no prompt has a use for."""
+    if not isinstance(text, str):
+        return text
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY), BeforeValidator(_printable)]
+
+
+class Ask(Request):
+    """What is wanted, in plain words."""
+
+    query: Query = Field(description="What is wanted, 1 to 2000 characters.", examples=["flights from NYC to LAX"])
+
+
+class Planning(Wire):
+    """The run that planned."""
+
+    run_id: str
+    cost_usd: float | None = Field(description="US dollars; null when the model's price is not known.")
+
+
+class Planned(Wire):
+    """What was made of the words."""
+
+    request: dict[str, Any] = Field(description="The operation's request, whole.")
+    assumed: dict[str, Any] = Field(description="What of it nobody has said, by its fields.")
+    planning: Planning
+
+
+class AskReply(OperationReply, Planned):
+    """What asking answers: `operation` is the one that was chosen, and the result is its."""
+
+
+class AskAccepted(Accepted, Planned):
+    """The run has begun and goes on without its caller."""
+
+
+class AskConnected(Connected, Planned):
+    """The stream has begun."""
+
+
+def ask_endpoints(registry: Registry) -> list[Endpoint]:
+    """The routes of this file, for each agent; an operation of its own that is named `ask` wins."""
+    agents = [agent for agent in registry if "ask" not in agent.operations]
+    return [endpoint for agent in agents for endpoint in (_asks(agent), _streams(agent))]
+
+
+def _asks(agent: Agent) -> Endpoint:
+    async def ask(call: Call) -> Answer:
+        wishes = wishes_of(call)
+        run, planned = await _begin(call, agent, wishes, streams=False)
+        told = planned.model_dump(mode="json", by_alias=True)
+        if wishes.detached:
+            headers = {"location": f"/api/runs/{run.id}"}
+            return Response(encode(accepted_body(run).model_dump(by_alias=True) | told), 202, headers, JSON)
+        error = await end_of(run, call, goes_on=wishes.key is not None)
+        if error is not None:
+            raise error
+        return Response(encode(reply(run) | told), media_type=JSON)
+
+    return Endpoint(
+        method="POST", path=f"/api/agents/{agent.name}/ask", handler=ask, needs=Permission.AGENT_EXECUTE,
+        tag=agent.name.title(), summary="Say in words what is wanted", description=_description(agent),
+        body=Ask, answer=AskReply, headers=HEADERS,
+        also={202: ("The run has begun; `Location` is where to look it up.", AskAccepted)},
+        errors=(Conflict, *RUN_ERRORS),
+    )  # fmt: skip
+
+
+def _streams(agent: Agent) -> Endpoint:
+    async def ask_for_stream(call: Call) -> Answer:
+        wishes = wishes_of(call)
+        if (seen := last_event_id(call)) is not None:
+            return await resumed(call, *seen)
+        run, planned = await _begin(call, agent, wishes, streams=True)
+        grace_s = call.runtime.settings.stream_grace_s
+        told = planned.model_dump(mode="json", by_alias=True)
+        return EventStream(run, call.runtime.metrics, grace_s=grace_s, connected=told)
+
+    return Endpoint(
+        method="POST", path=f"/api/stream/{agent.name}/ask", handler=ask_for_stream, needs=Permission.AGENT_STREAMING,
+        tag="Streaming", summary=f"Say in words what is wanted of the agent {agent.name}, as a stream",
+        description=_STREAM.format(_description(agent)), body=Ask, media_type="text/event-stream",
+        events=events_of() | {"connected": AskConnected}, headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
+        errors=(NotFound, Conflict, RunGone, *RUN_ERRORS),
+    )  # fmt: skip
+
+
+def _description(agent: Agent) -> str:
+    return _DESCRIPTION.format(", ".join(agent.operations))
+
+
+async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> tuple[Run, Planned]:
+    """Plan, charge what was chosen, and start it. With an Idempotency-Key each of the two is done once."""
+    call.claim = await claim_of(call)
+    if call.claim is None:
+        await charge_names(call, agent.name)
+    asked: Ask = call.body
+    plan, question = call.runtime.planner.question(list(agent.operations.values()), asked.query)
+    planning = Call(call.scope, call.receive, call.runtime, _planning(call.endpoint), call.params)
+    planning.body = question
+    plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False)
+    await end_of(plan_run, call, goes_on=wishes.key is not None)
+    choice = call.runtime.planner.choice_of(plan_run)
+    if call.claim is None:
+        await charge_names(call, choice.operation.key)
+    headers = call.exchange.extra_headers
+    headers[:] = [header for header in headers if header[0] != b"x-run-id"]  # that of the planning
+    call.body = choice.request
+    run = await launch(call, choice.operation, wishes, streams=streams)
+    planned = Planned(
+        request=choice.request.model_dump(mode="json", by_alias=True),
+        assumed=choice.assumed,
+        planning=Planning(run_id=plan_run.id, cost_usd=dollars(choice.cost_usd)),
+    )
+    return run, planned
+
+
+def _planning(endpoint: Endpoint) -> Endpoint:
+    """What an Idempotency-Key of the planning belongs to."""
+    return replace(endpoint, path=f"{endpoint.path}/plan")
