@@ -124,6 +124,7 @@ class Operation(Generic[Q, R]):
         tier: which of the configured models serves it.
         sample: the offline model's answer to a request.
         version: part of the cache key; raise it when the meaning of results changes.
+        words: besides its name, what people say who want it ("fly", "airfare"); the planner looks for them.
     """
 
     agent: str
@@ -140,6 +141,7 @@ class Operation(Generic[Q, R]):
     tier: Tier
     sample: Sample | None
     version: int
+    words: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -216,6 +218,7 @@ class Agent:
         sample: Sample | None = None,
         result: type[TextResult] = TextResult,
         version: int = 1,
+        words: tuple[str, ...] = (),
     ) -> "_Declaration":
         """Declare the function below as an operation of this agent.
 
@@ -234,6 +237,7 @@ class Agent:
             tier=tier,
             sample=sample,
             version=version,
+            words=words,
         )
 
 

@@ -1,9 +1,11 @@
 """How the fields of a request are said in plain words, for the planner."""
 
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
@@ -23,6 +25,7 @@ class Spoken:
         read: makes the value of a text ("Paris" → "CDG"); None if the text is no such value. Without it a text is
             taken as it is, and dates and numbers are read as such.
         after: what the value follows, the most telling first ("from", "about").
+        before: what follows the value ("to" in "Berlin to Madrid", "industry" in "the toy industry").
         units: what a number precedes, in the singular, and what it is multiplied by ({"day": 1, "week": 7}). A
             choice that has units is only meant if one of them follows ("first class").
         subject: the field is what the whole request is about, so that any text may be it.
@@ -31,6 +34,7 @@ class Spoken:
 
     read: Callable[[str], Any] | None = None
     after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
     units: Mapping[str, float] = field(default_factory=dict, hash=False)  # types must be hashable
     subject: bool = False
     assume: Assumption | None = None
@@ -58,9 +62,25 @@ class Slot:
         return self.field.is_required()
 
 
-def slots_of(request_type: type[Request]) -> list[Slot]:
-    """The fields of a request, in their order."""
-    return [_slot(info.alias or name, info) for name, info in request_type.model_fields.items()]
+@lru_cache(maxsize=256)
+def slots_of(request_type: type[Request]) -> tuple[Slot, ...]:
+    """The fields of a request, in their order.
+
+    A field that says nothing about how it is said follows its name ("dish: pasta") or, if it is a number, precedes it
+    ("3 portions"); the only text that is required is what the request is about.
+    """
+    slots = [_slot(info.alias or name, info) for name, info in request_type.model_fields.items()]
+    texts = [slot for slot in slots if slot.required and slot.type is str]
+    return tuple(replace(slot, spoken=_by_name(slot, texts)) if slot.spoken == Spoken() else slot for slot in slots)
+
+
+def _by_name(slot: Slot, texts: list[Slot]) -> Spoken:
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", slot.name).replace("_", " ").lower()
+    if slot.type in (int, float):
+        return Spoken(units={name.removesuffix("s"): 1}, after=(name,))
+    if slot.options or slot.type not in (str, list):
+        return slot.spoken
+    return Spoken(after=(name,), subject=texts == [slot])
 
 
 def _slot(name: str, info: FieldInfo) -> Slot:

@@ -15,7 +15,7 @@ _WORDS = {
     "ten": 10, "eleven": 11, "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30,
 }  # fmt: skip
 
-NUMBER = rf"(?:\d[\d,]*(?:\.\d+)?|{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
+NUMBER = rf"(?:\d{{1,9}}(?:,\d{{3}}){{0,3}}(?:\.\d{{1,9}})?|{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
 """A pattern; `number_of` reads what it matches."""
 
 _MONTH = "|".join(rf"{name[:3]}(?:{name[3:]})?" if name[3:] else name for name in _MONTHS)
@@ -69,7 +69,9 @@ def number_of(text: str) -> float | None:
 def numbers_in(text: str, units: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     """The numbers before one of the units ("3 new ideas" for "idea"), with the words that say so."""
     names = "|".join(re.escape(unit) for unit in units)
-    for match in re.finditer(rf"\b({NUMBER})[\s-]+(?:(?!{NUMBER}\b)\w+\s+)??({names})s?\b", text, re.IGNORECASE):
+    for match in re.finditer(
+        rf"(?<![\w.,])({NUMBER})[\s-]{{1,3}}(?:(?!{NUMBER}\b)\w{{1,30}}\s{{1,3}})??({names})s?\b", text, re.IGNORECASE
+    ):
         number = number_of(match[1])
         if number is not None:
             yield match[0], number * units[match[2].casefold()]

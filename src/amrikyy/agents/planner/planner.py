@@ -172,6 +172,18 @@ class Planner:
             raise done.error  # no model can make an unknown field known
         return await self.choose([operation], everything, owner=owner, parent_id=parent_id)
 
+    def plan_offline(self, question: Request) -> Planned:
+        """What the offline model's answer to a question comes to.
+
+        Raises:
+            ValidationFailed: naming what is missing or wrong.
+        """
+        assert isinstance(question, Wanted)
+        planned = self._completed(self._sample(question), question)
+        if isinstance(planned, ValidationFailed):
+            raise planned
+        return planned
+
     def _find(self, key: str) -> Operation[Any, Any]:
         agent, _, name = key.partition(".")
         return self._registry[agent][name]

@@ -1,16 +1,18 @@
 """What a sentence asks for, without a model: the operation, and the words for each field of its request."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 from amrikyy.agents.agent import Operation
 from amrikyy.agents.planner.phrases import days_in, number_of, numbers_in, without_days
 from amrikyy.agents.spoken import Slot, slots_of
 
-MAX_READ = 4000
+MAX_READ = 2000
 """Characters of a text that are read; nobody says more in one request."""
 
 MAX_WORDS = 5
@@ -19,7 +21,10 @@ MAX_WORDS = 5
 MAX_NAME = 80
 """Characters of it."""
 
-_END_OF_NAME = re.compile(r"[,;:!?\n]|\s+(?:to|from|for|on|in|with|and|by|via|at|under)\b", re.IGNORECASE)
+MAX_STARTS = 40
+"""Words at which a name may begin that are tried: each costs some microseconds, and the event loop waits."""
+
+_END_OF_NAME = re.compile(r"[,;:!?\n]|\s+(?:to|from|for|on|in|with|and|by|via|at|under|as|of|without)\b", re.IGNORECASE)
 
 _IDLE = frozenset(re.findall(
     r"\w+",
@@ -53,7 +58,7 @@ def read(
         today: the day that "tomorrow" follows.
         named: fields that have been given by their names beside the text.
     """
-    text = text[:MAX_READ]
+    text = re.sub(r"\s(?:-+>?|–|—|→|=>)\s", " to ", text[:MAX_READ])
 
     def rank(reading: Reading) -> tuple[int, int, int]:
         slots = slots_of(reading.operation.request_type)
@@ -73,17 +78,18 @@ def _likeness(text: str, operation: Operation[Any, Any]) -> int:
     exact = len(name & said)
     by_stem = len({_stem(word) for word in name} & stems)
     described = {_stem(word) for word in _words(operation.description) - _IDLE}
-    return 2 * exact + 6 * by_stem + len(described & stems)
+    other = len({_stem(word) for word in operation.words} & stems)
+    return 2 * exact + 6 * (by_stem + other) + len(described & stems)
 
 
 def _fields(text: str, operation: Operation[Any, Any], today: date) -> Reading:
     slots = slots_of(operation.request_type)
     reading = Reading(operation, likeness=_likeness(text, operation))
     said = reading.said
-    days = days_in(text, today)
-    for slot, found in zip((slot for slot in slots if slot.type is date), days, strict=False):
+    dates = [slot for slot in slots if slot.type is date]
+    for slot, found in zip(dates, days_in(text, today), strict=False):
         said[slot.name] = (found.value, found.words)
-    rest = without_days(text)
+    rest = without_days(text) if dates else text
     for slot in slots:
         if slot.type is Literal and (option := _option(slot, rest)):
             said[slot.name] = (option, option)
@@ -102,8 +108,9 @@ def _fields(text: str, operation: Operation[Any, Any], today: date) -> Reading:
             continue
         if slot.type is str and (words := _text(slot, rest, own)):
             said[slot.name] = (words, words)
-        elif slot.type is list and (words := _after(rest, slot.spoken.after)):
-            said[slot.name] = (re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s+or\s+", words), words)
+        elif slot.type is list and (words := _after(rest, slot.spoken.after, _LIST)):
+            parts = re.split(r"\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|vs\.?|versus|with|to)\s+", words)
+            said[slot.name] = ([part for part in parts if part], words)
     return reading
 
 
@@ -113,7 +120,9 @@ def _option(slot: Slot, text: str) -> str | None:
     units = "|".join(re.escape(unit) for unit in slot.spoken.units)
     for option in slot.options:
         if option in alone or (
-            _has(text, rf"{option}[\s-]+(?:{units})s?", pattern=True) if units else _has(text, option)
+            _has(text, rf"{option}[\s,-]{{1,2}}(?:\w{{1,30}}[\s,-]{{1,2}}){{0,2}}(?:{units})s?", pattern=True)
+            if units
+            else _has(text, option)
         ):
             return str(option)
     return None
@@ -135,18 +144,24 @@ def _known(slot: Slot, text: str, own: frozenset[str], said: Said) -> tuple[Any,
     """The first name that the field knows: behind one of its cues, else, if it is required, anywhere."""
     assert slot.spoken.read is not None
     for _, words in said.values():
-        text = text.replace(words, ",")
+        text = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", ",", text)
+    if leading := _known_before(slot, text):
+        return leading
     cued = [m.end() for cue in slot.spoken.after for m in re.finditer(rf"\b{re.escape(cue)}\s+", text, re.IGNORECASE)]
     starts = cued
     if slot.required and slot.spoken.assume is None:
-        free = [word for word in re.finditer(r"[^\W_][\w'’.-]*", text) if word[0].casefold() not in own | _IDLE]
+        skipped = own | _IDLE
+        candidates = re.finditer(r"[^\W_][\w'’.-]*", text)
+        free = [
+            word for word in candidates if word[0].casefold() not in skipped or (len(word[0]) > 1 and word[0].isupper())
+        ]
         starts = cued + [word.start() for word in free if word[0][0].isupper() or len(word[0]) > 3]
     starts.sort(key=lambda start: not text[start : start + 1].isupper())  # names first: "I want to see Paris"
-    for start in starts:
+    for start in starts[:MAX_STARTS]:
         parts = _END_OF_NAME.split(text[start : start + MAX_NAME], maxsplit=1)[0].split()[:MAX_WORDS]
         for count in range(len(parts), 0, -1):
             name = " ".join(parts[:count]).strip(".")
-            if name and (value := slot.spoken.read(name)) is not None:
+            if name and (value := _read_name(slot.spoken.read, name)) is not None:
                 return value, name
     # A name that nobody knows is still what was said; whether it will do is for the request to decide.
     unknown = next((text[start : start + MAX_NAME] for start in cued if text[start : start + 1].isupper()), None)
@@ -154,30 +169,61 @@ def _known(slot: Slot, text: str, own: frozenset[str], said: Said) -> tuple[Any,
     return (name, name) if name else None
 
 
+def _known_before(slot: Slot, text: str) -> tuple[Any, str] | None:
+    """The name that one of the field's later cues follows: "Berlin" in "flights Berlin to Madrid"."""
+    assert slot.spoken.read is not None
+    for cue in slot.spoken.before:
+        for match in islice(re.finditer(rf"\s+{re.escape(cue)}\b", text, re.IGNORECASE), MAX_STARTS):
+            parts = re.split(r"[,;:!?\n]", text[max(0, match.start() - MAX_NAME) : match.start()])[-1].split()
+            for count in range(min(MAX_WORDS, len(parts)), 0, -1):
+                name = " ".join(parts[-count:])
+                if (name[0].isupper() or count == len(parts)) and (value := _read_name(slot.spoken.read, name)):
+                    return value, name
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _read_name(read: Callable[[str], Any], name: str) -> Any:
+    """Remembered, because the same words are looked up for each operation."""
+    return read(name)
+
+
 def _text(slot: Slot, text: str, own: frozenset[str]) -> str | None:
+    for cue in slot.spoken.before if slot.spoken.read is None else ():
+        pattern = (
+            rf"\b(?:in|for|of|about|within|on)\s+(?:the\s+|an?\s+)?((?:[\w&-]{{1,30}}\s+){{1,3}}?){re.escape(cue)}\b"
+        )
+        if match := re.search(pattern, text, re.IGNORECASE):
+            return match[1].strip()
     if words := _after(text, slot.spoken.after):
-        return words
+        return re.sub(r"^(?:the|an?)\s+", "", words, flags=re.IGNORECASE)
     if not slot.spoken.subject or not slot.required:
         return None
     # No "about": what is left of the sentence without the words for the operation itself.
     parts = re.split(r"[,;]", text)[0].split()
-    while parts and parts[0].strip(".!?").casefold() in own | _IDLE:
+    idle = own | _IDLE
+    while parts and parts[0].strip(".!?:").casefold() in idle:
         parts.pop(0)
-    while parts and parts[-1].strip(".!?").casefold() in own | _IDLE:
+    while parts and parts[-1].strip(".!?:").casefold() in idle:
         parts.pop()
-    return " ".join(parts) or None
+    return " ".join(parts).strip(".!?") or None
 
 
-def _after(text: str, cues: Iterable[str]) -> str | None:
-    """What follows the first cue that is there, to the end of the clause."""
+_CLAUSE = r"([^,;\n]+)"
+_LIST = r"([^.;\n]+?)(?=\s+(?:in|for|on|by|during|within)\s|,\s+(?:\d|with|budget|under)|[.;\n]|$)"
+
+
+def _after(text: str, cues: Iterable[str], end: str = _CLAUSE) -> str | None:
+    """What follows the first cue that is there, to the end of the clause, or of the list."""
     for cue in cues:
-        if match := re.search(rf"\b{re.escape(cue)}\s+([^,;\n]+)", text, re.IGNORECASE):
+        if match := re.search(rf"(?<!\w){re.escape(cue)}:?\s+{end}", text, re.IGNORECASE):
             return match[1].strip(" .!?") or None
     return None
 
 
 def _own_words(operation: Operation[Any, Any]) -> frozenset[str]:
-    names = _name_words(operation)
+    options = [str(option).casefold() for slot in slots_of(operation.request_type) for option in slot.options]
+    names = [*_name_words(operation), *operation.words, *options]
     return frozenset({*names, *(f"{word}s" for word in names), *(_stem(word) for word in names)})
 
 

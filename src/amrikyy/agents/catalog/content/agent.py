@@ -44,7 +44,13 @@ content = Agent(
 )
 
 
-@content.operation(limit="5/minute", cache_for=hours(1), result=BlogPost, sample=samples.blog_post)
+@content.operation(
+    limit="5/minute",
+    cache_for=hours(1),
+    result=BlogPost,
+    sample=samples.blog_post,
+    words=("article", "essay", "newsletter"),
+)
 async def generate_blog_post(request: BlogPostRequest, run: RunContext) -> str:
     """Write a blog post in Markdown."""
     return await run.write(
@@ -57,7 +63,12 @@ async def generate_blog_post(request: BlogPostRequest, run: RunContext) -> str:
     )
 
 
-@content.operation(limit="10/minute", cache_for=minutes(30), sample=samples.social_posts)
+@content.operation(
+    limit="10/minute",
+    cache_for=minutes(30),
+    sample=samples.social_posts,
+    words=("tweet", "caption", "instagram", "twitter", "linkedin", "facebook", "tiktok"),
+)
 async def generate_social_posts(request: SocialPostsRequest, run: RunContext) -> SocialPosts:
     """Write a post for each social network, within its limits."""
     answer = await run.generate(
@@ -71,7 +82,9 @@ async def generate_social_posts(request: SocialPostsRequest, run: RunContext) ->
     return SocialPosts.from_draft(answer, request)
 
 
-@content.operation(cache_for=hours(1), result=VideoScript, sample=samples.video_script)
+@content.operation(
+    cache_for=hours(1), result=VideoScript, sample=samples.video_script, words=("youtube", "screenplay", "clip")
+)
 async def generate_video_script(request: VideoScriptRequest, run: RunContext) -> str:
     """Write a video script with scenes and time codes."""
     words = round(CUES_SHARE * request.target_words)
@@ -85,7 +98,7 @@ async def generate_video_script(request: VideoScriptRequest, run: RunContext) ->
     )
 
 
-@content.operation(cache_for=hours(2), sample=samples.research)
+@content.operation(cache_for=hours(2), sample=samples.research, words=("report", "study", "find"))
 async def research_topic(request: ResearchRequest, run: RunContext) -> Research:
     """Collect what is known about a topic, as claims with a confidence and how to verify them."""
     answer = await run.generate(
@@ -99,7 +112,7 @@ async def research_topic(request: ResearchRequest, run: RunContext) -> Research:
     return Research.from_draft(answer, request)
 
 
-@content.operation(cache_for=hours(24), sample=samples.calendar)
+@content.operation(cache_for=hours(24), sample=samples.calendar, words=("schedule", "editorial", "daily", "weekly"))
 async def generate_content_calendar(request: ContentCalendarRequest, run: RunContext) -> ContentCalendar:
     """Plan what to publish when and where, from tomorrow on."""
     answer = await run.generate(

@@ -42,7 +42,7 @@ Topic = Annotated[
     str,
     StringConstraints(min_length=3, max_length=200),
     BeforeValidator(_one_line),
-    Spoken(subject=True, after=("about", "on", "for", "of")),
+    Spoken(subject=True, after=("about", "on")),
 ]
 """What the content is about, on one line."""
 

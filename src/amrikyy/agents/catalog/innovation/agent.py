@@ -38,7 +38,7 @@ innovation = Agent(
 )
 
 
-@innovation.operation(cache_for=hours(2), sample=samples.ideas)
+@innovation.operation(cache_for=hours(2), sample=samples.ideas, words=("startup", "brainstorm"))
 async def generate_ideas(request: IdeasRequest, run: RunContext) -> BusinessIdeas:
     """Propose business ideas for a niche, ranked."""
     answer = await run.generate(
@@ -53,7 +53,7 @@ async def generate_ideas(request: IdeasRequest, run: RunContext) -> BusinessIdea
     return BusinessIdeas.from_draft(answer, request)
 
 
-@innovation.operation(cache_for=hours(24), sample=samples.trends)
+@innovation.operation(cache_for=hours(24), sample=samples.trends, words=("trending", "future"))
 async def analyze_trends(request: TrendsRequest, run: RunContext) -> TrendAnalysis:
     """Analyse what changes in an industry, and how strongly."""
     answer = await run.generate(
@@ -68,7 +68,9 @@ async def analyze_trends(request: TrendsRequest, run: RunContext) -> TrendAnalys
     return TrendAnalysis.from_draft(answer, request)
 
 
-@innovation.operation(cache_for=hours(12), sample=samples.competitors)
+@innovation.operation(
+    cache_for=hours(12), sample=samples.competitors, words=("compare", "competition", "rival", "versus", "vs")
+)
 async def analyze_competitors(request: CompetitorsRequest, run: RunContext) -> CompetitorAnalysis:
     """Compare competitors by price, features and marketing."""
     count = len(request.competitors)
@@ -84,7 +86,9 @@ async def analyze_competitors(request: CompetitorsRequest, run: RunContext) -> C
     return CompetitorAnalysis.from_draft(answer, request)
 
 
-@innovation.operation(cache_for=hours(1), tier="pro", sample=samples.validation)
+@innovation.operation(
+    cache_for=hours(1), tier="pro", sample=samples.validation, words=("good", "feasible", "viable", "assess")
+)
 async def validate_idea(request: IdeaValidationRequest, run: RunContext) -> IdeaValidation:
     """Judge a business idea by five criteria, with a verdict and what to test first."""
     answer = await run.generate(
@@ -98,7 +102,7 @@ async def validate_idea(request: IdeaValidationRequest, run: RunContext) -> Idea
     return IdeaValidation.from_draft(answer, request)
 
 
-@innovation.operation(cache_for=hours(2), tier="pro", sample=samples.canvas)
+@innovation.operation(cache_for=hours(2), tier="pro", sample=samples.canvas, words=("bmc",))
 async def create_business_model_canvas(request: CanvasRequest, run: RunContext) -> BusinessModelCanvas:
     """Draw up a business model in the nine blocks of a canvas."""
     answer = await run.generate(

@@ -46,7 +46,7 @@ def _without_repeats(items: list[str]) -> list[str]:
 Domain = Annotated[str, StringConstraints(min_length=3, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A niche or an industry, on one line."""
 
-SUBJECT = Spoken(subject=True, after=("for", "in", "about", "on"))
+SUBJECT = Spoken(subject=True, after=("for", "in", "about", "on"), before=("industry", "sector", "market", "niche"))
 
 Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line), _at_most(100)]
 """A constraint or the name of a competitor, on one line."""
@@ -150,4 +150,6 @@ class CanvasRequest(Request):
     idea: Idea = Field(
         description="The idea, 10 to 1000 characters.", examples=["A subscription that plans one weekend trip a month."]
     )
-    industry: Domain = Field(description="Its industry, 3 to 100 characters.", examples=["travel"])
+    industry: Annotated[Domain, Spoken(before=("industry", "sector", "market"))] = Field(
+        description="Its industry, 3 to 100 characters.", examples=["travel"]
+    )

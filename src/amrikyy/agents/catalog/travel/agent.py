@@ -46,7 +46,13 @@ travel = Agent(
 )
 
 
-@travel.operation(limit="20/minute", cache_for=minutes(5), shared=True, sample=samples.flights)
+@travel.operation(
+    limit="20/minute",
+    cache_for=minutes(5),
+    shared=True,
+    sample=samples.flights,
+    words=("fly", "airfare", "plane", "airline"),
+)
 async def search_flights(search: FlightSearch, run: RunContext) -> FlightOptions:
     """Find flights between two airports, one way or return, with times, stops and prices."""
     draft: type[OneWayDraft] = OneWayDraft if search.return_date is None else RoundTripDraft
@@ -61,7 +67,13 @@ async def search_flights(search: FlightSearch, run: RunContext) -> FlightOptions
     return FlightOptions.from_draft(answer, search)
 
 
-@travel.operation(limit="20/minute", cache_for=hours(1), shared=True, sample=samples.hotels)
+@travel.operation(
+    limit="20/minute",
+    cache_for=hours(1),
+    shared=True,
+    sample=samples.hotels,
+    words=("hostel", "stay", "accommodation", "lodging", "room", "resort"),
+)
 async def search_hotels(search: HotelSearch, run: RunContext) -> HotelOptions:
     """Find hotels for a stay, with prices per night and in total."""
     answer = await run.generate(
@@ -74,7 +86,9 @@ async def search_hotels(search: HotelSearch, run: RunContext) -> HotelOptions:
     return HotelOptions.from_draft(answer, search)
 
 
-@travel.operation(limit="10/minute", cache_for=minutes(30), tier="pro", sample=samples.itinerary)
+@travel.operation(
+    limit="10/minute", cache_for=minutes(30), tier="pro", sample=samples.itinerary, words=("trip", "visit", "see")
+)
 async def generate_itinerary(request: ItineraryRequest, run: RunContext) -> Itinerary:
     """Plan a stay day by day within a budget."""
     answer = await run.generate(
@@ -88,7 +102,9 @@ async def generate_itinerary(request: ItineraryRequest, run: RunContext) -> Itin
     return Itinerary.from_draft(answer, request)
 
 
-@travel.operation(cache_for=days(1), shared=True, sample=samples.recommendations)
+@travel.operation(
+    cache_for=days(1), shared=True, sample=samples.recommendations, words=("recommend", "where", "suggest", "somewhere")
+)
 async def get_destination_recommendations(
     request: RecommendationRequest, run: RunContext
 ) -> DestinationRecommendations:
@@ -103,7 +119,7 @@ async def get_destination_recommendations(
     return DestinationRecommendations.from_draft(answer, request)
 
 
-@travel.operation(cache_for=days(7), shared=True, sample=samples.visa)
+@travel.operation(cache_for=days(7), shared=True, sample=samples.visa, words=("passport", "entry"))
 async def get_visa_requirements(request: VisaRequest, run: RunContext) -> VisaRequirements:
     """Explain what a nationality needs to enter a country."""
     answer = await run.generate(
@@ -116,7 +132,9 @@ async def get_visa_requirements(request: VisaRequest, run: RunContext) -> VisaRe
     return VisaRequirements.from_draft(answer, request)
 
 
-@travel.operation(cache_for=minutes(30), tier="pro", sample=samples.package)
+@travel.operation(
+    cache_for=minutes(30), tier="pro", sample=samples.package, words=("holiday", "vacation", "everything")
+)
 async def create_complete_package(request: PackageRequest, run: RunContext) -> TravelPackage:
     """Put a whole trip together: flights, hotel, itinerary and what it costs.
 

@@ -88,7 +88,7 @@ Budget = Annotated[
 ]
 """An amount of US dollars."""
 
-ORIGIN = Spoken(after=("from", "leaving"), assume="origin")
+ORIGIN = Spoken(after=("from", "leaving"), before=("to",), assume="origin")
 DESTINATION = Spoken(after=("to", "in", "into", "at", "for", "visit", "around"))
 TRAVELLERS = Spoken(
     units=dict.fromkeys(("person", "people", "adult", "traveler", "traveller", "passenger", "guest", "ticket"), 1)
