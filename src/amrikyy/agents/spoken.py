@@ -5,12 +5,9 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
-
-from amrikyy.agents.agent import Request
 
 Assumption = Literal["start", "end", "days", "origin", "count", "platforms"]
 """What the planner may assume, and nothing else: the first day, the last day, a length in days, where one is at home,
@@ -62,8 +59,7 @@ class Slot:
         return self.field.is_required()
 
 
-@lru_cache(maxsize=256)
-def slots_of(request_type: type[Request]) -> tuple[Slot, ...]:
+def slots_of(request_type: type[Any]) -> tuple[Slot, ...]:
     """The fields of a request, in their order.
 
     A field that says nothing about how it is said follows its name ("dish: pasta") or, if it is a number, precedes it

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic_core import PydanticKnownError
 from starlette.responses import Response
 
 from amrikyy.agents.agent import Agent, Request
@@ -42,6 +43,8 @@ def _printable(text: Any) -> Any:
     """Without line breaks and control characters, which no database and no prompt has a use for."""
     if not isinstance(text, str):
         return text
+    if len(text) > MAX_QUERY:  # as it was sent, so that the documentation holds
+        raise PydanticKnownError("string_too_long", {"max_length": MAX_QUERY})
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
