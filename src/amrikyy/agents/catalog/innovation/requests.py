@@ -24,7 +24,7 @@ def _at_most(length: int) -> BeforeValidator:
     """The bound of the documentation, on what was sent: cleaning must not make a text fit that is too long."""
 
     def check(value: Any) -> Any:
-        if isinstance(value, str) and len(value.strip()) > length:
+        if isinstance(value, str) and len(value) > length:
             raise PydanticKnownError("string_too_long", {"max_length": length})
         return value
 
