@@ -113,6 +113,34 @@ async def test_what_is_chosen_counts_against_its_own_limit(make_settings: MakeSe
         assert (await server.ask("POST", TRAVEL, {"query": "flights to Rome"})).status == 200
 
 
+NASTY = [
+    "'; DROP TABLE runs; --", "${jndi:ldap://127.0.0.1/x}", "__import__('os').system('true')", "{{7*7}} flights",
+    "\u202eflights to \ufeffParis", "flights from \ud83d\ude00 to LAX", "hotels in " + "A" * 1900,
+    "flights on 2099-02-30",
+    "hotels in Paris for 99999999999999999999 guests", "flights to Rome in 99999999 weeks", "visa " * 400, "$" * 2000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", ["travel", "content", "innovation"])
+async def test_whatever_is_asked_is_a_result_or_a_clear_refusal(server: Served, agent: str) -> None:
+    for query in NASTY:
+        reply = await server.ask("POST", f"/api/agents/{agent}/ask", {"query": query})
+        assert reply.status in (200, 400), (query, reply.body)
+        assert reply.status == 200 or all(detail["field"] for detail in reply.json["details"])
+
+
+async def test_fields_that_a_database_cannot_hold_are_planned_and_recorded_nevertheless(server: Served) -> None:
+    operations = list(server.runtime.registry["travel"].operations.values())
+    fields = {"destination": "Paris", "no\x00te": "a\x00b", "deep": [[[{"x": [None, 1.5, True]}]]]}
+    choice = await server.runtime.planner.choose(operations, fields, owner="key:test")
+    assert choice.request.model_dump()["destination"] in ("Paris", "CDG")
+    await server.ask("POST", TRAVEL, {"query": "hotels in Rome"})
+    plans = [
+        run for run in (await server.ask("GET", "/api/runs", key="admin")).json["runs"] if run["operation"] == "plan"
+    ]
+    assert [run["status"] for run in plans] == ["completed", "completed"]
+
+
 # --- With a model ----------------------------------------------------------------------------------------------------
 
 

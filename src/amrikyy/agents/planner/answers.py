@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, create_model
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SkipValidation, create_model
 
 from amrikyy.agents.agent import Operation
 from amrikyy.agents.spoken import slots_of
@@ -37,6 +37,10 @@ Answer again, whole. Correct what the request allows to be correct; what it does
 _ANSWER = ConfigDict(extra="forbid", populate_by_name=True)
 
 
+_AS_IT_IS = PlainSerializer(lambda value: value, return_type=Any)
+"""What has not been validated need not be of its type when it is written down again, either."""
+
+
 class Nothing(BaseModel):
     """The answer that nothing fits."""
 
@@ -52,7 +56,7 @@ def prompt_for(operations: Sequence[Operation[Any, Any]], wanted: str, today: st
 def repair_for(prompt: str, answer: BaseModel, mistakes: Sequence[Mapping[str, Any]]) -> str:
     """The question again, with what was wrong about its answer."""
     listed = "\n".join(f"- {each['field']}: {each['message']}" for each in mistakes)
-    return _REPAIR.format(prompt=prompt, answer=answer.model_dump_json(by_alias=True, warnings=False), mistakes=listed)
+    return _REPAIR.format(prompt=prompt, answer=answer.model_dump_json(by_alias=True), mistakes=listed)
 
 
 @lru_cache(maxsize=256)
@@ -76,7 +80,7 @@ def said_in(answer: BaseModel, text: str) -> tuple[str, dict[str, Any]] | None:
 
     None if the answer is that nothing fits.
     """
-    call: Any = answer.model_dump(by_alias=True, warnings=False)["call"]
+    call: Any = answer.model_dump(by_alias=True)["call"]
     if call is None:
         return None
     said = _plain(text)
@@ -94,7 +98,7 @@ def _call_type(operation: Operation[Any, Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for slot in slots_of(operation.request_type):
         # Only the shape is asked for: what the validators say about a value is told in a repair, or resolved by us.
-        value: Any = Annotated[slot.field.rebuild_annotation(), SkipValidation]
+        value: Any = Annotated[slot.field.rebuild_annotation(), SkipValidation, _AS_IT_IS]
         said = create_model(
             f"{name}_{slot.name}",
             __config__=_ANSWER,
