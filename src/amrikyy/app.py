@@ -17,6 +17,7 @@ from amrikyy.web.agents import agent_endpoints
 from amrikyy.web.ask import ask_endpoints
 from amrikyy.web.audit import AUDIT
 from amrikyy.web.auth import AUTH
+from amrikyy.web.budgets import BUDGETS
 from amrikyy.web.cache import cache_endpoints
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
@@ -60,6 +61,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *stream_endpoints(registry),
         *RUNS,
         *USAGE,
+        *BUDGETS,
     ]
     return [*endpoints, *docs_endpoints(endpoints)]
 

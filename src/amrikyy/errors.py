@@ -57,6 +57,7 @@ class ValidationFailed(AmrikyyError):
         "malformed_body",
         "body_timeout",
         "exceeds_limit",
+        "price_unknown",
     )
     title = "Validation failed"
 
@@ -109,6 +110,7 @@ class BudgetSpent(AmrikyyError):
 
     status = 402
     code = "budget_spent"
+    codes = ("cost_ceiling",)
     title = "Budget spent"
 
 
@@ -139,6 +141,7 @@ class NotFound(AmrikyyError):
         "run_not_found",
         "user_not_found",
         "key_not_found",
+        "budget_not_found",
     )
     title = "Not found"
 

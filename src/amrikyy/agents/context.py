@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from amrikyy.agents.agent import Operation, Q, R, Request
+from amrikyy.agents.cover import Cover
 from amrikyy.errors import ModelMalformed
 from amrikyy.llm.models import Models
 from amrikyy.llm.request import Pieces, Usage
@@ -157,7 +158,12 @@ class RunContext:
             AmrikyyError: what the child failed with.
         """
         child = await self._runner.start(
-            operation, request, owner=self._run.owner, parent_id=self._run.id, deadline_s=self._run.deadline_s
+            operation,
+            request,
+            owner=self._run.owner,
+            parent_id=self._run.id,
+            deadline_s=self._run.deadline_s,
+            allowance=self._run.execution.allowance,
         )
         try:
             outcome = await child.wait()
@@ -204,7 +210,8 @@ class RunContext:
 
     async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
         """Ask, pass the text on, and account for what it used, however the call ends."""
-        answer = _Answer(feed)
+        cover = await Cover.of(self._run.execution, self._models, request)
+        answer = _Answer(feed, cover)
         finished = False
         try:
             await self._models.for_tier(request.tier).stream(request, answer)
@@ -217,6 +224,8 @@ class RunContext:
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
                 self._runner.count_usage(self._run.agent, used)
+            if cover is not None:
+                cover.settle(used.cost_usd if usage is not None else 0.0)
         if not answer.length:
             raise ModelMalformed(
                 "The model answered with nothing at all. Try again, or try another model.",
@@ -227,10 +236,11 @@ class RunContext:
 class _Answer:
     """Takes in what a model says: passes the text on, and keeps what is known of its use."""
 
-    __slots__ = ("_feed", "length", "usage")
+    __slots__ = ("_cover", "_feed", "length", "usage")
 
-    def __init__(self, feed: Callable[[Pieces], None]) -> None:
+    def __init__(self, feed: Callable[[Pieces], None], cover: Cover | None) -> None:
         self._feed = feed
+        self._cover = cover
         self.length = 0
         self.usage: Usage | None = None
 
@@ -238,6 +248,8 @@ class _Answer:
         if isinstance(item, list):
             self.length += sum(map(len, item))
             self._feed(item)
+            if self._cover is not None and self.length > self._cover.length and self.usage is not None:
+                self._cover.extend(self.usage, self.length)
         else:
             self.usage = item
 

@@ -19,6 +19,7 @@ from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.slots import Place, Slots
+from amrikyy.spend import Allowance
 from amrikyy.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ class Runner:
         parent_id: str | None = None,
         run_id: str | None = None,
         deadline_s: float | None = None,
+        allowance: Allowance | None = None,
     ) -> Run:
         """Begin a run and return as soon as it has begun; its events and its end are in the run.
 
@@ -107,6 +109,7 @@ class Runner:
             parent_id: the run that it is a part of.
             run_id: its id, if it has been given one.
             deadline_s: how long it may take; the server's own limit if not given.
+            allowance: what it may spend; None if nothing limits it.
 
         Raises:
             Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
@@ -125,7 +128,7 @@ class Runner:
             operation=operation.name,
             request=values,
             deadline_s=min(deadline_s or self._timeout_s, self._timeout_s),
-            execution=shared or Execution(streams=streams),
+            execution=shared or Execution(streams=streams, allowance=allowance),
             detached=detached,
             joined=shared is not None,
             parent_id=parent_id,

@@ -168,6 +168,10 @@ class Directory(ABC):
         """A page of keys, oldest first; `after` is the last id of the page before."""
         return await self._store.keys.page(after if is_id(after) else "", min(limit, PAGE), created_by=created_by)
 
+    async def key(self, key_id: str) -> ApiKey | None:
+        """The key with that id; None if there is none."""
+        return await self._store.keys.get(key_id) if is_id(key_id) else None
+
     async def each_key(self) -> AsyncIterator[ApiKey]:
         """All keys, oldest first."""
         page = await self.keys()
@@ -183,7 +187,7 @@ class Directory(ABC):
             NotFound: there is no such key, or it is revoked already.
             Forbidden: the key's role is higher than `by`'s own.
         """
-        key = await self._store.keys.get(key_id) if is_id(key_id) else None
+        key = await self.key(key_id)
         if key is not None:
             act = Act(by, "key.revoke", key_id, {"name": key.name, "role": key.role.value})
             await self._check_rank(act, key.role)

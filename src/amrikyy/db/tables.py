@@ -171,6 +171,37 @@ spend = Table(
     Index(None, "day"),
 )
 
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("subject", String(128), primary_key=True),  # "key:…", "user:…", "envkey:…" or "role:…"
+    Column("period", String(8), primary_key=True),  # "day" or "month"
+    Column("limit_usd", Float),  # null: it was removed; the row stays, so that every process learns of it
+    Column("revision", Integer, nullable=False, index=True),  # grows with every change of any budget
+    Column("changed_by", String(128), nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+budget_days = Table(
+    "budget_days",
+    metadata,
+    Column("subject", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),  # UTC, YYYY-MM-DD
+    Column("spent_usd", Float, nullable=False),
+    Index(None, "day"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    _id(),
+    Column("subject", String(128), primary_key=True),
+    Column("amount_usd", Float, nullable=False),
+    Column("holder", String(64), nullable=False, index=True),  # the process that renews it
+    Column("expires_at", Moment, nullable=False),
+    Index(None, "subject"),
+)
+
 LATENCY_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 """Upper bounds of the buckets that latencies of runs are counted in; the last bucket has none."""
 

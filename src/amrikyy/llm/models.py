@@ -14,8 +14,8 @@ from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.offline import OfflineClient
 from amrikyy.llm.openai import OpenAIClient
-from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens
-from amrikyy.llm.request import Client, Tier, Usage
+from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens, most_tokens
+from amrikyy.llm.request import Client, Request, Tier, Usage
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +122,24 @@ class Models:
         output_tokens = max(usage.output_tokens, estimate_tokens(output_length))
         cost_usd = self._prices.cost(usage.provider, usage.model, usage.input_tokens, output_tokens)
         return structs.replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
+
+    def most_usd(self, request: Request) -> float | None:
+        """The most that a call may cost: its input, and all the output that it allows; None if a price is unknown.
+
+        Of the models that may come to answer it the dearest one counts.
+        """
+        names = (name.partition(":") for name in self._tiers[request.tier].name.split(","))
+        input_tokens = most_tokens(request)
+        costs = [
+            self._prices.cost(provider, model, input_tokens, request.max_output_tokens) for provider, _, model in names
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
+
+    def unpriced(self) -> list[str]:
+        """The models whose price is not known."""
+        named = ((client.name, client.name.partition(":")) for client in self.clients)
+        return [name for name, (provider, _, model) in named if self._prices.cost(provider, model, 1, 1) is None]
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

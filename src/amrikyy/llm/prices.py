@@ -1,5 +1,6 @@
 """What a call costs: the operator's own prices first, then the public ones of genai-prices, else unknown."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +8,17 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from amrikyy.llm.request import Request
+from amrikyy.llm.schema import wire_schema
+
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text, as OpenAI's and Google's documentation put it; only estimates use it."""
+
+BYTES_PER_TOKEN = 3
+"""Few texts have fewer."""
 
 _PUBLIC_PROVIDERS = {"gemini": "google", "openai": "openai"}
 """Our names to those of genai-prices. A model of one's own machine has no public price."""
@@ -91,3 +98,14 @@ def _rate(price: "Decimal | TieredPrices | None") -> _Rate:
 def estimate_tokens(text_length: int) -> int:
     """About how many tokens a text of that many characters has."""
     return -(-text_length // CHARACTERS_PER_TOKEN)
+
+
+def most_tokens(request: Request) -> int:
+    """More tokens than the input of a call is likely to have.
+
+    In bytes, because that holds for every script: a Chinese character is three of them, and about one token.
+    """
+    size = len(request.prompt.encode()) + len(request.system.encode())
+    if request.schema is not None:
+        size += len(json.dumps(wire_schema(request.schema)))
+    return -(-size // BYTES_PER_TOKEN)

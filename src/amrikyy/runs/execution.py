@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from amrikyy.errors import AmrikyyError
 from amrikyy.runs.events import ENDS, Event
+from amrikyy.spend import Allowance
 
 if TYPE_CHECKING:
     from amrikyy.runs.run import Run
@@ -64,6 +65,7 @@ class Execution:
         runs: who follows it. The first one started it, and pays.
         spent: tokens and dollars so far, those of child runs included.
         own: the same by model, without child runs: what the ledger has an entry for.
+        allowance: what whoever started it may spend; None if nothing limits it.
         outcome: None while it goes on.
         partial_type: what the partial events grow into, once that is known.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
@@ -77,6 +79,7 @@ class Execution:
     __slots__ = (
         "_task",
         "_waiting",
+        "allowance",
         "cached",
         "cause",
         "events",
@@ -90,8 +93,9 @@ class Execution:
         "streams",
     )  # fmt: skip
 
-    def __init__(self, *, streams: bool = False) -> None:
+    def __init__(self, *, streams: bool = False, allowance: Allowance | None = None) -> None:
         self.streams = streams
+        self.allowance = allowance
         self.events: list[Event] = []
         self.runs: list[Run] = []
         self.spent = Spent()

@@ -24,7 +24,7 @@ from amrikyy.runtime import chores
 from amrikyy.runtime.identity import open_identity
 from amrikyy.runtime.runtime import STOPPING, Runtime
 from amrikyy.settings import ConfigurationError, Settings, reveal
-from amrikyy.spend import Ledger
+from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ async def open_runtime(
         stack.push_async_callback(models.close)
         records = RunRecords(database)
         stack.push_async_callback(records.close)
+        budgets = Budgets(
+            database,
+            on_refused=lambda budget: metrics.budget_refusals(budget.subject.partition(":")[0], budget.period).inc(),
+        )
+        stack.push_async_callback(budgets.close)
+        await budgets.start()
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
         cache = await _open_cache(settings, metrics, stack)
@@ -77,6 +83,7 @@ async def open_runtime(
             "runs": lambda: records.purge(timedelta(days=settings.run_retention_days)),
             "idempotency_keys": idempotency.purge,
             "tokens": accounts.delete_expired,
+            "budgets": budgets.purge,
             "audit_entries": lambda: audit.purge(timedelta(days=settings.audit_retention_days)),
         }
         chores.start(chores.upkeep(deletions), "upkeep", stack)
@@ -90,6 +97,7 @@ async def open_runtime(
             live=live,
             records=records,
             ledger=Ledger(database),
+            budgets=budgets,
             statistics=RunStatistics(database),
             idempotency=idempotency,
             redis=redis,

@@ -21,7 +21,7 @@ from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.statistics import RunStatistics
 from amrikyy.runs.store import RunRecords
 from amrikyy.settings import Settings
-from amrikyy.spend import Ledger
+from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Runtime:
     live: LiveRuns
     records: RunRecords
     ledger: Ledger
+    budgets: Budgets
     statistics: RunStatistics
     idempotency: IdempotencyKeys
     redis: "RedisLink | None"

@@ -100,6 +100,9 @@ class Metrics:
             "agent", mode="mostrecent",
         )  # fmt: skip
         self.limit_hits = self._counter("rate_limit_hits", "Total requests that a rate limit refused", "limit")
+        self.budget_refusals = self._counter(
+            "budget_refusals", "Total calls that a budget did not cover", "subject", "period"
+        )
         self.queue_length = self._gauge("run_queue_length", "Runs that wait for a slot")
         self.slots_taken = self._gauge("run_slots_taken", "Runs in progress")
         self.queue_seconds = self._histogram("run_queue_wait_seconds", "How long runs waited for a slot", MODEL_SECONDS)

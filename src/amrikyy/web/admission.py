@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import BodyTooLarge, Forbidden, UnsupportedMediaType, ValidationFailed
+from amrikyy.errors import BodyTooLarge, BudgetSpent, Forbidden, UnsupportedMediaType, ValidationFailed
+from amrikyy.ratelimit import Decision
 from amrikyy.web.endpoint import Call
-from amrikyy.web.launch import claim_of
+from amrikyy.web.launch import allowance_of, claim_of
 from amrikyy.web.limits import charge_request
 
 MAX_BODY = 1_000_000
@@ -30,6 +31,7 @@ async def admit(call: Call) -> None:
     Raises:
         Forbidden: the caller's role has not the permission.
         RateLimited: a limit refused; nothing was counted.
+        BudgetSpent: nothing is left of the caller's budget; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
     endpoint = call.endpoint
@@ -41,8 +43,10 @@ async def admit(call: Call) -> None:
     if endpoint.operation is not None:
         call.claim = await claim_of(call)
     began = time.perf_counter()
-    await charge_request(call)
+    decision = await charge_request(call)
     call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
+    if endpoint.operation is not None and not call.starts_nothing:
+        await _check_budget(call, decision)
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
@@ -51,6 +55,19 @@ async def admit(call: Call) -> None:
             call.body = endpoint.body.__pydantic_validator__.validate_json(body or b"{}")
         except ValidationError as error:
             raise ValidationFailed.from_pydantic(error, endpoint.body) from None
+
+
+async def _check_budget(call: Call, decision: Decision | None) -> None:
+    """Send away whom nothing is left for. What it does cost is reserved call by call, once that is known."""
+    allowance = allowance_of(call)
+    if allowance is None:
+        return
+    try:
+        await allowance.check()
+    except BudgetSpent:
+        if decision is not None:  # a refused request has used up nothing
+            await call.runtime.limits.limiter.refund(decision)
+        raise
 
 
 def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,10 +13,11 @@ from starlette.responses import Response
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import AmrikyyError, Conflict, NotFound, RunCancelled, ValidationFailed
+from amrikyy.errors import AmrikyyError, BudgetSpent, Conflict, NotFound, RunCancelled, ValidationFailed
 from amrikyy.runs.idempotency import Claim, hash_of
 from amrikyy.runs.restore import follow, restore
 from amrikyy.runs.run import Run, new_run_id
+from amrikyy.spend import Allowance
 from amrikyy.web.endpoint import Call, Header
 from amrikyy.web.limits import charge, counted_caller
 from amrikyy.web.replies import Success
@@ -33,6 +35,10 @@ HEADERS = (
 """What starting a run reads."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+COVERED_WITHIN_S = 2.0
+
+_SHOWS = frozenset({"queued", "token", "partial"})
 
 RECORDED_WITHIN = timedelta(seconds=5)
 """A run that another process has just started may not be in the database yet (it is, within some 50 ms)."""
@@ -104,6 +110,7 @@ async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, 
 
     Raises:
         Conflict: the key came with another body before.
+        BudgetSpent: the stream's first call of a model is not covered.
         Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
     """
     request: Request = call.body
@@ -125,7 +132,8 @@ async def _start(
     call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool, run_id: str | None = None
 ) -> Run:
     principal = call.principal
-    return await call.runtime.runner.start(
+    allowance = allowance_of(call)
+    run = await call.runtime.runner.start(
         operation,
         call.body,
         owner=principal.id,
@@ -135,7 +143,29 @@ async def _start(
         reuse=wishes.reuse,
         keep=wishes.keep,
         run_id=run_id,
+        allowance=allowance,
     )
+    if allowance is not None and streams and not run.joined:
+        await _until_covered(run, allowance)
+    return run
+
+
+def allowance_of(call: Call) -> Allowance | None:
+    """What the caller may spend; None if nothing limits it."""
+    return call.runtime.budgets.allowance(call.principal.id, call.principal.role.value)
+
+
+async def _until_covered(run: Run, allowance: Allowance) -> None:
+    """Wait until the run's first call is covered, or has turned out not to be: then the refusal is a status.
+
+    A run that asks no model, or has something to show before, is not held up.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(COVERED_WITHIN_S):
+            while not (allowance.granted or run.ended or run.execution.events[-1].kind in _SHOWS):
+                await run.execution.changed()
+    if run.ended and run.outcome is not None and isinstance(run.outcome.error, BudgetSpent):
+        raise run.outcome.error
 
 
 async def claim_of(call: Call) -> Claim | None:
@@ -197,7 +227,7 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
 
 
 def _is_kept(error: AmrikyyError) -> bool:
-    return error.status < 500 and not isinstance(error, RunCancelled)
+    return error.status < 500 and not isinstance(error, RunCancelled | BudgetSpent)
 
 
 def _tokens(value: bytes) -> set[bytes]:

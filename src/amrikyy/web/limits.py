@@ -14,7 +14,7 @@ ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
 """Routes that need one of these count against the limit `admin`, too."""
 
 
-async def charge_request(call: Call) -> None:
+async def charge_request(call: Call) -> Decision | None:
     """Charge an admitted request against every limit that it is subject to: all of them, or none.
 
     Taking up a stream and repeating a request with its Idempotency-Key start nothing, and count as any request.
@@ -24,13 +24,13 @@ async def charge_request(call: Call) -> None:
     """
     endpoint, limits = call.endpoint, call.runtime.limits
     if endpoint.unlimited or _is_whitelisted(call):
-        return
+        return None
     key = counted_caller(call)
     names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
     charges = limits.table.charges(key, names)
     if endpoint.operation is not None and not call.starts_nothing:
         charges += limits.table.operation(key, endpoint.operation)
-    await charge(call, charges)
+    return await charge(call, charges)
 
 
 async def charge_names(call: Call, *names: str) -> None:
@@ -43,17 +43,18 @@ async def charge_names(call: Call, *names: str) -> None:
         await charge(call, call.runtime.limits.table.charges(counted_caller(call), names))
 
 
-async def charge(call: Call, charges: Sequence[Charge]) -> None:
+async def charge(call: Call, charges: Sequence[Charge]) -> Decision | None:
     """Take the charges, and say in the answer's headers how the limits stand.
 
     Raises:
         RateLimited: nothing was taken.
     """
     if not charges:
-        return
+        return None
     decision = await call.runtime.limits.limiter.decide(charges)
     call.exchange.extra_headers += _headers(decision)
     _stop_if_refused(call, decision)
+    return decision
 
 
 def _is_whitelisted(call: Call) -> bool:

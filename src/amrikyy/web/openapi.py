@@ -12,6 +12,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import (
     AmrikyyError,
     BodyTooLarge,
+    BudgetSpent,
     Forbidden,
     InternalError,
     NotFound,
@@ -184,6 +185,8 @@ def _errors(endpoint: Endpoint) -> list[type[AmrikyyError]]:
         errors.append(Forbidden)
     if not endpoint.unlimited:
         errors.append(RateLimited)
+    if endpoint.operation is not None:
+        errors.append(BudgetSpent)
     if endpoint.query is not None or endpoint.body is not None:
         errors.append(ValidationFailed)
     if endpoint.body is not None:

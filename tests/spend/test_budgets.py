@@ -1,0 +1,248 @@
+"""Budgets themselves: what they cover, over processes on one database, and after the death of one."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from amrikyy.db import Database, open_database
+from amrikyy.db.tables import budget_days, reservations, spend
+from amrikyy.errors import BudgetSpent, ValidationFailed
+from amrikyy.spend import Budgets
+
+KEY = "key:" + "0" * 32
+
+
+async def nobody(_: Any) -> None:
+    """Records nothing."""
+
+
+@asynccontextmanager
+async def opened(database: Database, lease_s: float = 45) -> AsyncIterator[Budgets]:
+    budgets = Budgets(database, lease_s=lease_s)
+    await budgets.start()
+    try:
+        yield budgets
+    finally:
+        await budgets.close()
+
+
+@pytest.fixture
+async def budgets(database: Database) -> AsyncIterator[Budgets]:
+    async with opened(database) as each:
+        yield each
+
+
+async def put(budgets: Budgets, subject: str, limit_usd: float, period: Any = "day") -> None:
+    await budgets.put(subject, period, limit_usd, by="user:root", noting=nobody)
+
+
+async def attempt(budgets: Budgets, most_usd: float, cost_usd: float, *, owner: str = KEY, role: str = "user") -> bool:
+    """One call: whether it was made."""
+    allowance = budgets.allowance(owner, role)
+    assert allowance is not None
+    try:
+        reservation = await allowance.reserve(most_usd)
+    except BudgetSpent:
+        return False
+    await asyncio.sleep(0.01)
+    reservation.settle(cost_usd)
+    return True
+
+
+async def spent(budgets: Budgets, subject: str = KEY) -> float:
+    return (await budgets.standings([subject]))[0].spent_usd
+
+
+async def test_a_caller_without_a_budget_costs_nothing(budgets: Budgets) -> None:
+    assert budgets.allowance(KEY, "user") is None
+    await put(budgets, "key:" + "1" * 32, 1)
+    assert budgets.allowance(KEY, "user") is None
+
+
+async def test_fifty_calls_at_a_time_spend_no_more_than_the_budget(budgets: Budgets) -> None:
+    await put(budgets, KEY, 1.0)
+    made = await asyncio.gather(*(attempt(budgets, 0.1, 0.1) for _ in range(50)))
+    assert made.count(True) == 10
+    assert await spent(budgets) == pytest.approx(1.0)
+    assert not await attempt(budgets, 0.001, 0.001)
+
+
+async def test_what_was_reserved_and_not_used_can_be_used_by_the_next_call(budgets: Budgets) -> None:
+    await put(budgets, KEY, 1.0)
+    for _ in range(10):
+        assert await attempt(budgets, 0.9, 0.01)
+    assert await spent(budgets) == pytest.approx(0.1)
+
+
+async def test_processes_on_one_database_share_a_budget(
+    database_url: str, database: Database, budgets: Budgets
+) -> None:
+    await put(budgets, KEY, 1.0)
+    others = [open_database(database_url) for _ in range(2)]
+    async with opened(others[0]) as second, opened(others[1]) as third:
+        calls = [attempt(each, 0.1, 0.1) for _ in range(17) for each in (budgets, second, third)]
+        made = await asyncio.gather(*calls)
+        assert made.count(True) == 10
+        assert max([await spent(each) for each in (second, third, budgets)]) == pytest.approx(1.0)
+        await put(third, KEY, 1.05)
+        assert await attempt(budgets, 0.05, 0.05)
+    for other in others:
+        await other.close()
+
+
+async def test_a_refusal_says_whose_budget_what_is_left_and_when_it_begins_anew(budgets: Budgets) -> None:
+    await put(budgets, KEY, 0.5, "month")
+    await put(budgets, "role:user", 100)
+    assert await attempt(budgets, 0.3, 0.2)
+    allowance = budgets.allowance(KEY, "user")
+    assert allowance is not None
+    held = await allowance.reserve(0.2)
+    with pytest.raises(BudgetSpent) as refused:
+        await allowance.reserve(0.15)
+    error = refused.value
+    now = datetime.now(UTC)
+    next_month = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
+    assert error.details == [
+        {"subject": KEY, "period": "month", "limitUsd": 0.5, "spentUsd": 0.2, "reservedUsd": 0.2,
+         "leftUsd": pytest.approx(0.1), "resetsAt": f"{next_month:%Y-%m-%dT%H:%M:%SZ}"}
+    ]  # fmt: skip
+    assert error.retry_after_s == 5, "only a call in progress stands in the way"
+    held.settle(0.3)
+    with pytest.raises(BudgetSpent) as refused:
+        await allowance.reserve(0.15)
+    assert refused.value.retry_after_s == pytest.approx((next_month - now).total_seconds(), abs=5)
+
+
+async def test_the_callers_of_a_role_share_its_budget(budgets: Budgets) -> None:
+    await put(budgets, "role:premium", 1.0)
+    calls = [attempt(budgets, 0.2, 0.2, owner=f"user:{number}", role="premium") for number in range(9)]
+    assert (await asyncio.gather(*calls)).count(True) == 5
+    assert budgets.allowance("user:1", "admin") is None
+
+
+async def test_what_was_spent_before_a_budget_was_set_counts(budgets: Budgets, database: Database) -> None:
+    today = datetime.now(UTC).date()
+    common = {"owner": KEY, "agent": "content", "operation": "x", "input_tokens": 1, "output_tokens": 1,
+              "usage_estimated": False}  # fmt: skip
+    async with database.begin() as connection:
+        for number, (day, cost) in enumerate([(today, 0.4), (today, None), (today.replace(year=2020), 9.0)]):
+            row = common | {"run_id": f"run_{number}", "model": "m", "day": day.isoformat(), "cost_usd": cost}
+            await connection.execute(insert(spend).values(row))
+    await put(budgets, KEY, 0.5)
+    assert await spent(budgets) == pytest.approx(0.4)
+    assert not await attempt(budgets, 0.2, 0.2)
+    await put(budgets, KEY, 0.7)
+    assert await spent(budgets) == pytest.approx(0.4), "it is not counted a second time"
+    assert await attempt(budgets, 0.2, 0.2)
+
+
+async def test_a_budget_that_was_removed_no_longer_holds_in_any_process(
+    budgets: Budgets, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.spend.budgets.REFRESH_S", 0.05)
+    other = open_database(database_url)
+    async with opened(other) as elsewhere:
+        await put(budgets, KEY, 0)
+        async with asyncio.timeout(5):
+            while elsewhere.allowance(KEY, "user") is None:
+                await asyncio.sleep(0.02)
+        assert await budgets.remove(KEY, "day", by="user:root", noting=nobody)
+        assert not await budgets.remove(KEY, "day", by="user:root", noting=nobody)
+        async with asyncio.timeout(5):
+            while elsewhere.allowance(KEY, "user") is not None:
+                await asyncio.sleep(0.02)
+    await other.close()
+
+
+async def test_a_call_that_is_cancelled_while_it_reserves_leaves_nothing_reserved(
+    budgets: Budgets, database: Database
+) -> None:
+    await put(budgets, KEY, 1.0)
+    calls = [asyncio.ensure_future(attempt(budgets, 0.1, 0.1)) for _ in range(10)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await budgets.standings([KEY])
+    async with database.connect() as connection:
+        assert (await connection.execute(select(reservations))).all() == []
+    assert await attempt(budgets, 1.0, 1.0)
+
+
+HOLDER = """
+import asyncio, sys
+from amrikyy.db import open_database
+from amrikyy.spend import Budgets
+
+async def hold():
+    budgets = Budgets(open_database(sys.argv[1]), lease_s=1.0)
+    await budgets.start()
+    await budgets.allowance(sys.argv[2], "user").reserve(1.0)
+    print("held", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(hold())
+"""
+
+
+async def test_the_reservations_of_a_process_that_was_killed_are_released(
+    budgets: Budgets, database_url: str, database: Database
+) -> None:
+    await put(budgets, KEY, 1.0)
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, database_url, KEY, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    async with asyncio.timeout(30):
+        assert await holder.stdout.readline() == b"held\n"
+    await asyncio.sleep(1.5)
+    assert not await attempt(budgets, 0.5, 0.5), "the holder lives, and has renewed its lease"
+    holder.kill()
+    await holder.wait()
+    async with asyncio.timeout(10):
+        while not await attempt(budgets, 0.5, 0.5):
+            await asyncio.sleep(0.1)
+    assert await spent(budgets) == 0.5
+    await budgets.purge()
+    async with database.connect() as connection:
+        assert (await connection.execute(select(reservations))).all() == []
+
+
+async def test_a_process_that_stops_gives_back_what_it_holds(budgets: Budgets, database_url: str) -> None:
+    await put(budgets, KEY, 1.0)
+    other = open_database(database_url)
+    async with opened(other) as elsewhere:
+        allowance = elsewhere.allowance(KEY, "user")
+        assert allowance is not None
+        await allowance.reserve(0.6)
+        (await allowance.reserve(0.4)).settle(0.1)
+    await other.close()
+    assert await spent(budgets) == pytest.approx(0.1)
+    assert await attempt(budgets, 0.9, 0.9)
+
+
+async def test_a_ceiling_holds_for_all_parts_of_a_run_together(budgets: Budgets) -> None:
+    allowance = budgets.allowance(KEY, "user", ceiling_usd=1.0, spent_usd=0.5)
+    assert allowance is not None
+    first = await allowance.reserve(0.3)
+    with pytest.raises(BudgetSpent) as refused:
+        await allowance.reserve(0.3)
+    assert refused.value.code == "cost_ceiling"
+    first.settle(0.1)
+    await (await allowance.reserve(0.3)).grow(0.4)
+    with pytest.raises(ValidationFailed, match="price"):
+        await allowance.reserve(None, "ollama:mine")
+
+
+async def test_days_that_no_period_includes_any_more_are_deleted(budgets: Budgets, database: Database) -> None:
+    async with database.begin() as connection:
+        for day in ("2020-01-01", datetime.now(UTC).date().isoformat()):
+            await connection.execute(insert(budget_days).values(subject=KEY, day=day, spent_usd=1.0))
+    assert await budgets.purge() == 1
