@@ -294,6 +294,8 @@ class Runner:
         self.tally(run.agent).count(failed=failed)
         metrics, execution = self.metrics, run.execution
         metrics.executions(run.agent, run.operation, run.status).inc()
+        if outcome is not None and outcome.error is not None:
+            metrics.run_errors(run.agent, outcome.error.code).inc()
         if not run.joined and not run.cached:
             metrics.execution_seconds(run.agent, run.operation).observe(run.elapsed_s)
             if execution.streams and execution.first_output_s is not None:

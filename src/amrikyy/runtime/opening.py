@@ -146,6 +146,7 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> "RedisLink | None":
     """The link, whether Redis answers now or not: it is looked for in the background."""
     if settings.redis is None:
+        metrics.redis_up().set(float("nan"))  # it is not away: there is none
         return None
     from amrikyy.ratelimit.redis import SCRIPTS
     from amrikyy.redis_link import RedisLink

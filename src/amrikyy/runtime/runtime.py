@@ -23,6 +23,7 @@ from amrikyy.runs.store import RunRecords
 from amrikyy.settings import Settings
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.process import resident_bytes
 
 if TYPE_CHECKING:
     from amrikyy.redis_link import RedisLink
@@ -37,6 +38,7 @@ class Runtime:
     """Everything that is open.
 
     Attributes:
+        counted_cpu_s: CPU time of this process that is in the metrics.
         not_ready: why requests should go elsewhere; None when they are welcome.
         supabase: Supabase Auth, if it keeps the users.
         first_admin: who was made at this start because there was no admin yet.
@@ -67,6 +69,7 @@ class Runtime:
     has_admin: bool
     not_ready: str | None = None
     started: float = field(default_factory=time.monotonic)
+    counted_cpu_s: float = 0.0
 
     @property
     def uptime_s(self) -> float:
@@ -112,6 +115,11 @@ class Runtime:
         metrics, slots, pool = self.metrics, self.runner.slots, self.database.pool
         metrics.queue_length().set(slots.waiting)
         metrics.slots_taken().set(slots.taken)
+        metrics.slots().set(slots.size)
+        metrics.unrecorded().set(self.records.waiting)
+        metrics.memory_bytes().set(resident_bytes())
+        cpu_s, self.counted_cpu_s = self.counted_cpu_s, time.process_time()
+        metrics.cpu_seconds().inc(self.counted_cpu_s - cpu_s)
         metrics.database_connections("used").set(pool.checkedout())
         metrics.database_connections("idle").set(pool.checkedin())
         for name, breaker in self.models.breakers.items():

@@ -94,6 +94,9 @@ class Metrics:
         self.execution_seconds = self._histogram(
             "agent_execution_duration_seconds", "Duration of agent executions", MODEL_SECONDS, "agent", "operation"
         )
+        self.run_errors = self._counter(
+            "run_errors", "Total runs that ended with an error, by the error's code", "agent", "code"
+        )
         self.cache_operations = self._counter("cache_operations", "Total cache operations", "agent", "result")
         self.cache_hit_rate = self._gauge(
             "cache_hit_rate", "Share of requests for cacheable results that cost no model call, since the start",
@@ -105,10 +108,17 @@ class Metrics:
         )
         self.queue_length = self._gauge("run_queue_length", "Runs that wait for a slot")
         self.slots_taken = self._gauge("run_slots_taken", "Runs in progress")
+        self.slots = self._gauge("run_slots", "Runs that may be in progress at a time")
+        self.unrecorded = self._gauge("runs_unrecorded", "Runs whose present state is not in the database yet")
         self.queue_seconds = self._histogram("run_queue_wait_seconds", "How long runs waited for a slot", MODEL_SECONDS)
         self.loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop is", mode="max")
         self.database_connections = self._gauge("db_pool_connections", "Database connections", "state")
-        self.redis_up = self._gauge("redis_up", "1 while Redis is used, 0 while each process counts alone", mode="min")
+        self.redis_up = self._gauge(
+            "redis_up", "1 while Redis is used, 0 while each process counts alone, NaN where none is configured",
+            mode="min",
+        )  # fmt: skip
+        self.cpu_seconds = self._counter("process_cpu_seconds", "CPU time of all server processes")
+        self.memory_bytes = self._gauge("process_resident_memory_bytes", "Memory of all server processes")
 
     def reset(self) -> None:
         """Zero counters and histograms; gauges say how things are and stay. To Prometheus it looks like a restart."""

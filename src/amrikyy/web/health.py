@@ -1,8 +1,6 @@
 """`/api`, `/api/health` and `/api/status`: whether the server works, for probes, load balancers and people."""
 
 import asyncio
-import resource
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from starlette.responses import Response
 from amrikyy import __version__
 from amrikyy.errors import AmrikyyError
 from amrikyy.runtime import Runtime
+from amrikyy.telemetry.process import resident_bytes
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.replies import Wire
 
@@ -238,15 +237,13 @@ async def service(call: Call) -> Answer:
 
 
 def _memory() -> Memory:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    used = resident_bytes()
     try:
-        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - the kernel answers from memory
-            used = int(statm.read().split()[1]) * resource.getpagesize() / 1024**2
-        with open("/proc/meminfo", "rb") as meminfo:  # noqa: PTH123
-            total = int(meminfo.readline().split()[1]) / 1024
-    except OSError:  # not Linux: the peak is the nearest that the standard library knows
-        used = total = peak
-    return Memory(used=round(used, 1), total=round(total, 1))
+        with open("/proc/meminfo", "rb") as meminfo:  # noqa: PTH123 - the kernel answers from memory
+            total = int(meminfo.readline().split()[1]) * 1024
+    except OSError:  # not Linux
+        total = used
+    return Memory(used=round(used / 1024**2, 1), total=round(total / 1024**2, 1))
 
 
 def health_endpoints() -> list[Endpoint]:
