@@ -102,7 +102,7 @@ async def test_who_has_spent_its_budget_gets_a_402_that_says_so_and_is_charged_n
         remaining = [int(each.headers["ratelimit"].split("r=")[1].split(";")[0]) for each in (before, after)]
         assert remaining[0] - remaining[1] == 1
         metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
-        assert "budget_refusals_total" in metrics
+        assert 'budget_refusals_total{period="day",subject="role"} 2.0' in metrics
 
 
 async def test_a_stream_that_is_not_covered_is_a_402_and_no_stream(server: Served, models: ModelServer) -> None:

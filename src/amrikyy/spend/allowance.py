@@ -47,7 +47,7 @@ class Allowance:
         if self._subjects:
             for standing in await self._budgets.standings(self._subjects):
                 if standing.spent_usd >= standing.limit_usd:
-                    raise budget_spent(standing, 0.0)
+                    raise self._budgets.refusal(standing, 0.0)
 
     async def reserve(self, amount_usd: float | None, model: str = "") -> "Reservation":
         """Reserve the most that a call may cost. What is returned must be settled, however the call ends.

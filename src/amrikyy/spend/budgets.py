@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from amrikyy.db.engine import Database
-from amrikyy.errors import AmrikyyError, Unavailable
+from amrikyy.errors import AmrikyyError, BudgetSpent, Unavailable
 from amrikyy.spend.allowance import Allowance, budget_spent
 from amrikyy.spend.budget_store import Ask, BudgetStore, Noting, Period, Settled, Standing
 
@@ -108,9 +108,13 @@ class Budgets:
         self._wake.set()
         short = await verdict
         if short is not None:
-            if self._on_refused is not None:
-                self._on_refused(short)
-            raise budget_spent(short, ask.amount_usd)
+            raise self.refusal(short, ask.amount_usd)
+
+    def refusal(self, short: Standing, amount_usd: float) -> BudgetSpent:
+        """The error for a call that a budget does not cover, which is counted."""
+        if self._on_refused is not None:
+            self._on_refused(short)
+        return budget_spent(short, amount_usd)
 
     def settle(self, settled: Settled) -> None:
         """Book what a reserved call has cost, soon, and give back the rest. Only the last of a call."""

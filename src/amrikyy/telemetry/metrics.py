@@ -94,6 +94,12 @@ class Metrics:
         self.execution_seconds = self._histogram(
             "agent_execution_duration_seconds", "Duration of agent executions", MODEL_SECONDS, "agent", "operation"
         )
+        self.workflows = self._counter(
+            "coordinator_workflows", "Total workflows, by how they ended", "strategy", "status"
+        )
+        self.workflow_seconds = self._histogram(
+            "coordinator_workflow_duration_seconds", "Duration of workflows", MODEL_SECONDS, "strategy"
+        )
         self.run_errors = self._counter(
             "run_errors", "Total runs that ended with an error, by the error's code", "agent", "code"
         )
