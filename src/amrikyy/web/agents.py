@@ -12,6 +12,7 @@ from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import (
     AmrikyyError,
+    BudgetSpent,
     Conflict,
     ContextTooLong,
     DeadlineExceeded,
@@ -29,7 +30,8 @@ from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, wishes_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
 
 RUN_ERRORS: tuple[type[AmrikyyError], ...] = (
-    ContextTooLong, RunCancelled, ModelError, ModelCircuitOpen, Unavailable, ModelTimeout, DeadlineExceeded,
+    ContextTooLong, BudgetSpent, RunCancelled, ModelError, ModelCircuitOpen, Unavailable, ModelTimeout,
+    DeadlineExceeded,
 )  # fmt: skip
 """What a run can end with, whatever the operation."""
 

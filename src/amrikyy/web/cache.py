@@ -15,6 +15,7 @@ from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
 from amrikyy.runs.run import Run
 from amrikyy.web.ask import Query
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.launch import allowance_of
 from amrikyy.web.replies import Success, Wire
 
 MAX_QUERIES = 50
@@ -129,7 +130,9 @@ async def _parse(call: Call, agent: Agent, queries: list[WarmQuery | str]) -> li
     async def plan(words: str) -> Choice | AmrikyyError:
         async with places:
             try:
-                return await call.runtime.planner.choose(operations, words, owner=call.principal.id)
+                return await call.runtime.planner.choose(
+                    operations, words, owner=call.principal.id, allowance=allowance_of(call)
+                )
             except AmrikyyError as error:
                 return error  # out of a group of tasks it would come as a group of errors
 
@@ -191,7 +194,11 @@ async def _warm(call: Call, queries: list[Choice]) -> tuple[int, list[NotWarmed]
         async with places:
             try:
                 run = await call.runtime.runner.start(
-                    choice.operation, choice.request, owner=call.principal.id, streams=True
+                    choice.operation,
+                    choice.request,
+                    owner=call.principal.id,
+                    streams=True,
+                    allowance=allowance_of(call),
                 )
                 runs.append(run)
                 error = (await run.wait()).error

@@ -17,7 +17,7 @@ class MetricValue(Wire):
     """One sample."""
 
     labels: dict[str, str]
-    value: float | None = Field(description="null where there is none: of a Redis that is not configured.")
+    value: float | None = Field(description="Null where there is none, as for a Redis that is not configured.")
     metric_name: str | None = Field(
         default=None, exclude_if=lambda name: name is None, description="Of a part of a histogram."
     )

@@ -19,6 +19,7 @@ from amrikyy.agents.spoken import slots_of
 from amrikyy.errors import ValidationFailed
 from amrikyy.llm.values import TOPICS
 from amrikyy.runs.run import Run
+from amrikyy.spend import Allowance
 
 MAX_WANTED = 20_000
 """Characters of the fields, as JSON, that a model is shown; what flows through a workflow may be a megabyte."""
@@ -120,6 +121,7 @@ class Planner:
         *,
         owner: str,
         parent_id: str | None = None,
+        allowance: Allowance | None = None,
     ) -> Choice:
         """The operation that is asked for in words, or by a bag of fields, and its request.
 
@@ -130,13 +132,14 @@ class Planner:
             wanted: a sentence, or fields.
             owner: the principal who pays.
             parent_id: the run that it is a part of.
+            allowance: what it may spend; None if nothing limits it.
 
         Raises:
             ValidationFailed: naming what is missing or wrong.
             AmrikyyError: what planning failed with.
         """
         plan, request = self.question(operations, wanted)
-        run = await self._runner.start(plan, request, owner=owner, parent_id=parent_id)
+        run = await self._runner.start(plan, request, owner=owner, parent_id=parent_id, allowance=allowance)
         try:
             await run.wait()
         except asyncio.CancelledError:
@@ -152,6 +155,7 @@ class Planner:
         *,
         owner: str,
         parent_id: str | None = None,
+        allowance: Allowance | None = None,
     ) -> Choice:
         """A request of `params`, then same-named fields of what flows, then defaults, then what the rest tells.
 
@@ -170,7 +174,7 @@ class Planner:
         if params.keys() - names:
             assert done.error is not None
             raise done.error  # no model can make an unknown field known
-        return await self.choose([operation], everything, owner=owner, parent_id=parent_id)
+        return await self.choose([operation], everything, owner=owner, parent_id=parent_id, allowance=allowance)
 
     def plan_offline(self, question: Request) -> Planned:
         """What the offline model's answer to a question comes to.
