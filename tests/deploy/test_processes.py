@@ -1,0 +1,48 @@
+"""The systemd unit, by systemd's own judgement."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from amrikyy.cli.serve import LAST_WORDS_S
+from tests.deploy.files import ROOT, variables
+
+UNIT = ROOT / "deploy/systemd/amrikyy.service"
+MOST_EXPOSED = 15
+"""Tenths: systemd calls up to 4.5 safe; the network and the system's root are what is left."""
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@needs_systemd
+def test_the_unit_says_nothing_that_systemd_does_not_know(tmp_path: Path) -> None:
+    program = tmp_path / "amrikyy"
+    program.touch(mode=0o755)
+    copy = tmp_path / "amrikyy.service"
+    copy.write_text(UNIT.read_text().replace("/opt/amrikyy/bin/amrikyy", str(program)))
+    done = analyze("verify", "--man=no", str(copy))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_unit_is_exposed_to_little() -> None:
+    done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", str(UNIT))
+    assert done.returncode == 0, done.stdout
+
+
+def test_systemd_and_pm2_wait_until_the_last_run_has_ended() -> None:
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
+    assert stop is not None
+    assert int(stop[1]) > int(variables("deploy/env.example")["DRAIN_TIMEOUT_S"]) + LAST_WORDS_S
+    pm2 = re.search(r"kill_timeout: \(DRAIN_TIMEOUT_S \+ (\d+)\) \* 1000", (ROOT / "ecosystem.config.js").read_text())
+    assert pm2 is not None
+    assert int(pm2[1]) > LAST_WORDS_S
