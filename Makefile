@@ -8,10 +8,10 @@ PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test check format bench openapi lock clean
+.PHONY: help run dev test test-deploy check format bench openapi lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/run ## Start the server (port 3001, or PHASE2_PORT)
 	@exec $(BIN)/amrikyy serve
@@ -21,6 +21,12 @@ dev: .venv/dev ## Start the server and restart it when a file changes
 
 test: .venv/dev ## Run all tests, on SQLite and on a PostgreSQL of their own
 	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+
+test-deploy: .venv/dev ## Try the deployment files: the image's steps replayed, PM2 from npm; half a minute
+	@for tool in kubectl systemd-analyze node npm; do \
+		command -v $$tool >/dev/null || echo "$$tool is not installed: what needs it is skipped."; done
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/deploy/pm2; fi
+	@$(BIN)/python -m pytest -q -m "" tests/deploy
 
 check: .venv/dev ## Check format, lint, types, import order
 	@$(BIN)/ruff format --check
