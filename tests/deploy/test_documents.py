@@ -1,0 +1,49 @@
+"""What the operator's documents name exists: settings, routes, metrics, files, and each other."""
+
+import re
+
+import pytest
+
+from amrikyy.agents.registry import load_registry
+from amrikyy.app import endpoints_of
+from amrikyy.settings import Settings
+from amrikyy.telemetry.metrics import Metrics
+from tests.deploy.files import ROOT, variables
+
+DOCUMENTS = ["README.md", "SECURITY.md", "docs/deployment.md", "docs/operations.md", "docs/threat-model.md"]
+OURS = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
+OTHERS = {"PYTHON_IMAGE", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "PYTHONPATH", "TEST_DATABASE_URL", "TEST_REDIS_URL"}
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_variable_is_one(document: str) -> None:
+    named = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b", text_of(document)))
+    assert named <= OURS | OTHERS | variables("deploy/env.example").keys()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_route_is_one(document: str) -> None:
+    paths = {endpoint.path for endpoint in endpoints_of(load_registry())}
+    patterns = [re.compile(re.sub(r"\{\w+\}", r"[^/]+", path)) for path in paths]
+    named = set(re.findall(r"/api/[a-z][\w/{}.-]*[\w}]", text_of(document)))
+    assert [path for path in named if not any(pattern.fullmatch(path) for pattern in patterns)] == []
+
+
+def test_every_metric_is_one() -> None:
+    metrics = Metrics()
+    known = {sample for family in metrics.registry.collect() for sample in (family.name, f"{family.name}_total")}
+    named = set(re.findall(r"`((?:run|runs|event_loop|redis|rate_limit|llm|process)_\w+)`", text_of("docs/operations.md")))
+    assert named
+    assert named - known - {"redis_down", "run_lost"} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    folder = (ROOT / document).parent
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text_of(document)):
+        if not target.startswith(("/", "<")):
+            assert (folder / target).exists(), target
