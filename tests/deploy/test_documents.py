@@ -36,7 +36,9 @@ def test_every_route_is_one(document: str) -> None:
 def test_every_metric_is_one() -> None:
     metrics = Metrics()
     known = {sample for family in metrics.registry.collect() for sample in (family.name, f"{family.name}_total")}
-    named = set(re.findall(r"`((?:run|runs|event_loop|redis|rate_limit|llm|process)_\w+)`", text_of("docs/operations.md")))
+    named = set(
+        re.findall(r"`((?:run|runs|event_loop|redis|rate_limit|llm|process)_\w+)`", text_of("docs/operations.md"))
+    )
     assert named
     assert named - known - {"redis_down", "run_lost"} == set()
 
