@@ -1,6 +1,6 @@
 """The application: what is opened, the layers in the order in which a request passes them, the routes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -134,11 +134,10 @@ class Application:
 class _Cors(CORSMiddleware):
     """Starlette's, which no request passes that comes from no web page: most do not."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return super().__call__(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 def _cors(settings: Settings) -> dict[str, Any]:

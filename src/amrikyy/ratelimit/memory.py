@@ -121,24 +121,24 @@ class MemoryLimiter:
         """`decide` (or `peek`), for whoever cannot or need not wait."""
         check_possible(charges)
         now = self._clock()
-        counters = [self._counter(charge, now) for charge in charges]
+        asked: list[tuple[Charge, _Counter, int]] = []
         refused: Charge | None = None
         wait_s = 0.0
-        for charge, counter in zip(charges, counters, strict=True):
-            over = counter.used + charge.cost - self._count(charge)
+        for charge in charges:
+            counter, count = self._counter(charge, now), self._count(charge)
+            asked.append((charge, counter, count))
+            over = counter.used + charge.cost - count
             if over > 0:
                 waits = counter.wait_s(over, now)
                 if refused is None or waits > wait_s:
                     refused, wait_s = charge, waits
-        if refused is None and take:
-            for charge, counter in zip(charges, counters, strict=True):
+        states: list[State] = []
+        for charge, counter, count in asked:
+            if refused is None and take:
                 counter.take(now, charge.cost)
                 self._keep(charge[:2], counter, now)
-        states = tuple(
-            State(charge, max(0, self._count(charge) - counter.used), counter.reset_s(now))
-            for charge, counter in zip(charges, counters, strict=True)
-        )
-        return Decision(states, refused, wait_s, now)
+            states.append(State(charge, max(0, count - counter.used), counter.reset_s(now)))
+        return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
         """Count a charge that was taken, whether the limit allows it or not; no earlier than the last one."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,6 +46,7 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     return [dict(zip(_KEYS, key, strict=True)) | sums for key, sums in hours.items()]
 
 
+@cache
 def ledger_insert(dialect: str) -> Any:
     """Write entries; one that is there already gets the newer sums (a run that left early pays for what came after)."""
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(spend)
@@ -54,6 +56,7 @@ def ledger_insert(dialect: str) -> Any:
     )
 
 
+@cache
 def hours_insert(dialect: str) -> Any:
     """Add to hours."""
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(run_hours)
