@@ -169,7 +169,7 @@ class Budgets:
     # --- The keeper ---
 
     async def _keep(self) -> None:
-        renewed_at = time.monotonic()
+        renewed_at = refreshed_at = time.monotonic()
         while not self._closing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(REFRESH_S, self._lease_s / 3)):
@@ -180,8 +180,9 @@ class Budgets:
                 if self._open and time.monotonic() - renewed_at >= self._lease_s / 3:
                     await self._store.renew(self._holder, self._lease_s)
                     renewed_at = time.monotonic()
-                if not self._asks:
+                if time.monotonic() - refreshed_at >= REFRESH_S:
                     await self._refresh()
+                    refreshed_at = time.monotonic()
             except AmrikyyError as error:
                 if not self._failing:
                     log.error("budgets_cannot_be_kept", reason=error.message)
