@@ -8,10 +8,10 @@ PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-deploy check format bench openapi lock clean
+.PHONY: help run dev test test-deploy test-monitoring check format bench openapi lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/run ## Start the server (port 3001, or PHASE2_PORT)
 	@exec $(BIN)/amrikyy serve
@@ -27,6 +27,11 @@ test-deploy: .venv/dev ## Try the deployment files: the image's steps replayed, 
 		command -v $$tool >/dev/null || echo "$$tool is not installed: what needs it is skipped."; done
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/deploy/pm2; fi
 	@$(BIN)/python -m pytest -q -m "" tests/deploy
+
+test-monitoring: .venv/dev ## Let a real Prometheus judge the rules, the dashboard and the numbers; half a minute
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
+		$(BIN)/python -m pytest -q -m "" tests/monitoring; \
+	else echo "Prometheus is not installed (Debian's package is called prometheus): nothing was tested."; fi
 
 check: .venv/dev ## Check format, lint, types, import order
 	@$(BIN)/ruff format --check

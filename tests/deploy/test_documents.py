@@ -10,7 +10,14 @@ from amrikyy.settings import Settings
 from amrikyy.telemetry.metrics import Metrics
 from tests.deploy.files import ROOT, variables
 
-DOCUMENTS = ["README.md", "SECURITY.md", "docs/deployment.md", "docs/operations.md", "docs/threat-model.md"]
+DOCUMENTS = [
+    "README.md",
+    "SECURITY.md",
+    "docs/deployment.md",
+    "docs/operations.md",
+    "docs/runbook.md",
+    "docs/threat-model.md",
+]
 OURS = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
 OTHERS = {"PYTHON_IMAGE", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "PYTHONPATH", "TEST_DATABASE_URL", "TEST_REDIS_URL"}
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from amrikyy.telemetry.metrics import Metrics, names
 from tests.monitoring.files import DASHBOARD, ROOT, RULES, dashboard_expressions, metrics_in, panels, rules
@@ -24,6 +25,16 @@ def test_every_metric_that_is_asked_for_is_declared_and_every_declared_one_is_on
     asked = set().union(*map(metrics_in, EXPRESSIONS))
     assert asked - declared - RECORDED == {"up", "ALERTS"}
     assert declared - asked == set()
+
+
+def test_prometheus_loads_the_rules_and_calls_the_servers_as_they_do() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
+    loaded = {path for pattern in config["rule_files"] for path in (ROOT / "deploy/prometheus").glob(pattern)}
+    assert loaded == set(RULES.glob("*.yaml"))
+    assert [job["job_name"] for job in config["scrape_configs"]] == ["amrikyy"]
+    monitor = (ROOT / "deploy/kubernetes/components/service-monitor/servicemonitor.yaml").read_text()
+    (endpoint,) = yaml.safe_load(monitor)["spec"]["endpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "amrikyy"}]
 
 
 @pytest.mark.parametrize("name", ALERTS)

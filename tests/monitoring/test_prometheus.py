@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,7 @@ from tests.monitoring.files import RULES, conditions, dashboard_expressions, rul
 from tests.process import free_port, server_process
 from tests.serving import KEYS
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="Prometheus is missing: apt-get install prometheus"
-)
+pytestmark = pytest.mark.monitoring
 
 BLOG = "/api/agents/content/generateBlogPost"
 PRICES = {"gemini-2.0-flash-exp": {"input": 1000, "output": 2000}}
