@@ -1,13 +1,13 @@
 """The world's airports, cities and countries, indexed by what people call them; read when first asked for."""
 
+import csv
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import airportsdata
 from pydantic import Field
 
 from amrikyy.agents.agent import Result
@@ -36,14 +36,24 @@ def fold(text: str) -> str:
     return " ".join("st" if word == "saint" else word for word in re.findall(r"[^\W_]+", bare))
 
 
-@cache
-def _rows() -> dict[str, Any]:
-    return dict(airportsdata.load("IATA"))
+def _read(table: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file of `airportsdata`, one at a time: its own `load` holds all 28,000, and 20 MB, at once."""
+    with files("airportsdata").joinpath(table).open(encoding="utf-8") as file:
+        yield from csv.DictReader(file, quoting=csv.QUOTE_NONNUMERIC)
 
 
 @cache
-def _areas() -> dict[str, Any]:
-    return dict(airportsdata.load_iata_macs())
+def _rows() -> dict[str, dict[str, Any]]:
+    return {row["iata"]: row for row in _read("airports.csv") if row["iata"]}
+
+
+@cache
+def _areas() -> dict[str, tuple[str, list[str]]]:
+    """Name and airports of each metropolitan code."""
+    areas: dict[str, tuple[str, list[str]]] = {}
+    for row in _read("iata_macs.csv"):
+        areas.setdefault(row["City Code"], (row["City Name"], []))[1].append(row["Airport Code"])
+    return areas
 
 
 @cache
@@ -71,9 +81,7 @@ def airports() -> dict[str, Airport]:
 @cache
 def metropolitan_areas() -> dict[str, tuple[str, ...]]:
     """The airports of each metropolitan code, busiest first; codes that are an airport's too are left out."""
-    return {
-        code: ranked(area["airports"]) for code, area in _areas().items() if code not in airports() and area["airports"]
-    }
+    return {code: ranked(codes) for code, (_, codes) in _areas().items() if code not in airports()}
 
 
 @cache
@@ -101,9 +109,9 @@ def cities() -> dict[str, dict[str, str]]:
         # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
         for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
             found.setdefault(fold(name), {})[code] = shown
-    for area in _areas().values():
-        for code in area["airports"]:
-            found.setdefault(fold(area["name"]), {}).setdefault(code, area["name"])
+    for name, codes in _areas().values():
+        for code in codes:
+            found.setdefault(fold(name), {}).setdefault(code, name)
     for code, name in names.entries(names.SERVED_FROM):
         found.setdefault(fold(name), {})[code] = name
     for code, name in names.entries(names.SYNONYMS):
