@@ -210,12 +210,8 @@ class Settings(BaseSettings):
                     "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with "
                     "OPENAI_API_KEY), or MODELS=offline to serve the built-in model, which is no AI."
                 )
-        if self.web_concurrency > 1:
-            wrong.append(
-                "WEB_CONCURRENCY is more than 1, and more than one worker process needs Redis: set REDIS_URL."
-                if self.redis is None
-                else "WEB_CONCURRENCY is more than 1, and this version runs one process only: set it to 1."
-            )
+        if self.web_concurrency > 1 and self.redis is None:
+            wrong.append("WEB_CONCURRENCY is more than 1, and more than one worker process needs Redis: set REDIS_URL.")
         wrong += self._wrong_urls()
         for name in ("admin_email", "admin_password"):
             other = "admin_password" if name == "admin_email" else "admin_email"

@@ -32,13 +32,23 @@ LAST_WORDS_S = 5
 def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; PHASE2_PORT otherwise.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; WEB_CONCURRENCY otherwise.", min=1)] = None,
 ) -> None:
     """Start the server."""
     began = time.perf_counter()
     settings = load_settings()
-    overrides = {"phase2_port": port, "host": host}
+    overrides = {"phase2_port": port, "host": host, "web_concurrency": workers}
     settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
     warnings = settings.check()
+    listening, link, greets = _inherited() or (_listen(settings.bind_host, settings.phase2_port), None, True)
+    if greets:
+        for warning in warnings:
+            typer.secho(f"Note: {warning}", fg=typer.colors.YELLOW, err=True)
+    if settings.web_concurrency > 1 and link is None:
+        from amrikyy.cli.supervisor import Supervisor
+
+        grace_s = settings.drain_timeout_s + 2 * LAST_WORDS_S
+        raise typer.Exit(Supervisor(listening, settings.web_concurrency, grace_s).run())
 
     import asyncio
     import gc
@@ -46,11 +56,12 @@ def serve(
     from amrikyy.app import create_app
     from amrikyy.web.server import Server
 
-    listening = _listen(settings.bind_host, settings.phase2_port)
-    for warning in warnings:
-        typer.secho(f"Note: {warning}", fg=typer.colors.YELLOW, err=True)
+    def greet(runtime: "Runtime") -> None:
+        if greets:
+            _print_banner(runtime, time.perf_counter() - began)
+
     try:
-        app = create_app(settings, on_ready=lambda runtime: _print_banner(runtime, time.perf_counter() - began))
+        app = create_app(settings, on_ready=greet)
     except ValueError as error:
         fail(str(error))
     # What is loaded now stays for good; the collector need not walk it again and again. Nor need it look at what
@@ -60,10 +71,12 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     config = uvicorn_config(app, settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(app, Server(config, app.drain), listening))
+        runner.run(_serve(app, Server(config, app.drain), listening, link))
 
 
-async def _serve(app: "Application", server: "uvicorn.Server", listening: socket.socket) -> None:
+async def _serve(
+    app: "Application", server: "uvicorn.Server", listening: socket.socket, link: socket.socket | None
+) -> None:
     """Open everything, serve until a signal, close everything. What cannot be opened is raised, in plain words."""
     async with app.lifespan():
         stopping = (signal.SIGTERM, signal.SIGINT)
@@ -71,11 +84,38 @@ async def _serve(app: "Application", server: "uvicorn.Server", listening: socket
         for each in stopping:
             # uvicorn raises the signal once more when it has stopped, and what is open must still be closed then.
             signal.signal(each, signal.SIG_IGN)
+        if link is not None:
+            _join(server, link)
         try:
             await server.serve(sockets=[listening])
         finally:
             for each in stopping:
                 signal.signal(each, before[each])
+
+
+def _join(server: "uvicorn.Server", link: socket.socket) -> None:
+    """Tell the supervisor that this worker is ready, and stop when the supervisor is gone."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(link)
+        server.should_exit = True
+
+    loop.add_reader(link, gone)
+    link.send(b"1")
+
+
+def _inherited() -> tuple[socket.socket, socket.socket, bool] | None:
+    """What a supervisor gave to this worker: the listening socket, the link to it, whether to greet."""
+    from amrikyy.cli.supervisor import WORKER
+
+    given = os.environ.pop(WORKER, None)
+    if given is None:
+        return None
+    listening, link, greets = (int(number) for number in given.split(","))
+    return socket.socket(fileno=listening), socket.socket(fileno=link), bool(greets)
 
 
 def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config":

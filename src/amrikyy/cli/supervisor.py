@@ -1,0 +1,170 @@
+"""Several worker processes on one listening socket: kept alive, replaced one by one, stopped together.
+
+Signals: SIGTERM and SIGINT stop, SIGHUP replaces every worker by a new one. The socket stays open here throughout,
+so no connection is refused. A worker holds one end of a socket pair: it says on it that it is ready, and stops when
+the other end is closed, so that none outlives its supervisor, however that ended.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+WORKER = "AMRIKYY_WORKER"
+"""Set in a worker's environment: the descriptors of the listening socket and of its link, and 1 if it greets."""
+
+READY_TIMEOUT_S = 60
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""A worker that lived this long was well: the next pause is the first one again."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) if sys.platform != "win32" else ()
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process."""
+
+    process: "subprocess.Popen[bytes]"
+    link: socket.socket
+    began: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    stopping: bool = False
+
+    def stop(self) -> None:
+        """Ask it to finish what is in progress and end."""
+        self.stopping = True
+        self.process.terminate()
+
+
+class Supervisor:
+    """Keeps `count` workers on `listening`, each given `grace_s` to finish when it is stopped."""
+
+    def __init__(self, listening: socket.socket, count: int, grace_s: float) -> None:
+        self._listening = listening
+        self._count = count
+        self._grace_s = grace_s
+        self._workers: list[Worker] = []
+        self._outdated: list[Worker] = []
+        self._started = False
+        self._failures = 0
+        self._not_before = 0.0
+        self._metrics = ""
+
+    def run(self) -> int:
+        """Supervise until told to stop. 0: all ended by themselves; 1: the first never started, or one was killed."""
+        wake, woken = socket.socketpair()
+        woken.settimeout(0)  # as a wake-up descriptor must be
+        for each in SIGNALS:
+            signal.signal(each, lambda *_: None)
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        with tempfile.TemporaryDirectory(prefix="amrikyy-metrics-") as folder, wake, woken:
+            self._metrics = folder
+            return self._supervise(wake)
+
+    def _supervise(self, wake: socket.socket) -> int:
+        # The first one alone: it upgrades the schema and greets, and if it cannot start, the others could not either.
+        self._spawn(greets=True)
+        while True:
+            told = self._wait(wake)
+            if signal.SIGTERM in told or signal.SIGINT in told:
+                return self._stop(wake)
+            self._bury()
+            if not self._workers and not self._started:
+                log.error("workers_not_started", exit_code=1)
+                return 1
+            if signal.SIGHUP in told:
+                log.info("workers_reload", workers=len(self._workers))
+                self._outdated = [worker for worker in self._workers if not worker.stopping]
+            self._replenish()
+
+    def _replenish(self) -> None:
+        """Start what is missing: one more than wanted while an outdated one waits for its replacement."""
+        serving = [worker for worker in self._workers if not worker.stopping]
+        starting = [worker for worker in serving if not worker.ready]
+        if self._outdated and not starting and len(serving) > self._count:
+            self._outdated.pop(0).stop()
+            serving.pop()
+        wanted = self._count + bool(self._outdated)
+        if not self._started or time.monotonic() < self._not_before:
+            return
+        if self._outdated:
+            wanted = min(wanted, len(serving) + 1)
+        for _ in range(wanted - len(serving)):
+            self._spawn()
+
+    def _spawn(self, *, greets: bool = False) -> None:
+        ours, theirs = socket.socketpair()
+        descriptors = (self._listening.fileno(), theirs.fileno())
+        environment = {
+            **os.environ,
+            WORKER: f"{descriptors[0]},{descriptors[1]},{int(greets)}",
+            "PROMETHEUS_MULTIPROC_DIR": self._metrics,
+        }
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - this program, with the arguments it was itself given
+                [sys.executable, "-m", "amrikyy", *sys.argv[1:]],
+                env=environment,
+                pass_fds=descriptors,
+                process_group=0,  # Ctrl+C reaches the supervisor alone, which passes it on
+            )
+        self._workers.append(Worker(process, ours))
+        log.info("worker_started", worker=process.pid)
+
+    def _wait(self, wake: socket.socket) -> set[int]:
+        """The signals that came, after at most half a second; who said that it is ready is marked so."""
+        starting = {worker.link: worker for worker in self._workers if not worker.ready}
+        readable, _, _ = select.select([wake, *starting], [], [], 0.5)
+        for link in readable:
+            if link is not wake and link.recv(1):
+                starting[link].ready = self._started = True
+                log.info("worker_ready", worker=starting[link].process.pid)
+        for worker in starting.values():
+            if not worker.ready and time.monotonic() - worker.began > READY_TIMEOUT_S:
+                worker.process.kill()
+        return set(wake.recv(256)) if wake in readable else set()
+
+    def _bury(self) -> None:
+        """Forget the dead. One that was not told to stop makes the next start wait, longer each time."""
+        from prometheus_client.multiprocess import mark_process_dead
+
+        for worker in [each for each in self._workers if each.process.poll() is not None]:
+            self._workers.remove(worker)
+            worker.link.close()
+            mark_process_dead(worker.process.pid, self._metrics)
+            if worker in self._outdated:
+                self._outdated.remove(worker)
+            log.info("worker_ended", worker=worker.process.pid, exit_code=worker.process.returncode)
+            if worker.stopping:
+                continue
+            lived = time.monotonic() - worker.began
+            self._failures = 0 if lived > STEADY_S else self._failures + 1
+            pause = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
+            self._not_before = time.monotonic() + pause
+            log.warning("worker_died", worker=worker.process.pid, lived_s=round(lived, 1), restart_in_s=pause)
+
+    def _stop(self, wake: socket.socket) -> int:
+        self._listening.close()
+        for worker in self._workers:
+            worker.stop()
+        deadline = time.monotonic() + self._grace_s
+        killed = False
+        while self._workers:
+            again = signal.SIGINT in self._wait(wake)
+            if again or time.monotonic() > deadline:
+                killed = True
+                for worker in self._workers:
+                    worker.process.kill()
+            self._bury()
+        log.info("workers_stopped", exit_code=int(killed))
+        return int(killed)

@@ -1,0 +1,89 @@
+"""Several worker processes under one supervisor, as an operator runs them."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.process import server_process
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+def children(process: int) -> set[int]:
+    return {int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+
+
+async def ready(log: Path, times: int) -> None:
+    async with asyncio.timeout(40):
+        while log.read_text().count("worker_ready") < times:
+            await asyncio.sleep(0.05)
+
+
+async def ask(url: str) -> int:
+    """A call on a connection of its own, so that any worker may have it."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/api/health") as reply:
+        return reply.status
+
+
+async def test_a_dead_worker_is_replaced_and_a_stop_ends_them_all(tmp_path: Path, redis_url: str) -> None:
+    async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, url):
+        log = tmp_path / "server.log"
+        await ready(log, 2)
+        first = children(server.pid)
+        assert len(first) == 2
+        dead = min(first)
+        os.kill(dead, signal.SIGKILL)
+        await ready(log, 3)
+        assert len(children(server.pid)) == 2
+        assert dead not in children(server.pid)
+        assert await ask(url) == 200
+        server.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await server.wait() == 0
+        assert log.read_text().count("Server Started") == 1
+
+
+async def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(tmp_path: Path, redis_url: str) -> None:
+    async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, url):
+        await ready(tmp_path / "server.log", 2)
+        before = children(server.pid)
+        server.send_signal(signal.SIGHUP)
+        answered = 0
+        async with asyncio.timeout(40):
+            while children(server.pid) & before:
+                assert await ask(url) == 200
+                answered += 1
+        assert answered > 0
+        assert len(children(server.pid)) == 2
+
+
+async def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path, redis_url: str) -> None:
+    async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, _):
+        await ready(tmp_path / "server.log", 2)
+        orphans = children(server.pid)
+        server.kill()
+        async with asyncio.timeout(20):
+            while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
+                      for pid in orphans):  # fmt: skip
+                await asyncio.sleep(0.05)
+
+
+async def test_metrics_are_the_sum_over_workers(tmp_path: Path, redis_url: str) -> None:
+    async with server_process(
+        tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url, METRICS_PUBLIC="true"
+    ) as (_, url):  # fmt: skip
+        await ready(tmp_path / "server.log", 2)
+        for _ in range(40):
+            assert await ask(url) == 200
+        seen = set()
+        for _ in range(8):
+            async with aiohttp.ClientSession() as http, http.get(f"{url}/api/metrics") as reply:
+                lines = (await reply.text()).splitlines()
+            seen.add(sum(float(line.split()[-1]) for line in lines
+                         if line.startswith("http_requests_total") and '"/api/health"' in line))  # fmt: skip
+        assert seen == {40.0}
