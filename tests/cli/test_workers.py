@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.process import server_process
+from tests.serving import KEYS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -73,17 +74,34 @@ async def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path, redis_url:
                 await asyncio.sleep(0.05)
 
 
-async def test_metrics_are_the_sum_over_workers(tmp_path: Path, redis_url: str) -> None:
+async def test_metrics_are_the_sum_over_workers_and_begin_anew_in_all(tmp_path: Path, redis_url: str) -> None:
     async with server_process(
         tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url, METRICS_PUBLIC="true"
-    ) as (_, url):  # fmt: skip
+    ) as (server, url):  # fmt: skip
         await ready(tmp_path / "server.log", 2)
         for _ in range(40):
             assert await ask(url) == 200
-        seen = set()
-        for _ in range(8):
-            async with aiohttp.ClientSession() as http, http.get(f"{url}/api/metrics") as reply:
-                lines = (await reply.text()).splitlines()
-            seen.add(sum(float(line.split()[-1]) for line in lines
-                         if line.startswith("http_requests_total") and '"/api/health"' in line))  # fmt: skip
-        assert seen == {40.0}
+        assert {await counted(url) for _ in range(8)} == {40.0}
+
+        victim = min(children(server.pid))
+        os.kill(victim, signal.SIGKILL)  # what it has counted stays
+        await ready(tmp_path / "server.log", 3)
+        assert await counted(url) == 40.0
+
+        async with (
+            aiohttp.ClientSession(headers={"x-api-key": KEYS["admin"]}) as http,
+            http.post(f"{url}/api/metrics/reset") as reply,
+        ):
+            assert reply.status == 200
+        async with asyncio.timeout(5):
+            while await counted(url):
+                await asyncio.sleep(0.05)
+        assert {await counted(url) for _ in range(8)} == {0.0}, "of all workers, also of the one that is no more"
+
+
+async def counted(url: str) -> float:
+    """How many requests for the health all workers have counted."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/api/metrics") as reply:
+        lines = (await reply.text()).splitlines()
+    wanted = (line for line in lines if line.startswith("http_requests_total") and '"/api/health"' in line)
+    return sum(float(line.split()[-1]) for line in wanted)

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from amrikyy.app import Application
     from amrikyy.runtime import Runtime
     from amrikyy.settings import Settings
+    from amrikyy.telemetry.metrics import Metrics
 
 RULE = "=" * 60
 
@@ -85,7 +87,7 @@ async def _serve(
             # uvicorn raises the signal once more when it has stopped, and what is open must still be closed then.
             signal.signal(each, signal.SIG_IGN)
         if link is not None:
-            _join(server, link)
+            _join(server, link, app.metrics)
         try:
             await server.serve(sockets=[listening])
         finally:
@@ -93,18 +95,29 @@ async def _serve(
                 signal.signal(each, before[each])
 
 
-def _join(server: "uvicorn.Server", link: socket.socket) -> None:
-    """Tell the supervisor that this worker is ready, and stop when the supervisor is gone."""
+def _join(server: "uvicorn.Server", link: socket.socket, metrics: "Metrics") -> None:
+    """Tell the supervisor that this worker is ready, do what it says, and stop when it is gone."""
     import asyncio
+
+    from amrikyy.cli.supervisor import READY, RESET
 
     loop = asyncio.get_running_loop()
 
-    def gone() -> None:
-        loop.remove_reader(link)
-        server.should_exit = True
+    def heard() -> None:
+        if link.recv(1) == RESET:
+            metrics.zero()
+        else:
+            loop.remove_reader(link)
+            server.should_exit = True
 
-    loop.add_reader(link, gone)
-    link.send(b"1")
+    loop.add_reader(link, heard)
+    metrics.tell_workers = lambda: _send(link, RESET)
+    link.send(READY)
+
+
+def _send(link: socket.socket, word: bytes) -> None:
+    with suppress(OSError):  # the supervisor is gone, and this worker about to stop
+        link.send(word)
 
 
 def _inherited() -> tuple[socket.socket, socket.socket, bool] | None:

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -21,6 +23,12 @@ log = structlog.get_logger(__name__)
 
 WORKER = "AMRIKYY_WORKER"
 """Set in a worker's environment: the descriptors of the listening socket and of its link, and 1 if it greets."""
+
+READY = b"1"
+"""What a worker says on its link once it serves."""
+
+RESET = b"r"
+"""What a worker says when all workers' metrics are to begin anew, and what each of them is told then."""
 
 READY_TIMEOUT_S = 60
 FIRST_PAUSE_S = 0.5
@@ -39,6 +47,7 @@ class Worker:
     link: socket.socket
     began: float = field(default_factory=time.monotonic)
     ready: bool = False
+    deaf: bool = False
     stopping: bool = False
 
     def stop(self) -> None:
@@ -123,16 +132,36 @@ class Supervisor:
 
     def _wait(self, wake: socket.socket) -> set[int]:
         """The signals that came, after at most half a second; who said that it is ready is marked so."""
-        starting = {worker.link: worker for worker in self._workers if not worker.ready}
-        readable, _, _ = select.select([wake, *starting], [], [], 0.5)
+        links = {worker.link: worker for worker in self._workers if not worker.deaf}
+        readable, _, _ = select.select([wake, *links], [], [], 0.5)
         for link in readable:
-            if link is not wake and link.recv(1):
-                starting[link].ready = self._started = True
-                log.info("worker_ready", worker=starting[link].process.pid)
-        for worker in starting.values():
+            if link is not wake:
+                self._hear(links[link])
+        for worker in links.values():
             if not worker.ready and time.monotonic() - worker.began > READY_TIMEOUT_S:
                 worker.process.kill()
         return set(wake.recv(256)) if wake in readable else set()
+
+    def _hear(self, worker: Worker) -> None:
+        said = worker.link.recv(1)
+        if said == READY:
+            worker.ready = self._started = True
+            log.info("worker_ready", worker=worker.process.pid)
+        elif said == RESET:
+            self._reset_metrics()
+        else:
+            worker.deaf = True  # it is ending
+
+    def _reset_metrics(self) -> None:
+        """Tell every worker, and forget what those have counted that are no more."""
+        living = {str(worker.process.pid) for worker in self._workers}
+        for file in Path(self._metrics).glob("*.db"):
+            kind, _, pid = file.stem.rpartition("_")
+            if kind in ("counter", "histogram") and pid not in living:
+                file.unlink(missing_ok=True)
+        for worker in self._workers:
+            with suppress(OSError):
+                worker.link.send(RESET)
 
     def _bury(self) -> None:
         """Forget the dead. One that was not told to stop makes the next start wait, longer each time."""

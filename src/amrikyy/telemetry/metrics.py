@@ -56,12 +56,16 @@ class Metrics:
     """The metrics of a process. Label values come from routes, agents, models and limits, never from a caller.
 
     With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) what is shown is the sum over all processes.
+
+    Attributes:
+        tell_workers: asks all worker processes, this one too, to call `zero`; None where there is only this one.
     """
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which says when it began
         self.registry = CollectorRegistry()
         self._families: list[Family[Any]] = []
+        self.tell_workers: Callable[[], None] | None = None
         self.http_requests = self._counter("http_requests", "Total HTTP requests", "method", "route", "status")
         self.http_seconds = self._histogram(
             "http_request_duration_seconds", "Request duration, a stream's whole length included", HTTP_SECONDS,
@@ -127,7 +131,14 @@ class Metrics:
         self.memory_bytes = self._gauge("process_resident_memory_bytes", "Memory of all server processes")
 
     def reset(self) -> None:
-        """Zero counters and histograms; gauges say how things are and stay. To Prometheus it looks like a restart."""
+        """Let counters and histograms of all workers begin anew. To Prometheus it looks like a restart."""
+        if self.tell_workers is not None:
+            self.tell_workers()
+        else:
+            self.zero()
+
+    def zero(self) -> None:
+        """Zero the counters and histograms of this process; gauges say how things are and stay."""
         for family in self._families:
             family.zero()
 

@@ -65,7 +65,7 @@ async def reset(call: Call) -> Answer:
     await call.runtime.audit.record(Act(call.actor, "metrics.reset"))
     call.runtime.metrics.reset()
     return MetricsReset(
-        reset=True, message="Counters and histograms of this process are zero; gauges are what they are."
+        reset=True, message="Counters and histograms of this server begin anew; gauges are what they are."
     )
 
 
