@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
 
+MAX_DETAILS = 100
+"""Wrong fields that one answer names: a body of 60,000 unknown ones would else be answered with 8 MB."""
+
 
 class AmrikyyError(Exception):
     """An error with an answer: what happened, what to do about it, and the status that says whose turn it is.
@@ -65,10 +68,10 @@ class ValidationFailed(AmrikyyError):
     def from_pydantic(
         cls, error: ValidationError, model: type[BaseModel], *, where: str = "fields"
     ) -> "ValidationFailed":
-        """Name every wrong field. The values themselves are left out: they may be secrets or prompts."""
+        """Name every wrong field, up to MAX_DETAILS. The values are left out: they may be secrets or prompts."""
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
         details = []
-        for wrong in error.errors(include_url=False, include_context=False, include_input=False):
+        for wrong in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_DETAILS]:
             path = ".".join(str(part) for part in wrong["loc"])[:200] or "(body)"
             message = wrong["msg"].removeprefix("Value error, ")
             if wrong["type"] == "extra_forbidden":

@@ -1,7 +1,9 @@
 """Access tokens: JSON Web Tokens that this server signs and verifies (RFC 7519, HS256)."""
 
+import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 
@@ -16,6 +18,13 @@ MIN_SECRET_BYTES = 32
 
 LEEWAY_S = 5
 """How far the clocks of two replicas may differ."""
+
+MAX_TTL_S = 86_400
+"""The longest life that ACCESS_TOKEN_TTL_S can give; what claims a longer one was not issued here."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NEVER = 10**11
+"""Unix seconds, some thousand years from now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,26 @@ class Tokens:
                 "The access token has expired. Get a new one with POST /api/auth/refresh, or log in again.",
                 code="token_expired",
             ) from None
-        except jwt.InvalidTokenError:
-            raise Unauthenticated(
-                "The access token is not valid. Log in again with POST /api/auth/login.", code="invalid_token"
-            ) from None
-        return Claims(payload["sub"], payload["sid"], float(payload["iat"]), float(payload["exp"]))
+        except (jwt.InvalidTokenError, ValueError, OverflowError):  # PyJWT lets numbers that are no times through
+            raise _not_ours() from None
+        return _claims(payload)
+
+
+def _claims(payload: dict[str, Any]) -> Claims:
+    """What the store is asked with: a good signature says who wrote it, not that a database can take it.
+
+    Raises:
+        Unauthenticated: it is nothing that `issue` writes.
+    """
+    user_id, session, issued_at, expires_at = (payload[name] for name in ("sub", "sid", "iat", "exp"))
+    ids = all(isinstance(each, str) and _ID.fullmatch(each) for each in (user_id, session))
+    times = all(isinstance(each, int | float) and 0 < each < _NEVER for each in (issued_at, expires_at))
+    if not ids or not times or not expires_at - issued_at <= MAX_TTL_S + LEEWAY_S:
+        raise _not_ours()
+    return Claims(user_id, session, float(issued_at), float(expires_at))
+
+
+def _not_ours() -> Unauthenticated:
+    return Unauthenticated(
+        "The access token is not valid. Log in again with POST /api/auth/login.", code="invalid_token"
+    )

@@ -3,6 +3,7 @@
 Nothing is read before what precedes it has passed."""
 
 import asyncio
+import re
 import time
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,8 @@ MAX_BODY = 1_000_000
 
 BODY_TIMEOUT_S = 30
 """A body that trickles in for longer only holds a connection."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _TOO_SLOW = "the body is too slow"
 
@@ -71,6 +74,12 @@ async def _check_budget(call: Call, decision: Decision | None) -> None:
 
 
 def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
+    # Nothing that can be looked for has a control character in it, and PostgreSQL fails when it is asked for a NUL.
+    if strange := [name[:64] for name, value in values.items() if _CONTROL.search(value)]:
+        details = [
+            {"field": name, "message": "Has a control character in it", "type": "control_character"} for name in strange
+        ]
+        raise ValidationFailed("The query has a control character in it; send it again without.", details=details)
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -228,5 +228,8 @@ class Routes:
 
 def _compile(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
-    pattern = "".join(f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    # No control character: nothing has one in its name, and PostgreSQL fails when it is asked for one.
+    pattern = "".join(
+        f"(?P<{part}>[^/\\x00-\\x1f\\x7f]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts)
+    )
     return re.compile(pattern)
