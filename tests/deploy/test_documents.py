@@ -13,6 +13,7 @@ from tests.deploy.files import ROOT, variables
 DOCUMENTS = [
     "README.md",
     "SECURITY.md",
+    "docs/architecture.md",
     "docs/deployment.md",
     "docs/operations.md",
     "docs/runbook.md",
