@@ -1,10 +1,12 @@
 """`amrikyy db`."""
 
 import asyncio
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from amrikyy.cli.output import load_settings
+from amrikyy.cli.output import fail, load_settings
 
 database = typer.Typer(help="Look after the database: its schema and its versions.", no_args_is_help=True)
 
@@ -47,3 +49,37 @@ def current() -> None:
             raise typer.Exit(1)
 
     asyncio.run(go())
+
+
+@database.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=False)]) -> None:
+    """Copy the database while it is in use: SQLite's by itself, PostgreSQL's with pg_dump."""
+    from amrikyy.db.backup import BackupFailed, back_up
+
+    try:
+        made = back_up(load_settings().database, file)
+    except BackupFailed as error:
+        fail(str(error))
+    for each in made:
+        typer.echo(f"{each}  {each.stat().st_size / 1e6:.1f} MB")
+
+
+@database.command()
+def check() -> None:
+    """See whether the database is sound, and has the schema that this program needs."""
+    from amrikyy.db import open_database
+    from amrikyy.db.backup import faults
+
+    async def go() -> list[str]:
+        db = open_database(load_settings().database)
+        try:
+            return await faults(db)
+        finally:
+            await db.close()
+
+    found = asyncio.run(go())
+    for fault in found:
+        typer.echo(fault, err=True)
+    if found:
+        raise typer.Exit(1)
+    typer.echo("The database is sound.")

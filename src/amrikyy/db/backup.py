@@ -1,0 +1,109 @@
+"""Copies of the database while it is in use, and whether it is sound."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import text
+
+from amrikyy.db.engine import Database
+from amrikyy.db.migrate import HEAD, current
+
+TIMEOUT_S = 3600
+"""For PostgreSQL's own tool: a large database takes minutes."""
+
+
+class BackupFailed(Exception):
+    """There is no backup; the message says why and what to do."""
+
+
+def back_up(url: str, target: Path) -> list[Path]:
+    """Copy the database, and what the engine of workflows keeps beside an SQLite file. It may be in use.
+
+    Args:
+        url: DATABASE_URL.
+        target: the new file.
+
+    Returns:
+        the files that were made.
+
+    Raises:
+        BackupFailed: the target exists, the tool is missing, or copying failed.
+    """
+    if target.exists():
+        raise BackupFailed(f"{target} exists already. Name a new file; a backup never overwrites another one.")
+    if not target.parent.is_dir():
+        raise BackupFailed(f"The folder {target.parent} does not exist.")
+    if not url.startswith("sqlite"):
+        _dump(url, target)
+        return [target]
+    source = Path(url.removeprefix("sqlite:///"))
+    beside = source.with_name(f"{source.stem}-workflows{source.suffix}")
+    made = [(source, target)]
+    if beside.exists():
+        made.append((beside, target.with_name(f"{target.stem}-workflows{target.suffix}")))
+    for original, copy in made:
+        _copy(original, copy)
+    return [copy for _, copy in made]
+
+
+async def faults(database: Database) -> list[str]:
+    """What is wrong with the database, in sentences; empty if nothing is.
+
+    Raises:
+        Unavailable: it cannot be reached.
+    """
+    found = []
+    version = await current(database)
+    if version != HEAD:
+        found.append(
+            f"The schema is at {version or 'nothing'}, and this program needs {HEAD}: run `amrikyy db upgrade`."
+        )
+    if database.dialect == "sqlite":
+        async with database.connect() as connection:
+            pages = [row[0] for row in await connection.execute(text("PRAGMA integrity_check(10)"))]
+            references = (await connection.execute(text("PRAGMA foreign_key_check"))).all()
+        found += [f"The file is damaged: {page}. Restore a backup." for page in pages if page != "ok"]
+        found += [f"A row of {row[0]} refers to one in {row[2]} that is not there." for row in references[:10]]
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    """SQLite's online backup: a copy of one moment, though others write meanwhile."""
+    if not source.exists():
+        raise BackupFailed(f"There is no database at {source}; it is made when the server starts for the first time.")
+    try:
+        target.touch(mode=0o600)
+        with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
+            original.backup(copy)
+            if (sound := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+                raise BackupFailed(f"The copy is damaged, and so is {source}: {sound}.")
+    except (sqlite3.Error, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise BackupFailed(f"{source} could not be copied: {error}.") from error
+
+
+def _dump(url: str, target: Path) -> None:
+    tool = shutil.which("pg_dump")
+    if tool is None:
+        raise BackupFailed("pg_dump is not installed: it comes with PostgreSQL's client (Debian: postgresql-client).")
+    parts = urlsplit(url)
+    # The password goes through the environment, which others on the machine cannot read as they can a command line.
+    secret = {"PGPASSWORD": unquote(parts.password)} if parts.password else {}
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{parts.username}@" if parts.username else ""
+    address = parts._replace(scheme="postgresql", netloc=user + host).geturl()
+    try:
+        subprocess.run(  # noqa: S603 - PostgreSQL's own tool
+            [tool, "--format=custom", f"--file={target}", f"--dbname={address}"],
+            check=True, capture_output=True, timeout=TIMEOUT_S, env={**os.environ, **secret},
+        )  # fmt: skip
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        target.unlink(missing_ok=True)
+        said = error.stderr.decode(errors="replace").strip() if error.stderr else "it took too long"
+        raise BackupFailed(f"pg_dump failed: {said}") from error
+    target.chmod(0o600)

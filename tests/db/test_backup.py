@@ -1,0 +1,102 @@
+"""Backups of databases in use, and what `check` finds."""
+
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from amrikyy.db import migrate, open_database
+from amrikyy.db.backup import BackupFailed, back_up, faults
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'amrikyy.db'}"
+
+
+async def migrated(url: str) -> None:
+    database = open_database(url)
+    await migrate.upgrade(database)
+    await database.close()
+
+
+async def faults_of(url: str) -> list[str]:
+    database = open_database(url)
+    try:
+        return await faults(database)
+    finally:
+        await database.close()
+
+
+async def test_a_database_in_use_is_copied_with_what_lies_beside_it(sqlite_url: str, tmp_path: Path) -> None:
+    await migrated(sqlite_url)
+    with closing(sqlite3.connect(tmp_path / "amrikyy-workflows.db")) as beside:
+        beside.execute("CREATE TABLE steps (id TEXT)")
+    with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE notes (text TEXT)")
+        writer.execute("INSERT INTO notes VALUES ('kept')")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM notes")  # not committed: not in the copy
+        made = back_up(sqlite_url, tmp_path / "copy.db")
+        writer.execute("ROLLBACK")
+    assert made == [tmp_path / "copy.db", tmp_path / "copy-workflows.db"]
+    assert stat.S_IMODE(made[0].stat().st_mode) == 0o600
+    with closing(sqlite3.connect(made[0])) as copy:
+        assert copy.execute("SELECT text FROM notes").fetchall() == [("kept",)]
+    assert await faults_of(f"sqlite:///{made[0]}") == []
+
+
+async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(sqlite_url: str, tmp_path: Path) -> None:
+    with pytest.raises(BackupFailed, match="There is no database"):
+        back_up(sqlite_url, tmp_path / "copy.db")
+    await migrated(sqlite_url)
+    (tmp_path / "there.db").write_text("precious")
+    with pytest.raises(BackupFailed, match="never overwrites"):
+        back_up(sqlite_url, tmp_path / "there.db")
+    assert (tmp_path / "there.db").read_text() == "precious"
+    with pytest.raises(BackupFailed, match="folder"):
+        back_up(sqlite_url, tmp_path / "nowhere" / "copy.db")
+    (tmp_path / "amrikyy.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(BackupFailed, match="could not be copied"):
+        back_up(sqlite_url, tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
+async def test_check_names_the_schema_and_broken_references(sqlite_url: str, tmp_path: Path) -> None:
+    [old] = await faults_of(sqlite_url)
+    assert "amrikyy db upgrade" in old
+    await migrated(sqlite_url)
+    assert await faults_of(sqlite_url) == []
+    with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as database:
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        refers = next(t for t in tables if database.execute(f"PRAGMA foreign_key_list({t})").fetchall())
+        columns = database.execute(f"PRAGMA table_info({refers})").fetchall()
+        values = ", ".join("'2026-01-01'" if "DATE" in str(c[2]).upper() else "'x'" for c in columns)
+        database.execute("PRAGMA foreign_keys = OFF")
+        database.execute(f"INSERT INTO {refers} VALUES ({values})")  # noqa: S608 - names of our own
+    [fault] = await faults_of(sqlite_url)
+    assert refers in fault
+
+
+async def test_a_database_of_either_kind_is_sound_when_its_schema_is(database_url: str) -> None:
+    assert await faults_of(database_url) == []
+
+
+async def test_without_the_tool_of_postgresql_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(BackupFailed, match="postgresql-client"):
+        back_up("postgresql://somebody:secret@127.0.0.1/x", tmp_path / "copy.dump")
+
+
+async def test_a_failing_dump_tells_why_and_not_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "pg_dump"
+    tool.write_text('#!/bin/sh\necho "arguments: $@" >&2\n[ "$PGPASSWORD" = "s cret" ] && echo "has it" >&2\nexit 1\n')
+    tool.chmod(0o700)
+    monkeypatch.setattr(shutil, "which", lambda _: str(tool))
+    with pytest.raises(BackupFailed, match="has it") as failed:
+        back_up("postgresql://somebody:s%20cret@127.0.0.1:5432/x", tmp_path / "copy.dump")
+    assert "cret@" not in str(failed.value)
+    assert "somebody@127.0.0.1:5432/x" in str(failed.value)
