@@ -142,6 +142,7 @@ class NotFound(AmrikyyError):
         "agent_not_found",
         "operation_not_found",
         "run_not_found",
+        "workflow_not_found",
         "user_not_found",
         "key_not_found",
         "budget_not_found",
@@ -171,6 +172,9 @@ class Conflict(AmrikyyError):
         "other_run",
         "other_request",
         "no_such_event",
+        "workflow_ended",
+        "workflow_in_use",
+        "workflow_built_in",
     )
     title = "Conflict"
 

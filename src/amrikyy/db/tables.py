@@ -223,3 +223,76 @@ run_hours = Table(
     Column("duration_ms", Float, nullable=False),
     *(Column(f"under_{bound}", Integer, nullable=False) for bound in (*LATENCY_MS, "all")),
 )
+
+workflows = Table(
+    "workflows",
+    metadata,
+    _id(),  # sorts by time
+    Column("owner", String(128), nullable=False),
+    Column("name", String(64)),
+    Column("strategy", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("tree", Text, nullable=False),  # JSON, as are input, options, result and error
+    Column("input", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("result", Text),
+    Column("error", Text),
+    Column("total", Integer, nullable=False),  # steps
+    Column("done", Integer, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("cost_usd", Float),  # null: the price of a step is not known
+    Column("epoch", Integer, nullable=False),  # how often a process has begun to work on it; only the last one may
+    Column("process", String(200), nullable=False),
+    Column("role", String(16), nullable=False),  # of the owner, for budgets
+    Column("limited", Boolean, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("duration_ms", Float),
+    Index(None, "owner", "id"),
+    Index(None, "strategy", "id"),
+    Index(None, "status", "process"),
+    Index(None, "created_at"),
+)
+
+workflow_events = Table(
+    "workflow_events",
+    metadata,
+    Column("workflow_id", String(64), ForeignKey("workflows.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 1, without gaps
+    Column("kind", String(16), nullable=False),
+    Column("path", String(200), nullable=False),  # of the step that it is about, or empty
+    Column("data", Text, nullable=False),  # JSON
+    Column("at", Moment, nullable=False),
+    Index(None, "workflow_id", "kind", "path", unique=True),  # nothing happens twice
+)
+
+workflow_definitions = Table(
+    "workflow_definitions",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),  # the highest one holds
+    Column("definition", Text),  # JSON; null: deleted
+    Column("saved_by", String(128), nullable=False),
+    Column("saved_at", Moment, nullable=False),
+)
+
+workflow_counts = Table(
+    "workflow_counts",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # strategy or agent
+    Column("name", String(64), primary_key=True),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+)
+
+workflow_processes = Table(
+    "workflow_processes",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("beats", Integer, nullable=False),  # a count that stands still, and no time: clocks differ
+)

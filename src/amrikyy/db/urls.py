@@ -90,3 +90,9 @@ def postgresql_target(url: URL) -> PostgresqlTarget:
     if passed_on:
         arguments["dsn"] = f"postgresql:///?{urlencode(passed_on)}"
     return PostgresqlTarget(url.set(query={}), arguments, pooled)
+
+
+def libpq_url(url: URL) -> URL:
+    """The same PostgreSQL database for a driver that is built on libpq."""
+    given = {name: value for name, value in url.query.items() if name in _PASSED_ON | {"connect_timeout"}}
+    return url.set(drivername="postgresql+psycopg", query=given)

@@ -1,0 +1,1 @@
+"""Durable runs of several operations: sequential, parallel, hierarchical, and by name."""

@@ -1,0 +1,113 @@
+"""Named workflows: those that ship, and those that users have defined, in all their versions."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import func, insert, select
+
+from amrikyy.agents.registry import Registry
+from amrikyy.auth.audit import Act, Actor, note
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import workflow_definitions as table
+from amrikyy.errors import Conflict, NotFound, ValidationFailed
+from amrikyy.workflows.library import LIBRARY
+from amrikyy.workflows.plan import Definition, check
+
+MAX_DEFINITIONS = 1_000
+
+_LOCK = 0x64656673  # "defs": two that are saved at the same time could contain each other
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A definition and where it comes from. Version 0 are those that ship."""
+
+    definition: Definition
+    version: int
+    saved_by: str | None
+    saved_at: datetime | None
+
+
+class Definitions:
+    """The named workflows. Every method may raise Unavailable."""
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+
+    async def all(self) -> dict[str, Saved]:
+        """The newest version of each, by name."""
+        saved = {each.name: Saved(each, 0, None, None) for each in LIBRARY}
+        newest = select(table.c.name, func.max(table.c.version).label("version")).group_by(table.c.name).subquery()
+        query = select(table).join(newest, (table.c.name == newest.c.name) & (table.c.version == newest.c.version))
+        async with self._database.connect() as connection:
+            for row in await connection.execute(query.order_by(table.c.name)):
+                if row.definition is not None:
+                    definition = Definition.model_validate_json(row.definition)
+                    saved[row.name] = Saved(definition, row.version, row.saved_by, row.saved_at)
+        return saved
+
+    async def save(self, definition: Definition, actor: Actor) -> Saved:
+        """Add a workflow, or a new version of one, and note who did. What has begun goes on as it began.
+
+        Raises:
+            ValidationFailed: it could not be run; the details name every wrong part.
+            Conflict: it ships, or another workflow that contains it could no longer be run.
+        """
+        if any(each.name == definition.name for each in LIBRARY):
+            message = f"The workflow {definition.name!r} ships with the server; choose another name."
+            raise Conflict(message, code="workflow_built_in")
+        async with self._database.begin(lock=_LOCK) as connection:
+            known = {name: each.definition for name, each in (await self.all()).items()}
+            if len(known) >= MAX_DEFINITIONS and definition.name not in known:
+                raise ValidationFailed(f"There are {MAX_DEFINITIONS} workflows already; delete one.")
+            self._check(known | {definition.name: definition}, definition.name)
+            query = select(func.coalesce(func.max(table.c.version), 0)).where(table.c.name == definition.name)
+            version = (await connection.execute(query)).scalar_one() + 1
+            row = {
+                "name": definition.name,
+                "version": version,
+                "definition": definition.model_dump_json(by_alias=True),
+                "saved_by": actor.id,
+                "saved_at": datetime.now(UTC),
+            }
+            await connection.execute(insert(table).values(row))
+            await note(connection, Act(actor, "workflow.save", definition.name, {"version": version}))
+        return Saved(definition, version, actor.id, row["saved_at"])
+
+    async def delete(self, name: str, actor: Actor) -> None:
+        """Take a workflow out of use, and note who did. Its versions stay, so that what ran can be understood.
+
+        Raises:
+            NotFound: there is none of that name.
+            Conflict: it ships, or another workflow contains it.
+        """
+        async with self._database.begin(lock=_LOCK) as connection:
+            saved = await self.all()
+            if name not in saved:
+                raise NotFound(f"There is no workflow {name[:64]!r}.", code="workflow_not_found")
+            if saved[name].version == 0:
+                raise Conflict(f"The workflow {name!r} ships with the server and stays.", code="workflow_built_in")
+            self._check({each: kept.definition for each, kept in saved.items() if each != name}, None)
+            row = {
+                "name": name,
+                "version": saved[name].version + 1,
+                "saved_by": actor.id,
+                "saved_at": datetime.now(UTC),
+            }
+            await connection.execute(insert(table).values(row))
+            await note(connection, Act(actor, "workflow.delete", name))
+
+    def _check(self, definitions: dict[str, Definition], new: str | None) -> None:
+        if new is not None:
+            check(definitions[new].plan, self._registry, definitions.get, name=new)
+        for name, definition in definitions.items():
+            if name != new:
+                try:
+                    check(definition.plan, self._registry, definitions.get, name=name)
+                except ValidationFailed as error:
+                    if any(
+                        each["type"] in ("cycle", "too_deep", "too_many", "unknown_workflow") for each in error.details
+                    ):
+                        message = f"The workflow {name!r} contains it and could no longer be run."
+                        raise Conflict(message, code="workflow_in_use", details=error.details) from None

@@ -1,0 +1,209 @@
+"""What makes workflows durable: DBOS, and everything that has to be known about it.
+
+DBOS is one per process by nature, works with threads, and changes the event loop that it is called from. So it lives
+on a loop and in a thread of its own; the work of a workflow and of its steps is done on the server's loop.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID, error
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+
+from amrikyy.db.urls import libpq_url
+
+T = TypeVar("T")
+Json = dict[str, Any]
+Body = Callable[[str], Awaitable[None]]
+
+FORMAT = "1"
+"""The version of what workflows record. It changes when a program cannot go on with what an older one has begun: the
+workflows of one version are not taken over by another."""
+
+SCHEMA = "workflows"
+CONNECTIONS = 4
+THREADS = 8
+OPEN_TIMEOUT_S = 60
+CLOSE_TIMEOUT_S = 10
+LOCK_TIMEOUT_MS = 30_000
+
+
+class Engine:
+    """Runs the body of each workflow that is started, here or, after this process has died, in another one.
+
+    Args:
+        database_url: the server's; PostgreSQL is shared, in a schema of its own, and beside an SQLite file there is a
+            second one.
+        process: the id of this process, which no other one ever has: DBOS takes two of the same id for one.
+        body: does a workflow's work on the server's loop, given its id. It returns when the workflow has ended
+            and this is recorded; it raises CancelledError to leave the workflow to whoever comes next.
+    """
+
+    def __init__(self, database_url: str, process: str, body: Body) -> None:
+        self._database = _engine(make_url(database_url))
+        self._process = process
+        self._body = body
+        self._home = asyncio.get_running_loop()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="workflows", daemon=True)
+        self._run: Callable[[str], Coroutine[Any, Any, None]] | None = None
+
+    async def open(self) -> None:
+        """Bring DBOS's own tables up to date, and be ready to start workflows."""
+        self._thread.start()
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await self._there(self._launch())
+
+    async def start(self, workflow_id: str) -> None:
+        """Begin a workflow. From here on it is finished, by this process or by another one."""
+
+        async def begin() -> None:
+            assert self._run is not None
+            with SetWorkflowID(workflow_id):
+                await DBOS.start_workflow_async(self._run, workflow_id)
+
+        await self._there(begin())
+
+    async def take_over(self, workflow_id: str) -> None:
+        """Go on with the workflow of a process that has died; if it had not begun, begin it."""
+
+        async def resume() -> None:
+            await DBOS.resume_workflow_async(workflow_id)
+
+        try:
+            await self._there(resume())
+        except error.DBOSNonExistentWorkflowError:
+            await self.start(workflow_id)
+
+    def reserve(self) -> "Step":
+        """The next step of the workflow whose body calls this. Bodies reserve in the same order each time."""
+        return Step(self, DBOS.reserve_step())
+
+    async def delete(self, workflow_ids: Sequence[str]) -> None:
+        """Forget workflows that have ended."""
+
+        async def forget() -> None:
+            await DBOS.delete_workflows_async(list(workflow_ids))
+
+        await self._there(forget())
+
+    async def close(self) -> None:
+        """Stop. Workflows that have not ended stay for another process, or the next start."""
+        if self._thread.is_alive():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._there(_cancel_all())
+                    await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
+        if not self._loop.is_running():
+            self._loop.close()
+        self._database.dispose()
+
+    async def _launch(self) -> None:
+        config: DBOSConfig = {
+            "name": "amrikyy",
+            "system_database_url": self._database.url.render_as_string(hide_password=False),
+            "system_database_engine": self._database,
+            "dbos_system_schema": SCHEMA,
+            "executor_id": self._process,
+            "application_version": FORMAT,
+            "serializer": _JsonSerializer(),
+            "use_listen_notify": False,  # poolers do not pass notifications on, and nothing here waits for one
+            "max_executor_threads": THREADS,
+            "enable_otlp": False,
+            "log_level": "CRITICAL",  # cancellation and take-over are errors to it, with tracebacks
+        }
+        DBOS(config=config)
+
+        @DBOS.workflow(name="workflow", max_recovery_attempts=None)
+        async def run(workflow_id: str) -> None:
+            await self._here(self._body(workflow_id))
+
+        self._run = run
+        DBOS.launch()  # blocks this loop, on which nothing else happens yet
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it on DBOS's loop. Context variables go along, and with them the workflow that is being run."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def _here(self, work: Awaitable[T]) -> T:
+        """Do it on the server's loop."""
+
+        async def awaiting() -> T:
+            return await work
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaiting(), self._home))
+
+
+class Step:
+    """A place in a workflow's record, for one outcome."""
+
+    def __init__(self, engine: Engine, reservation: Any) -> None:
+        self._engine = engine
+        self._reservation = reservation
+
+    async def run(self, work: Callable[[], Awaitable[Json]]) -> Json:
+        """The outcome that is recorded here; else do the work, and record its outcome.
+
+        Raises:
+            CancelledError: the workflow belongs to another process by now, or the work was cancelled; nothing was
+                recorded.
+        """
+
+        async def step() -> Json:
+            return await self._engine._here(work())
+
+        outcome: Json = await self._engine._there(self._reservation.run_async({"name": "step"}, step))
+        return outcome
+
+
+class _JsonSerializer(Serializer):
+    """JSON: what comes out of a database is never unpickled."""
+
+    def name(self) -> str:
+        return "json"
+
+    def serialize(self, data: Any) -> str:
+        return json.dumps({"error": str(data)} if isinstance(data, BaseException) else data)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return json.loads(serialized_data)
+
+
+async def _cancel_all() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _engine(url: URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(
+            libpq_url(url),
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"prepare_threshold": None, "connect_timeout": 5},  # a pooler has nothing prepared
+        )
+    beside = Path(url.database or "")
+    path = beside.with_name(f"{beside.stem}-workflows.db")
+    path.touch(mode=0o600)
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = "IMMEDIATE"  # as DBOS opens it, but for the write-ahead log: four times faster
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={LOCK_TIMEOUT_MS}", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

@@ -1,0 +1,119 @@
+"""Which processes are alive, and whose workflows somebody else has to go on with."""
+
+import os
+import secrets
+from pathlib import Path
+
+from sqlalchemy import Select, delete, insert, select, update
+
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import workflow_processes as processes
+from amrikyy.db.tables import workflows
+from amrikyy.workflows.store import ACTIVE
+
+BEAT_EVERY_S = 1.0
+
+DEAD_AFTER = 5
+"""Looks, one a beat, at a heartbeat that stands still. Looks and not seconds, by no clock at all: those of two machines
+differ, and a machine that sleeps does not look."""
+
+MAX_TAKEN = 200
+"""Workflows taken over in one look; the next look finds the others."""
+
+_LOCK = 0x776F726B  # "work": one process at a time decides who is dead
+
+
+class Processes:
+    """This process among those on the same database.
+
+    Attributes:
+        id: what no other process is called, now or later.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: dict[str, tuple[int, int]] = {}
+        self.id = f"{_MACHINE}:{os.getpid()}:{secrets.token_hex(8)}"
+
+    async def beat(self) -> None:
+        """Show that this process is alive.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        async with self._database.begin() as connection:
+            alive = update(processes).where(processes.c.id == self.id).values(beats=processes.c.beats + 1)
+            if not (await connection.execute(alive)).rowcount:
+                await connection.execute(insert(processes).values(id=self.id, beats=1))
+
+    async def leave(self) -> None:
+        """Say that this process is about to end, so that nobody waits for it.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        async with self._database.begin() as connection:
+            await connection.execute(delete(processes).where(processes.c.id == self.id))
+
+    async def take_over(self) -> list[str]:
+        """Look who is dead, and make its workflows this process'.
+
+        Returns:
+            the workflows that this process has to go on with.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        async with self._database.connect() as connection:
+            beats = {row.id: row.beats for row in await connection.execute(select(processes))}
+            still = {
+                each: self._seen[each][1] + 1 if each in self._seen and self._seen[each][0] == count else 0
+                for each, count in beats.items()
+            }
+            self._seen = {each: (beats[each], looks) for each, looks in still.items()}
+            dead = [
+                each for each, looks in still.items() if each != self.id and (looks >= DEAD_AFTER or _is_gone(each))
+            ]
+            if not dead and (await connection.execute(_orphans(1))).first() is None:
+                return []
+        async with self._database.begin(lock=_LOCK) as connection:
+            for each in dead:
+                unmoved = (processes.c.id == each) & (processes.c.beats == beats[each])
+                await connection.execute(delete(processes).where(unmoved))
+            taken = list((await connection.execute(_orphans(MAX_TAKEN))).scalars())
+            await connection.execute(update(workflows).where(workflows.c.id.in_(taken)).values(process=self.id))
+        return taken
+
+
+def _machine() -> str:
+    """Where process numbers mean the same: this boot of this machine, and this container of it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return secrets.token_hex(16)  # nobody else's: heartbeats alone decide
+
+
+_MACHINE = _machine()
+
+
+def _is_gone(process: str) -> bool:
+    """Whether a process of this machine no longer exists: then nobody has to wait for its heartbeat."""
+    machine, _, rest = process.partition(":")
+    pid = rest.partition(":")[0]
+    if machine != _MACHINE or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _orphans(limit: int) -> Select[str]:
+    """Workflows that have not ended, of processes that do not beat."""
+    alive = select(processes.c.id)
+    active = workflows.c.status.in_(ACTIVE)
+    return select(workflows.c.id).where(active, workflows.c.process.not_in(alive)).order_by(workflows.c.id).limit(limit)

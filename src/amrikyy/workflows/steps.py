@@ -1,0 +1,171 @@
+"""One step of a workflow: its request, its run, its outcome."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+
+from amrikyy.agents.agent import Operation, Request
+from amrikyy.agents.planner import Choice, Planner
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
+from amrikyy.errors import AmrikyyError, BodyTooLarge, InternalError, ValidationFailed
+from amrikyy.runs.run import Run
+from amrikyy.spend import Allowance
+from amrikyy.workflows import expressions
+from amrikyy.workflows.plan import MAX_BYTES, Call
+from amrikyy.workflows.requests import fitting, plain
+from amrikyy.workflows.store import WorkflowRecord, error_body
+
+log = structlog.get_logger(__name__)
+
+Outcome = dict[str, Any]
+"""What is recorded of a step, all JSON: step, agent, method, input, assumed, output, error, success, runId, attempts,
+durationMs and costUsd."""
+
+Charge = Callable[[str, str], Awaitable[None]]
+"""Charges an owner for an operation (`agent.operation`) that the planner has chosen; raises RateLimited."""
+
+RETRY_AFTER_S = 0.5
+"""Before the first repetition; twice as long before each further one."""
+
+
+class Steps:
+    """Runs steps as child runs of their workflow."""
+
+    def __init__(self, runner: Runner, registry: Registry, planner: Planner, charge: Charge) -> None:
+        self._runner = runner
+        self._charge = charge
+        self._registry = registry
+        self._planner = planner
+
+    async def run(
+        self,
+        call: Call,
+        given: Mapping[str, Any],
+        produced: Mapping[str, Any],
+        workflow: WorkflowRecord,
+        allowance: Allowance | None,
+    ) -> Outcome:
+        """Run a step. Whatever happens is an outcome.
+
+        Args:
+            call: the step.
+            given: what the caller has sent.
+            produced: what the steps before it have put out.
+            workflow: what it is a step of.
+            allowance: what the workflow may still spend; None if nothing limits it.
+
+        Raises:
+            CancelledError: there is no outcome: the workflow was cancelled, or this server is stopping.
+        """
+        started = time.perf_counter()
+        outcome: Outcome = {"step": call.path, "agent": call.agent, "method": call.method, "input": None, "assumed": {}}
+        outcome |= {"output": None, "error": None, "success": False, "runId": None, "attempts": 0, "costUsd": 0.0}
+        try:
+            choice = await self._choose(call, given, produced, workflow, allowance)
+            outcome["costUsd"] = choice.cost_usd
+            outcome["method"] = choice.operation.name
+            outcome["input"] = choice.request.model_dump(mode="json", by_alias=True)
+            outcome["assumed"] = choice.assumed
+            retries = workflow.options.retries if call.retries is None else call.retries
+            output = await self._try(choice.operation, choice.request, workflow, allowance, retries, outcome)
+            outcome["output"] = await apply(call.transform, output)
+            outcome["success"] = True
+        except AmrikyyError as error:
+            if error.code == "draining":
+                raise asyncio.CancelledError from None  # whoever takes the workflow over runs the step
+            outcome["error"] = error_body(error)
+        except Exception:
+            log.exception("step_crashed", workflow_id=workflow.id, step=call.path)
+            message = "The step failed unexpectedly. The log has the cause, under the workflow's id."
+            outcome["error"] = error_body(InternalError(message))
+        outcome["durationMs"] = round((time.perf_counter() - started) * 1000, 3)
+        return outcome
+
+    async def _choose(
+        self,
+        call: Call,
+        given: Mapping[str, Any],
+        produced: Mapping[str, Any],
+        workflow: WorkflowRecord,
+        allowance: Allowance | None,
+    ) -> Choice:
+        agent = self._registry[call.agent]
+        given = given if call.input is None else call.input
+        params = await selected(call.select, {**given, **produced}) | call.params
+        part_of: Any = {"owner": workflow.owner, "parent_id": workflow.id, "allowance": allowance}
+        if call.method is None:
+            choice = await self._planner.choose(
+                list(agent.operations.values()), {**plain(produced), **given}, **part_of
+            )
+            if workflow.limited:
+                await self._charge(workflow.owner, choice.operation.key)
+            return choice
+        operation = agent[call.method]
+        return await self._planner.complete(operation, params, fitting(operation, given, produced), **part_of)
+
+    async def _try(
+        self,
+        operation: Operation[Any, Any],
+        request: Request,
+        workflow: WorkflowRecord,
+        allowance: Allowance | None,
+        retries: int,
+        outcome: Outcome,
+    ) -> Any:
+        while True:
+            outcome["attempts"] += 1
+            run = await self._runner.start(
+                operation, request, owner=workflow.owner, detached=True, parent_id=workflow.id, allowance=allowance
+            )
+            outcome["runId"] = run.id
+            try:
+                ended = await run.wait()
+            except asyncio.CancelledError:
+                run.cancel("The workflow was stopped.")
+                raise
+            outcome["costUsd"] = _sum(outcome["costUsd"], run)
+            if ended.error is None:
+                assert ended.result is not None
+                if len(ended.result) > MAX_BYTES:
+                    raise BodyTooLarge(f"The output has {len(ended.result)} bytes; a step may have {MAX_BYTES}.")
+                return json.loads(ended.result)
+            if not _is_worth_repeating(ended.error) or outcome["attempts"] > retries:
+                raise ended.error
+            await asyncio.sleep(RETRY_AFTER_S * 2 ** (outcome["attempts"] - 1))
+
+
+async def apply(expression: str | None, value: Any) -> Any:
+    """The value, or what an expression makes of it.
+
+    Raises:
+        ValidationFailed: the expression does not fit the value.
+    """
+    return value if expression is None else await asyncio.to_thread(expressions.evaluate, expression, value)
+
+
+async def selected(expression: str | None, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that an expression selects, without those for which there was nothing.
+
+    Raises:
+        ValidationFailed: the expression does not fit the value, or does not make an object.
+    """
+    if expression is None:
+        return {}
+    fields = await apply(expression, dict(value))
+    if not isinstance(fields, dict):
+        raise ValidationFailed(f"The expression {expression[:200]!r} must make an object of fields.")
+    return {name: field for name, field in fields.items() if field is not None}
+
+
+def _sum(cost_usd: float | None, run: Run) -> float | None:
+    spent = run.spent.cost_usd
+    return None if cost_usd is None or spent is None else cost_usd + spent
+
+
+def _is_worth_repeating(error: AmrikyyError) -> bool:
+    return error.status >= 500 and error.code != "draining"

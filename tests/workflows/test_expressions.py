@@ -1,0 +1,75 @@
+"""Expressions: what they can do, and what they cannot be made to do."""
+
+import time
+from typing import Any
+
+import pytest
+
+from amrikyy.errors import ValidationFailed
+from amrikyy.workflows.expressions import InvalidExpression, check, check_aggregator, evaluate
+
+RESULTS: list[dict[str, Any]] = [
+    {"agent": "a", "method": "m", "output": {"summary": "One.", "n": 1}, "success": True},
+    {"agent": "b", "method": "m", "output": [2, 3], "success": True},
+    {"agent": "b", "method": "x", "output": None, "success": False},
+]
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "result"),
+    [
+        ("combine", {"a.m": RESULTS[0]["output"], "b.m": [2, 3]}),
+        ("concat", [RESULTS[0]["output"], 2, 3]),
+        ("function(results) { return first(results); }", RESULTS[0]["output"]),
+        ("[?success].method", ["m", "m"]),
+        (
+            "summarize",
+            {
+                "succeeded": 2,
+                "failed": 1,
+                "results": [{"name": "a.m", "summary": "One."}, {"name": "b.m", "summary": [2, 3]}],
+            },
+        ),
+    ],
+)
+def test_an_aggregator_is_a_name_or_an_expression(aggregator: str, result: object) -> None:
+    assert evaluate(check_aggregator(aggregator), RESULTS) == result
+
+
+def test_own_functions() -> None:
+    value = {"a": "2026-12-30", "b": "2027-01-02", "n": 5}
+    assert evaluate("days_between(a, b)", value) == 3
+    assert evaluate("subtract(n, `2`)", value) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("__import__('os').system('true')", "no function"),
+        ("function(r) { return evil(r); }", "No JMESPath expression"),
+        ("sort(a, b)", "takes 1"),
+        ("(" * 1500, "nested|No JMESPath"),
+        ("!" * 500 + "a", "nested"),
+        ("a" * 2001, "longer"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before(text: str, reason: str) -> None:
+    with pytest.raises(InvalidExpression, match=reason):
+        check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[@,@]" + "|[@,@]" * 30, 1),
+        ("to_string([@,@])" + "|to_string([@,@])" * 30, "x"),
+        ("[*].[a,a,a]" + "|[*].[[0],[0],[0]]" * 30, [{"a": 1}] * 5000),
+        ("sum(@)", ["a"]),
+        ("days_between(@, @)", "soon"),
+    ],
+)
+def test_what_makes_too_much_of_its_input_or_does_not_fit_it_is_stopped(text: str, value: object) -> None:
+    started = time.perf_counter()
+    with pytest.raises(ValidationFailed):
+        evaluate(check(text), value)
+    assert time.perf_counter() - started < 5
