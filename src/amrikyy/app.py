@@ -19,6 +19,8 @@ from amrikyy.web.audit import AUDIT
 from amrikyy.web.auth import AUTH
 from amrikyy.web.budgets import BUDGETS
 from amrikyy.web.cache import cache_endpoints
+from amrikyy.web.coordinator import coordinator_endpoints
+from amrikyy.web.definitions import DEFINITIONS
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
 from amrikyy.web.health import health_endpoints
@@ -59,6 +61,8 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *cache_endpoints(registry),
         *management_endpoints(registry),
         *stream_endpoints(registry),
+        *coordinator_endpoints(registry),
+        *DEFINITIONS,
         *RUNS,
         *USAGE,
         *BUDGETS,

@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     max_concurrent_streams: int = Field(1000, ge=1)
     max_queued_streams: int = Field(1000, ge=0)
 
+    # Workflows
+    max_concurrent_workflows: int = Field(50, ge=1)
+    max_workflows_per_caller: int = Field(10, ge=1)
+    max_queued_workflows: int = Field(1000, ge=0)
+
     # Seeing it
     metrics_public: bool = False
     langsmith_api_key: SecretStr | None = None

@@ -14,7 +14,7 @@ from amrikyy.cache import Cache, MemoryCache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import Unavailable
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
-from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks
+from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks, refusal
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -26,6 +26,8 @@ from amrikyy.runtime.runtime import STOPPING, Runtime
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.workflows.steps import Charge
+from amrikyy.workflows.workflows import Bounds, Workflows
 
 if TYPE_CHECKING:
     # Loaded only where there is a Redis: its client takes 7 MB.
@@ -70,6 +72,20 @@ async def open_runtime(
         redis = await _open_redis(settings, metrics, stack)
         limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
+        planner = Planner(registry, runner, home_airport=settings.home_airport)
+        workflows = Workflows(
+            database,
+            settings.database,
+            runner,
+            registry,
+            planner,
+            _charging(limits, metrics),
+            budgets,
+            metrics,
+            Bounds(settings.max_concurrent_workflows, settings.max_workflows_per_caller, settings.max_queued_workflows),
+        )
+        stack.push_async_callback(workflows.close)
+        await workflows.open()
         identity = open_identity(settings, database, stack)
         accounts = identity.accounts
         audit = AuditLog(database)
@@ -81,6 +97,7 @@ async def open_runtime(
         chores.start(chores.prepare(registry), "prepare-agents", stack)
         deletions: dict[str, Callable[[], Awaitable[int]]] = {
             "runs": lambda: records.purge(timedelta(days=settings.run_retention_days)),
+            "workflows": lambda: workflows.purge(timedelta(days=settings.run_retention_days)),
             "idempotency_keys": idempotency.purge,
             "tokens": accounts.delete_expired,
             "budgets": budgets.purge,
@@ -103,7 +120,8 @@ async def open_runtime(
             redis=redis,
             limits=limits,
             runner=runner,
-            planner=Planner(registry, runner, home_airport=settings.home_airport),
+            planner=planner,
+            workflows=workflows,
             accounts=accounts,
             authenticator=identity.authenticator,
             supabase=identity.supabase,
@@ -206,6 +224,18 @@ async def _open_limits(
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _charging(limits: Limits, metrics: Metrics) -> Charge:
+    """What the planner chooses counts like what a caller chooses."""
+
+    async def charge(owner: str, operation: str) -> None:
+        decision = await limits.limiter.decide(limits.table.operation(owner, operation))
+        if decision.refused is not None:
+            metrics.limit_hits(decision.refused.name).inc()
+            raise refusal(decision)
+
+    return charge
 
 
 async def _open_models(settings: Settings, metrics: Metrics) -> Models:

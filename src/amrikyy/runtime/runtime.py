@@ -24,6 +24,7 @@ from amrikyy.settings import Settings
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.process import resident_bytes
+from amrikyy.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
     from amrikyy.redis_link import RedisLink
@@ -61,6 +62,7 @@ class Runtime:
     limits: Limits
     runner: Runner
     planner: Planner
+    workflows: Workflows
     accounts: Directory
     authenticator: Authenticator
     supabase: GoTrue | None
@@ -131,6 +133,7 @@ class Runtime:
         """Send new work elsewhere, and give what is in progress the time to end well."""
         self.not_ready = STOPPING
         log.info("draining", runs=self.runner.running, timeout_s=self.settings.drain_timeout_s)
+        self.workflows.drain()
         await self.runner.drain(self.settings.drain_timeout_s)
         log.info("drained")
 
@@ -139,7 +142,7 @@ class Runtime:
         return [
             ("LangSmith Tracing", False),
             ("SSE Streaming", True),
-            ("Multi-Agent Coordination", False),
+            ("Multi-Agent Coordination", True),
             ("Agent Management API", True),
             ("RBAC Authentication", True),
             ("Redis Rate Limiting", self.redis is not None),

@@ -171,14 +171,14 @@ async def _until_covered(run: Run, allowance: Allowance) -> None:
 async def claim_of(call: Call) -> Claim | None:
     """What the request's Idempotency-Key stands for already."""
     key = call.header(b"idempotency-key")
-    return await call.runtime.idempotency.find(_key_hash(call, key)) if key and _KEY.fullmatch(key) else None
+    return await call.runtime.idempotency.find(hash_of_key(call, key)) if key and _KEY.fullmatch(key) else None
 
 
 async def _once(
     call: Call, operation: Operation[Any, Any], wishes: Wishes, key: str, request: Request, *, streams: bool
 ) -> Run:
     keys = call.runtime.idempotency
-    key_hash = _key_hash(call, key)
+    key_hash = hash_of_key(call, key)
     body_hash = hash_of(json.dumps(request.model_dump(mode="json"), sort_keys=True))
     claim, is_charged = call.claim, call.claim is None
     while True:
@@ -190,7 +190,7 @@ async def _once(
                 )
             run = await _run_of(call, claim)
             outcome = run.outcome if run is not None else None
-            if run is not None and (outcome is None or outcome.error is None or _is_kept(outcome.error)):
+            if run is not None and (outcome is None or outcome.error is None or is_kept(outcome.error)):
                 return run
         if not is_charged:  # it looked like a repetition, and is a new run after all
             await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
@@ -206,7 +206,8 @@ async def _once(
         raise
 
 
-def _key_hash(call: Call, key: str) -> str:
+def hash_of_key(call: Call, key: str) -> str:
+    """What an Idempotency-Key is kept under: it is the caller's, and for this route."""
     return hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
 
 
@@ -226,7 +227,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
             return restore(record) if record.ended else follow(runtime.records, record)
 
 
-def _is_kept(error: AmrikyyError) -> bool:
+def is_kept(error: AmrikyyError) -> bool:
+    """Whether a repetition gets this error again, and not a new try."""
     return error.status < 500 and not isinstance(error, RunCancelled | BudgetSpent)
 
 

@@ -23,7 +23,7 @@ async def charge_request(call: Call) -> Decision | None:
         RateLimited: saying which limit refused, and when to try again.
     """
     endpoint, limits = call.endpoint, call.runtime.limits
-    if endpoint.unlimited or _is_whitelisted(call):
+    if endpoint.unlimited or not is_limited(call):
         return None
     key = counted_caller(call)
     names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
@@ -39,8 +39,14 @@ async def charge_names(call: Call, *names: str) -> None:
     Raises:
         RateLimited: nothing was taken.
     """
-    if not _is_whitelisted(call):
+    if is_limited(call):
         await charge(call, call.runtime.limits.table.charges(counted_caller(call), names))
+
+
+def is_limited(call: Call) -> bool:
+    """Whether the request counts at all: RATE_LIMIT_WHITELIST names addresses whose do not."""
+    whitelist = call.runtime.limits.whitelist
+    return not (whitelist and (call.address or "") in whitelist)
 
 
 async def charge(call: Call, charges: Sequence[Charge]) -> Decision | None:
@@ -55,11 +61,6 @@ async def charge(call: Call, charges: Sequence[Charge]) -> Decision | None:
     call.exchange.extra_headers += _headers(decision)
     _stop_if_refused(call, decision)
     return decision
-
-
-def _is_whitelisted(call: Call) -> bool:
-    whitelist = call.runtime.limits.whitelist
-    return bool(whitelist) and (call.address or "") in whitelist
 
 
 def _stop_if_refused(call: Call, decision: Decision) -> None:

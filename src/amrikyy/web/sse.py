@@ -71,7 +71,7 @@ class EventStream:
         loop = asyncio.get_running_loop()
         reader = run.read(self._after)
         leaving = Leaving(scope, receive, reader.close)
-        stalled = _Watch(leaving.cut)
+        stalled = StallWatch(leaving.cut)
         writer = EventWriter(run, exchange.request_id, self._connected)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -97,7 +97,7 @@ class EventStream:
             metrics.stream_seconds(run.agent).observe(time.perf_counter() - began)
 
 
-class _Watch:
+class StallWatch:
     """Cuts the connection of a client that takes nothing for `STALL_S`: a timer a stream, not one a write."""
 
     def __init__(self, cut: Callable[[], object]) -> None:
@@ -107,6 +107,7 @@ class _Watch:
         self._timer = self._loop.call_later(STALL_S, self._look)
 
     def stop(self) -> None:
+        """Look no more."""
         self._timer.cancel()
 
     def _look(self) -> None:

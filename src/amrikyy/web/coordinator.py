@@ -1,0 +1,446 @@
+"""`/api/coordinator`: running plans of several operations, and looking after those that run."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from amrikyy.agents.agent import Request
+from amrikyy.agents.registry import Registry
+from amrikyy.auth import Act
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import BudgetSpent, Conflict, NotFound, Unavailable, ValidationFailed
+from amrikyy.web.agents import RUN_ERRORS
+from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
+from amrikyy.web.errors import encode
+from amrikyy.web.launch import HEADERS, wishes_of
+from amrikyy.web.replies import Success, Wire, dollars, duration_text
+from amrikyy.web.stream import NOTHING_LEFT, visible_to
+from amrikyy.web.workflow_events import WORKFLOW_EVENTS, StepProgress, WorkflowStream
+from amrikyy.web.workflow_launch import end_of, launch_workflow
+from amrikyy.workflows.flow import error_of
+from amrikyy.workflows.plan import NAME, Hierarchical, Options, Parallel, Plan, Sequential
+from amrikyy.workflows.steps import Outcome
+from amrikyy.workflows.store import WorkflowRecord
+
+TAG = "Coordinator"
+BASE = "/api/coordinator"
+
+STATUS = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+LAST_EVENT_ID = Header(
+    "Last-Event-ID",
+    "The id of the last event that was received; the answer begins behind it.",
+    r"^(wf_[0-9a-f]+:\d{1,9})?$",
+)
+_LAST_EVENT_ID = re.compile(r"(wf_[0-9a-f]{1,60}):(\d{1,9})")
+
+_DURABLE = """The answer comes when the workflow has ended; with `"async": true` or `Prefer: respond-async` at once.
+What has begun is finished, whatever becomes of the server: finished steps are not run again. A caller who leaves before
+the answer cancels the workflow, unless the request has an `Idempotency-Key`."""
+
+_EVENTS = """Each event has the id `<workflowId>:<seq>`, counted from 1 without a gap:
+
+* `connected` `{message, workflowId, strategy, total}`, then `started` `{workflowId}` when its turn has come
+* `step` when a step begins, and when it has ended, with all that is known of it and the `progress` `{done, total}`
+* at the end `complete` `{workflowId, finalResult, durationMs, costUsd}` or `error` (the body of an HTTP error)
+
+A comment line is sent after 15 s of silence. A server that stops says `reconnect`, which has no id. Whoever was cut off
+asks again with `Last-Event-ID`, any server, and gets exactly what it has not seen."""
+
+
+class SequentialBody(Sequential):
+    """Steps one after the other."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class ParallelBody(Parallel):
+    """Tasks at the same time."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class HierarchicalBody(Hierarchical):
+    """A master, and what it has others do."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class NamedBody(Request):
+    """A named workflow with its inputs."""
+
+    workflow_name: str = Field(pattern=NAME)
+    inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")
+    options: Options | None = None
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class StepOutcome(Wire):
+    """How a step went."""
+
+    step: str = Field(description="Its place in the plan.", examples=["steps.0"])
+    agent: str
+    method: str | None
+    input: dict[str, Any] | None = Field(description="Its request, whole.")
+    assumed: dict[str, Any] = Field(description="What of it nobody had said, and the planner has filled in.")
+    output: Any
+    error: dict[str, Any] | None
+    success: bool
+    run_id: str | None = Field(description="Its last run; GET /api/runs/{runId}.")
+    attempts: int
+    duration_ms: float
+    cost_usd: float | None
+
+
+class WorkflowReply(Success):
+    """A workflow that has ended."""
+
+    strategy: str
+    workflow_id: str
+    name: str | None
+    results: list[StepOutcome]
+    final_result: Any
+    duration: str = Field(examples=["2.5s"])
+    cost_usd: float | None = Field(description="US dollars; null when the price of a step is not known.")
+    steps: int | None = Field(default=None, description="How many there are, of a sequence.")
+    tasks: int | None = Field(default=None, description="How many there are, of a parallel workflow.")
+    master: str | None = Field(default=None, description="The agent.")
+    sub_agents: int | None = Field(default=None, description="How many there are.")
+
+
+class WorkflowAccepted(Success):
+    """The workflow has begun and goes on without its caller."""
+
+    workflow_id: str
+    strategy: str
+    status: STATUS
+
+
+class WorkflowInfo(Wire):
+    """A workflow without what came out of it."""
+
+    workflow_id: str
+    name: str | None
+    strategy: str
+    status: STATUS
+    progress: StepProgress
+    created_at: datetime
+    started_at: datetime | None
+    duration_ms: float | None = Field(description="Null while it runs.")
+    cost_usd: float | None
+
+
+class WorkflowStatus(WorkflowInfo, Success):
+    """A workflow as it is now."""
+
+    results: list[StepOutcome] = Field(description="Of the steps that have ended.")
+    final_result: Any
+    error: dict[str, Any] | None
+    events: int = Field(description="How many events it has.")
+
+
+class WorkflowPage(Success):
+    """A page of workflows, newest first."""
+
+    count: int
+    workflows: list[WorkflowInfo]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+class WorkflowQuery(Request):
+    """Which workflows to list."""
+
+    status: STATUS | None = None
+    strategy: Literal["sequential", "parallel", "hierarchical"] | None = None
+    name: str | None = Field(default=None, pattern=NAME)
+    cursor: str | None = Field(default=None, max_length=64, pattern=r"^wf_[0-9a-f]+$")
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class WorkflowCancelled(Success):
+    """The workflow was stopped, or is about to be."""
+
+    workflow_id: str
+    status: STATUS
+    message: str
+
+
+class AgentMethods(Wire):
+    """An agent and what it can be asked for."""
+
+    name: str
+    methods: list[str]
+
+
+class CoordinatorAgents(Success):
+    """What plans can be made of."""
+
+    agents: list[AgentMethods]
+    total: int
+
+
+class Tally(Wire):
+    """How workflows of a strategy, or steps of an agent, went."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    avg_duration: float | None = Field(description="Milliseconds; null when there was none.")
+    cost_usd: float
+
+
+class AgentTally(Tally):
+    """How an agent's steps went."""
+
+    agent: str
+
+
+class CoordinatorStats(Wire):
+    """How workflows went since the last reset, in all processes."""
+
+    total_workflows: int
+    completed_workflows: int
+    failed_workflows: int
+    cancelled_workflows: int
+    active_workflows: int
+    avg_duration: float | None = Field(description="Milliseconds; null when none has ended.")
+    success_rate: float | None = Field(description="Percent of those that have ended.")
+    by_strategy: dict[str, Tally]
+    agents: list[AgentTally]
+
+
+class StatsReply(Success):
+    """Statistics."""
+
+    stats: CoordinatorStats
+
+
+class CoordinatorReset(Success):
+    """Counting has begun anew."""
+
+    reset: bool
+    message: str
+
+
+def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
+    """The routes of this file."""
+    agents = [AgentMethods(name=agent.name, methods=list(agent.operations)) for agent in registry]
+
+    async def list_agents(_: Call) -> Answer:
+        return CoordinatorAgents(agents=agents, total=len(agents))
+
+    def execute(path: str, body: type[Request], handler: Any, summary: str) -> Endpoint:
+        return Endpoint(
+            method="POST", path=path, handler=handler, needs=Permission.AGENT_EXECUTE, tag=TAG, summary=summary,
+            description=_DURABLE, body=body, answer=WorkflowReply, headers=HEADERS[:2],
+            also={202: ("It has begun; `Location` is where to look it up.", WorkflowAccepted)},
+            errors=(*RUN_ERRORS, BudgetSpent, NotFound, Conflict),
+        )  # fmt: skip
+
+    read, manage = Permission.AGENT_READ, Permission.AGENT_MANAGE
+    one = f"{BASE}/status/{{workflowId}}"
+    return [
+        execute(f"{BASE}/sequential", SequentialBody, run_plan, "Run steps one after the other"),
+        execute(f"{BASE}/parallel", ParallelBody, run_plan, "Run tasks at the same time"),
+        execute(f"{BASE}/hierarchical", HierarchicalBody, run_plan, "Let a master agent lead others"),
+        execute(BASE, NamedBody, run_named, "Run a named workflow"),
+        Endpoint(method="GET", path=f"{BASE}/agents", handler=list_agents, needs=read, tag=TAG,
+                 summary="What plans can be made of", answer=CoordinatorAgents),
+        Endpoint(method="GET", path=f"{BASE}/status", handler=list_workflows, needs=read, tag=TAG,
+                 summary="List workflows, newest first", query=WorkflowQuery, answer=WorkflowPage,
+                 errors=(Unavailable,),
+                 description="Your own; with the permission agent:manage, everybody's."),
+        Endpoint(method="GET", path=one, handler=get_workflow, needs=read, tag=TAG, summary="Look up a workflow",
+                 answer=WorkflowStatus, errors=(NotFound, Unavailable)),
+        Endpoint(method="GET", path=f"{one}/events", handler=follow, needs=Permission.AGENT_STREAMING, tag=TAG,
+                 summary="Follow a workflow", description=_EVENTS, media_type="text/event-stream",
+                 events=WORKFLOW_EVENTS, headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
+                 errors=(NotFound, ValidationFailed, Conflict, Unavailable)),
+        Endpoint(method="POST", path=f"{one}/cancel", handler=cancel, needs=Permission.AGENT_EXECUTE, tag=TAG,
+                 summary="Cancel a workflow", answer=WorkflowCancelled, errors=(NotFound, Conflict, Unavailable),
+                 description="The call of a model that it waits for is broken off at once; what it has done stays."),
+        Endpoint(method="GET", path=f"{BASE}/stats", handler=statistics, needs=Permission.AGENT_STATS, tag=TAG,
+                 summary="How workflows went", answer=StatsReply, errors=(Unavailable,)),
+        Endpoint(method="POST", path=f"{BASE}/stats/reset", handler=reset, needs=manage, tag=TAG,
+                 summary="Begin the statistics of workflows anew", answer=CoordinatorReset, errors=(Unavailable,)),
+    ]  # fmt: skip
+
+
+async def run_plan(call: Call) -> Answer:
+    """Run the plan that the body is."""
+    return await _run(call, call.body, detached=call.body.detached)
+
+
+async def run_named(call: Call) -> Answer:
+    """Run a named workflow."""
+    body: NamedBody = call.body
+    plan = await call.runtime.workflows.named(body.workflow_name, body.inputs, body.options)
+    return await _run(call, plan, detached=body.detached, name=body.workflow_name)
+
+
+async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = None) -> Answer:
+    wishes = wishes_of(call)
+    workflows = call.runtime.workflows
+    workflow_id = await launch_workflow(call, plan, wishes, name=name)
+    where = {"location": f"{BASE}/status/{workflow_id}"}
+    if detached or wishes.detached:
+        record = await workflows.get(workflow_id, owner=None)
+        accepted = WorkflowAccepted(workflow_id=workflow_id, strategy=record.strategy, status=record.status)
+        return Response(accepted.model_dump_json(by_alias=True), 202, where, "application/json")
+    record = await end_of(call, workflow_id, goes_on=wishes.key is not None)
+    if record.error is not None:
+        call.exchange.extra_headers.append((b"location", where["location"].encode()))
+        raise error_of(record.error)
+    body = _ended(record, await workflows.results(record))
+    return Response(encode(body), headers={**where, "cache-control": "no-store"}, media_type="application/json")
+
+
+async def list_workflows(call: Call) -> Answer:
+    """The caller's workflows; everybody's for who may manage."""
+    query: WorkflowQuery = call.query
+    records = await call.runtime.workflows.page(
+        owner=visible_to(call),
+        status=query.status,
+        strategy=query.strategy,
+        name=query.name,
+        before=query.cursor,
+        limit=query.limit + 1,
+    )
+    page = records[: query.limit]
+    return WorkflowPage(
+        count=len(page),
+        workflows=[WorkflowInfo(**_info(record)) for record in page],
+        next_cursor=page[-1].id if len(records) > query.limit else None,
+    )
+
+
+async def get_workflow(call: Call) -> Answer:
+    """One workflow of the caller's."""
+    workflows = call.runtime.workflows
+    record = await workflows.get(call.params["workflowId"], owner=visible_to(call))
+    call.exchange.run_id = record.id
+    return WorkflowStatus(
+        **_info(record),
+        results=[StepOutcome(**_step(outcome)) for outcome in await workflows.results(record)],
+        final_result=record.result,
+        error=_public(record.error),
+        events=record.events,
+    )
+
+
+async def follow(call: Call) -> Answer:
+    """The events of a workflow, from behind Last-Event-ID."""
+    record = await call.runtime.workflows.get(call.params["workflowId"], owner=visible_to(call))
+    call.exchange.run_id = record.id
+    after = _seen(call, record.id)
+    if record.ended and after >= record.events:
+        return Response(status_code=204)
+    if after > record.events:
+        message = f"The workflow has {record.events} events so far, so number {after} cannot have been seen."
+        raise Conflict(message, code="no_such_event")
+    return WorkflowStream(call.runtime.workflows, record, after=after)
+
+
+async def cancel(call: Call) -> Answer:
+    """Stop a workflow of the caller's."""
+    workflows, workflow_id = call.runtime.workflows, call.params["workflowId"]
+    await workflows.cancel(workflow_id, owner=visible_to(call), reason="The workflow was cancelled by its caller.")
+    record = await workflows.get(workflow_id, owner=None)
+    call.exchange.run_id = workflow_id
+    how = "was" if record.ended else "is being"
+    return WorkflowCancelled(workflow_id=workflow_id, status=record.status, message=f"The workflow {how} cancelled.")
+
+
+async def statistics(call: Call) -> Answer:
+    """How workflows went."""
+    stats = await call.runtime.workflows.statistics()
+    return StatsReply(
+        stats=CoordinatorStats(
+            total_workflows=stats.total,
+            completed_workflows=stats.completed,
+            failed_workflows=stats.failed,
+            cancelled_workflows=stats.cancelled,
+            active_workflows=stats.active,
+            avg_duration=stats.mean_ms,
+            success_rate=stats.success_rate,
+            by_strategy={name: Tally(**_tally(row)) for name, row in stats.by_strategy.items()},
+            agents=[AgentTally(agent=row["agent"], **_tally(row)) for row in stats.agents],
+        )
+    )
+
+
+async def reset(call: Call) -> Answer:
+    """Begin to count anew."""
+    await call.runtime.audit.record(Act(call.actor, "stats.reset", "coordinator"))
+    await call.runtime.workflows.reset_statistics()
+    return CoordinatorReset(reset=True, message="The statistics of workflows begin anew.")
+
+
+def _ended(record: WorkflowRecord, results: list[Outcome]) -> dict[str, Any]:
+    assert record.duration_ms is not None
+    tree, count = record.tree, len(record.tree.children)
+    sizes: dict[str, Any] = {"steps": count} if tree.strategy == "sequential" else {"tasks": count}
+    if tree.master is not None:
+        sizes = {"master": tree.master.agent, "subAgents": count}
+    return {
+        "success": True,
+        "strategy": record.strategy,
+        "workflowId": record.id,
+        "name": record.name,
+        "results": [{**outcome, "error": _public(outcome["error"])} for outcome in results],
+        "finalResult": record.result,
+        "duration": duration_text(record.duration_ms / 1000),
+        "costUsd": dollars(record.cost_usd),
+        **sizes,
+    }
+
+
+def _info(record: WorkflowRecord) -> dict[str, Any]:
+    return {
+        "workflow_id": record.id,
+        "name": record.name,
+        "strategy": record.strategy,
+        "status": record.status,
+        "progress": StepProgress(done=record.done, total=record.total),
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "duration_ms": record.duration_ms,
+        "cost_usd": dollars(record.cost_usd),
+    }
+
+
+def _step(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome, "error": _public(outcome["error"]), "costUsd": dollars(outcome["costUsd"])}
+
+
+def _public(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An error without its HTTP status, as runs show theirs."""
+    return {name: value for name, value in error.items() if name != "status"} if error else None
+
+
+def _tally(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("total", "completed", "failed", "cancelled")} | {
+        "avg_duration": row["meanMs"],
+        "cost_usd": dollars(row["costUsd"]),
+    }
+
+
+def _seen(call: Call, workflow_id: str) -> int:
+    value = call.header(b"last-event-id")
+    if not value:  # a browser that has seen none may send it empty
+        return 0
+    match = _LAST_EVENT_ID.fullmatch(value.strip())
+    if match is None:
+        message = "An event's id is <workflowId>:<seq>, as it was received"
+        raise ValidationFailed(
+            "Correct this header and send the request again: Last-Event-ID.",
+            details=[{"field": "Last-Event-ID", "message": message, "type": "header"}],
+        )
+    if match[1] != workflow_id:
+        raise Conflict("Last-Event-ID belongs to another workflow than the path.", code="other_run")
+    return int(match[2])
