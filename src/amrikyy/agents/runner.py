@@ -18,6 +18,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
+from amrikyy.runs.sharing import Leader, Sharing
 from amrikyy.runs.slots import Place, Slots
 from amrikyy.spend import Allowance
 from amrikyy.telemetry.metrics import Metrics
@@ -50,6 +51,7 @@ class Runner:
         slots: how many runs may work at a time; the parts of a run need no slot of their own.
         metrics: is told what happens.
         timeout_s: how long a run may take, waiting in line included.
+        sharing: what other processes have to do with runs, if there may be any.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Runner:
         metrics: Metrics,
         *,
         timeout_s: float,
+        sharing: Sharing | None = None,
     ) -> None:
         self.models = models
         self.metrics = metrics
@@ -70,8 +73,10 @@ class Runner:
         self.slots = slots
         self._records = records
         self._timeout_s = timeout_s
+        self._sharing = sharing
         self._tasks: set[asyncio.Task[None]] = set()
         self._flights: dict[_Flight, Execution] = {}
+        self._claimed: dict[_Flight, asyncio.Event] = {}
         self._tallies: dict[str, Tally] = {}
         self._refusal: AmrikyyError | None = None
         self._stopped = False
@@ -117,49 +122,81 @@ class Runner:
         values = request.model_dump(mode="json", by_alias=True)
         key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
         entry = await self.cache.get(key) if key is not None and reuse else None
+        is_fresh = entry is not None and entry.is_fresh
+        flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
+        sharing = self._sharing if parent_id is None else None
+        run_id = run_id or new_run_id()
+        lease = None
+        if sharing is not None and flight is not None and flight not in self._flights and self._refusal is None:
+            if claimed := self._claimed.get(flight):
+                await claimed.wait()  # somebody here asks already
+            else:
+                claimed = self._claimed[flight] = asyncio.Event()
+                try:
+                    lease = await sharing.claim(flight.name, run_id)
+                    if lease is not None and lease.leader is None:  # whoever had it before may have left a result
+                        entry = await self.cache.get(flight.key)
+                        is_fresh = entry is not None and entry.is_fresh
+                finally:
+                    claimed.set()
+                    del self._claimed[flight]
         # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         if self._refusal is not None and (parent_id is None or self._stopped):
             raise self._refusal
-        flight = _Flight(key, streams) if key is not None and reuse else None
-        shared = self._flights.get(flight) if flight is not None and not (entry and entry.is_fresh) else None
+        shared = self._flights.get(flight) if flight is not None else None
+        if shared is None and sharing is not None and (streams or not is_fresh or lease is not None):
+            execution = sharing.begin(run_id, lease, streams=streams, allowance=allowance)
+        else:
+            execution = shared or Execution(streams=streams, allowance=allowance)
+        leader = lease.leader if lease is not None and shared is None else None
         run = Run(
             owner=owner,
             agent=operation.agent,
             operation=operation.name,
             request=values,
             deadline_s=min(deadline_s or self._timeout_s, self._timeout_s),
-            execution=shared or Execution(streams=streams, allowance=allowance),
+            execution=execution,
             detached=detached,
-            joined=shared is not None,
+            joined=shared is not None or leader is not None,
             parent_id=parent_id,
-            id=run_id or new_run_id(),
+            id=run_id,
             on_end=self._ended,
         )
-        work = _Work(operation, request, key if keep else None, flight, entry)
-        if shared is not None:
-            self._records.note(run)
-            self.live.add(run)
-        elif entry is not None and entry.is_fresh:
-            self._records.note(run)
-            self.live.add(run)
-            run.execution.append(Event("started"))
-            play(operation, entry, run.execution)
-            self._end_runs(run.execution)
-        else:
-            self._begin(run, work, priority=priority)
+        work = _Work(operation, request, key if keep else None, flight, entry, leader)
+        try:
+            if shared is not None:
+                self._add(run)
+            elif entry is not None and entry.is_fresh:
+                self._add(run)
+                run.execution.append(Event("started"))
+                play(operation, entry, run.execution)
+                self._end_runs(run.execution)
+            else:
+                self._begin(run, work, priority=priority)
+                lease = None  # the execution's now
+        finally:
+            if sharing is not None and lease is not None:
+                sharing.release(lease)
         if key is not None:
             self.cache.count(run.agent, _cache_result(run, reuse=reuse))
         return run
 
+    def _add(self, run: Run) -> None:
+        self._records.note(run)
+        self.live.add(run)
+        if self._sharing is not None:
+            self._sharing.note(run)
+
     def _begin(self, run: Run, work: "_Work", *, priority: bool) -> None:
-        place = self.slots.enter(priority=priority) if run.parent_id is None else None
+        # Who follows what another process does needs no slot, as who joins an execution here.
+        has_slot = run.parent_id is not None or work.leader is not None
+        place = None if has_slot else self.slots.enter(priority=priority)
         try:
-            self._records.note(run)
+            self._add(run)
         except AmrikyyError:
             if place is not None:
                 self.slots.leave(place)
             raise
-        self.live.add(run)
         execution = run.execution
         execution.append(Event("started"))
         if place is not None and not place.has_slot:
@@ -234,6 +271,8 @@ class Runner:
         # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
         deadline = asyncio.get_running_loop().call_later(run.deadline_s, _expire, run)
         try:
+            if work.leader is not None and await self._follow(run, work, work.leader):
+                return
             if place is not None and not place.has_slot:
                 await place.turn
                 self.metrics.queue_seconds().observe(run.elapsed_s)
@@ -256,6 +295,28 @@ class Runner:
             self._end_runs(execution)
         finally:
             deadline.cancel()
+
+    async def _follow(self, run: Run, work: "_Work", leader: Leader) -> bool:
+        """Let another process do the work. False when it cannot any more, and this one has to, or to pay for it."""
+        assert self._sharing is not None
+        assert work.flight is not None
+        execution, following = run.execution, leader
+        while not await self._sharing.follow(following, execution):
+            lease = await self._sharing.claim(work.flight.name, run.id, instead_of=following)
+            if lease is None or lease.leader is None:
+                self._sharing.lead(execution, lease)
+                break
+            following = lease.leader
+        else:
+            self._end_runs(execution)
+            return True
+        entry = await self.cache.get(work.flight.key)  # somebody may have taken over before, and be done
+        if entry is not None and entry.is_fresh:
+            play(work.operation, entry, execution)
+            self._end_runs(execution)
+            return True
+        next(each for each in execution.runs if not each.ended).joined = False
+        return False
 
     async def _work(self, operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
         made: Result | str = await operation.function(request, context)
@@ -286,6 +347,8 @@ class Runner:
                 run.finish()
             elif not run.joined:
                 self._note(run)  # it left before the end, and pays for what came after, too
+        if self._sharing is not None:
+            self._sharing.ended(execution)
         execution.runs = []  # they refer to each other, and would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:
@@ -302,6 +365,8 @@ class Runner:
                 metrics.first_token_seconds(run.agent).observe(execution.first_output_s)
         self.live.finish(run)
         self._note(run)
+        if self._sharing is not None:
+            self._sharing.note(run)
 
     def _note(self, run: Run) -> None:
         try:
@@ -316,6 +381,11 @@ class _Flight(NamedTuple):
     key: str
     streams: bool
 
+    @property
+    def name(self) -> str:
+        """The same for all processes."""
+        return f"{self.key}:{'stream' if self.streams else 'json'}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Work:
@@ -326,6 +396,8 @@ class _Work:
     keep_as: str | None
     flight: _Flight | None
     stale: Entry | None
+    leader: Leader | None
+    """Who does it already, in another process."""
 
 
 def _expire(run: Run) -> None:

@@ -140,6 +140,11 @@ class Execution:
         self.append(event)
 
     @property
+    def readable(self) -> int:
+        """How many events may be shown: where they are stored for other processes, those that are."""
+        return len(self.events)
+
+    @property
     def ended(self) -> bool:
         """Whether the last event is in the log."""
         return self.outcome is not None

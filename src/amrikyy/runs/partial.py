@@ -54,6 +54,8 @@ def _inside_string(text: str) -> bool:
 @cache
 def partial_model(model: type[BaseModel]) -> type[BaseModel]:
     """The same model with every field optional, where an invalid value counts as not yet there, all the way down."""
+    if not model.model_fields:  # nothing to make optional; it may take any object
+        return model
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         lenient = _lenient(field.annotation)

@@ -79,6 +79,11 @@ class Run:
         return self._left or self.execution.outcome
 
     @property
+    def left(self) -> Outcome | None:
+        """How the run ended, if it did so before its execution."""
+        return self._left
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.outcome is not None
@@ -114,6 +119,12 @@ class Run:
     def event_count(self) -> int:
         """How many events it has so far."""
         return len(self.execution.events) if self._left_after is None else self._left_after + 1
+
+    @property
+    def readable(self) -> int:
+        """How many of them may be shown."""
+        shown = self.execution.readable
+        return shown if self._left_after is None or shown < self._left_after else self._left_after + 1
 
     def events(self, start: int, stop: int) -> list[Event]:
         """Events number start + 1 to stop, as far as they exist."""
@@ -219,13 +230,13 @@ class Reader:
                     self._change = None
         if self.closed:
             return []
-        new = run.events(self.position, self.position + MAX_READ)
+        new = run.events(self.position, min(run.readable, self.position + MAX_READ))
         self.position += len(new)
         return new
 
     def _waits(self) -> bool:
         run = self._run
-        return self.position >= run.event_count and not self.closed and not run.ended
+        return self.position >= run.readable and not self.closed and not self.at_end
 
     def close(self) -> None:
         """Leave; whoever is in `read` gets an empty list."""

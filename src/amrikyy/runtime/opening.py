@@ -32,9 +32,13 @@ from amrikyy.workflows.workflows import Bounds, Workflows
 if TYPE_CHECKING:
     # Loaded only where there is a Redis: its client takes 7 MB.
     from amrikyy.redis_link import RedisAddress, RedisLink
+    from amrikyy.runs.shared import SharedRuns
 
 CACHE_DEADLINE_S = 0.1
 """How long an entry of the shared cache may take; asking a model takes longer."""
+
+RUNS_DEADLINE_S = 0.25
+"""How long it may take to store events, or to learn who executes a request: another call of a model takes longer."""
 
 CALLS_PER_RUN = 3
 """Calls of a model that a run has open at most, as a travel package does: whoever was let in is not kept waiting."""
@@ -67,7 +71,10 @@ async def open_runtime(
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
         cache = await _open_cache(settings, metrics, stack)
         stack.push_async_callback(cache.close)
-        runner = Runner(models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s)
+        shared_runs = await _open_shared_runs(settings, metrics, live, stack)
+        runner = Runner(
+            models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s, sharing=shared_runs
+        )
         idempotency = IdempotencyKeys(database)
         redis = await _open_redis(settings, metrics, stack)
         limits = await _open_limits(settings, registry, redis, stack)
@@ -118,6 +125,7 @@ async def open_runtime(
             statistics=RunStatistics(database),
             idempotency=idempotency,
             redis=redis,
+            shared_runs=shared_runs,
             limits=limits,
             runner=runner,
             planner=planner,
@@ -192,6 +200,32 @@ async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStac
         shared = RedisCache(link, news, memory, prefix=settings.redis_prefix)
         stack.push_async_callback(shared.close)
     return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
+
+
+async def _open_shared_runs(
+    settings: Settings, metrics: Metrics, live: LiveRuns, stack: AsyncExitStack
+) -> "SharedRuns | None":
+    """The runs of all processes, on a link of their own: what they write must not hold up a decision about limits."""
+    if settings.redis is None:
+        return None
+    from amrikyy.redis_link import RedisLink
+    from amrikyy.runs.shared import SCRIPTS, SharedRuns
+
+    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS, deadline_s=RUNS_DEADLINE_S)
+    stack.push_async_callback(link.close)
+    await link.start()
+    metrics.runs_shared().set(link.state.is_up)
+    link.watch(lambda state: metrics.runs_shared().set(state.is_up))
+    shared = SharedRuns(
+        link,
+        prefix=settings.redis_prefix,
+        live=live,
+        keep_s=settings.stream_resume_s,
+        grace_s=settings.stream_grace_s,
+        timeout_s=settings.run_timeout_s,
+    )
+    stack.push_async_callback(shared.close)
+    return shared
 
 
 def _redis_address(url: str) -> "RedisAddress":

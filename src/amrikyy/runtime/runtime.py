@@ -28,6 +28,7 @@ from amrikyy.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
     from amrikyy.redis_link import RedisLink
+    from amrikyy.runs.shared import SharedRuns
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Runtime:
     statistics: RunStatistics
     idempotency: IdempotencyKeys
     redis: "RedisLink | None"
+    shared_runs: "SharedRuns | None"
     limits: Limits
     runner: Runner
     planner: Planner

@@ -217,6 +217,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
     while True:
         if run := runtime.live.get(claim.run_id):
             return run
+        if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(claim.run_id)):
+            return run
         try:
             record = await runtime.records.get(claim.run_id, owner=None)
         except NotFound:

@@ -47,6 +47,8 @@ LAST_EVENT_ID = Header(
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
 
+_CANCELLED = "The run was cancelled by its caller."
+
 NOTHING_LEFT = {204: ("The last event has been received already.", None)}
 
 
@@ -114,7 +116,10 @@ async def cancel(call: Call) -> Answer:
     """Cancel a run of the caller's."""
     run_id = call.params["runId"]
     run = owned_run(call, run_id)
-    if run is None or not run.cancel("The run was cancelled by its caller."):
+    shared = call.runtime.shared_runs
+    if run is None and shared is not None and await shared.cancel(run_id, _CANCELLED, owner=visible_to(call)):
+        pass  # the process that works on it has been told
+    elif run is None or not run.cancel(_CANCELLED):
         record = await call.runtime.records.get(run_id, owner=visible_to(call))
         raise Conflict(f"The run has already ended: it is {record.status}.", code="run_ended")
     call.exchange.run_id = run_id
@@ -172,7 +177,11 @@ def last_event_id(call: Call) -> tuple[str, int] | None:
 async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any, Any] | None = None) -> Answer:
     """The stream of a run from behind event `after`; with `operation`, the request must be the one that started it."""
     run = call.runtime.live.get(run_id)
+    grace_s = call.runtime.settings.stream_grace_s
     lost = None
+    if run is None and call.runtime.shared_runs is not None:
+        run = await call.runtime.shared_runs.find(run_id)
+        grace_s = 0  # the process that works on it gives the grace
     if run is None:
         lost, run = await _recorded(call, run_id)
     if visible_to(call) not in (None, run.owner):
@@ -192,7 +201,7 @@ async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any,
     if after > run.event_count:
         message = f"The run has {run.event_count} events so far, so number {after} cannot have been seen."
         raise Conflict(message, code="no_such_event")
-    return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s, after=after)
+    return EventStream(run, call.runtime.metrics, grace_s=grace_s, after=after)
 
 
 async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:

@@ -1,0 +1,253 @@
+"""The events of this process' executions, written to Redis in small batches before anybody is shown them."""
+
+import asyncio
+from contextlib import suppress
+from typing import cast
+
+import structlog
+
+from amrikyy.errors import RedisRefused, RedisUnavailable
+from amrikyy.redis_link import LinkState, RedisLink, Reply, Script
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution
+from amrikyy.runs.run import Run
+from amrikyy.runs.shared.encoding import batch_of, note_of
+from amrikyy.runs.shared.keys import Keys
+from amrikyy.runs.sharing import Lease
+from amrikyy.spend import Allowance
+
+log = structlog.get_logger(__name__)
+
+BATCH_S = 0.02
+"""Between two writes. A token is shown at most so much later; at 100 tokens/s two or three share a round trip."""
+
+MAX_BATCH = 1000
+"""Events in one entry of the stream."""
+
+MAX_ENTRIES = 100_000
+"""Entries of a stream: what a run of half an hour writes at most."""
+
+MAX_BEHIND = 1000
+"""Ended executions that wait for Redis to come back. Of those beyond, only the record is left to other processes."""
+
+CLOSE_S = 1.0
+
+APPEND = Script.of("""
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local have = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
+if have ~= tonumber(ARGV[1]) or ARGV[1] == ARGV[2] then return have end
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], ARGV[2] .. '-0', 'b', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return tonumber(ARGV[2])
+""")
+"""Adds events ARGV[1] + 1 to ARGV[2], if ARGV[1] is how many there are. Returns how many there are then.
+
+An entry's id is the number of its last event: so one that was written although its reply was lost is not written twice,
+and a Redis that has lost everything is told everything again.
+"""
+
+
+class LoggedExecution(Execution):
+    """An execution whose events are shown when they are stored, or at once while Redis is away.
+
+    Attributes:
+        id: under which it is stored: that of the run that started it.
+        noted: its runs.
+        stored: how many events Redis is known to have.
+        shown: how many readers may have.
+        wholes: the objects of partial events that are not stored yet, by number.
+        lease: on what it executes, if others can find it.
+    """
+
+    __slots__ = ("_log", "id", "lease", "noted", "shown", "stored", "wholes")
+
+    def __init__(self, log: "RunLog", execution_id: str, *, streams: bool, allowance: Allowance | None) -> None:
+        super().__init__(streams=streams, allowance=allowance)
+        self.id = execution_id
+        self.noted: dict[str, Run] = {}
+        self.stored = 0
+        self.shown = 0
+        self.wholes: dict[int, bytes] = {}
+        self.lease: Lease | None = None
+        self._log = log
+
+    @property
+    def readable(self) -> int:
+        """How many events may be shown."""
+        return self.shown
+
+    def append(self, event: Event) -> None:
+        """Add an event, which wakes its readers when it is stored."""
+        self.events.append(event)
+        if event.kind == "partial" and (latest := self.latest_partial) and latest[0] == len(self.events):
+            self.wholes[latest[0]] = latest[1]
+        self._log.grown(self)
+        if self.outcome is not None:
+            self.wake()  # who waits for the end alone need not wait for Redis
+
+    def extend(self, events: list[Event]) -> None:
+        """Add events that came together."""
+        self.events += events
+        self._log.grown(self)
+
+    def show(self, count: int) -> None:
+        """Let readers have so many events."""
+        if count > self.shown:
+            self.shown = count
+            self.wake()
+
+
+class RunLog:
+    """Writes what grows, soon; nobody waits for a Redis that is away, and it is told what it missed.
+
+    Args:
+        link: a connection of its own: a batch must not hold up the decisions about limits.
+        keys: where things are.
+        process: the name of this process.
+        keep_s: how long a finished run can be read.
+        timeout_s: how long a run may take.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        process: str,
+        *,
+        keep_s: float,
+        timeout_s: float,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._process = process
+        self._running_ms = int(1000 * (timeout_s + keep_s)) + 1
+        self._keep_ms = int(1000 * keep_s) + 1
+        self._open: dict[str, LoggedExecution] = {}
+        self._grown: dict[str, LoggedExecution] = {}
+        self._notes: dict[str, tuple[Run, str]] = {}
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        link.watch(self._link_changed)
+        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="run-log")
+
+    def note(self, run: Run) -> None:
+        """Write down a run as it is when its turn comes."""
+        execution = run.execution
+        if not isinstance(execution, LoggedExecution):
+            return
+        execution.noted[run.id] = run
+        if self._link.state.is_up:
+            self._notes[run.id] = (run, execution.id)
+            self._wake()
+
+    def grown(self, execution: LoggedExecution) -> None:
+        """It has new events."""
+        self._open[execution.id] = execution
+        if self._link.state.is_up:
+            self._grown[execution.id] = execution
+            self._wake()
+        else:
+            execution.show(len(execution.events))
+
+    async def close(self) -> None:
+        """Write what is left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._idle.wait()
+        self._writer.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._writer
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._work.set()
+
+    def _link_changed(self, state: LinkState) -> None:
+        if not state.is_up:
+            for execution in self._open.values():
+                execution.show(len(execution.events))
+            return
+        for execution in self._open.values():  # Redis may have lost everything
+            self._grown[execution.id] = execution
+            self._notes |= {run.id: (run, execution.id) for run in execution.noted.values()}
+        self._wake()
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._write()
+            except Exception:
+                log.exception("run_log_crashed")
+                for execution in self._open.values():
+                    execution.show(len(execution.events))
+            if not self._work.is_set():
+                self._idle.set()
+            await asyncio.sleep(BATCH_S)
+
+    async def _write(self) -> None:
+        notes, self._notes = self._notes, {}
+        grown, self._grown = self._grown, {}
+        appended = []
+        try:
+            for run, execution_id in notes.values():
+                self._send_note(run, execution_id)
+            for execution in grown.values():
+                stop = min(len(execution.events), execution.stored + MAX_BATCH)
+                appended.append((execution, stop, self._append(execution, stop)))
+        except RedisUnavailable:
+            pass
+        for execution, stop, reply in appended:
+            try:
+                execution.stored = cast("int", await reply)
+            except RedisRefused as error:
+                if error.message.startswith("NOSCRIPT"):
+                    with suppress(RedisUnavailable):
+                        await self._link.send("SCRIPT", "LOAD", APPEND.source)
+                else:
+                    log.error("run_not_stored", run_id=execution.id, reason=error.message)
+                    execution.stored = stop
+            except RedisUnavailable:
+                pass
+        for execution in grown.values():
+            self._show(execution)
+
+    def _send_note(self, run: Run, execution_id: str) -> None:
+        expire_ms = self._running_ms if run.duration_s is None else self._keep_ms
+        note = note_of(run, execution_id, self._process)
+        self._link.send("SET", self._keys.run(run.id), note, "PX", expire_ms).add_done_callback(_forget)
+
+    def _append(self, execution: LoggedExecution, stop: int) -> "asyncio.Future[Reply]":
+        batch = batch_of(execution, execution.stored, stop, execution.wholes)
+        is_last = execution.ended and stop == len(execution.events)
+        expire_ms = self._keep_ms if is_last else self._running_ms
+        return self._link.send(
+            "EVALSHA", APPEND.sha, 1, self._keys.events(execution.id),
+            execution.stored, stop, batch, expire_ms, MAX_ENTRIES,
+        )  # fmt: skip
+
+    def _show(self, execution: LoggedExecution) -> None:
+        all_of_them = len(execution.events)
+        if not self._link.state.is_up:
+            execution.show(all_of_them)
+            self._forget_some()
+            return
+        execution.show(execution.stored)
+        execution.wholes = {number: whole for number, whole in execution.wholes.items() if number > execution.stored}
+        if execution.stored < all_of_them:
+            self.grown(execution)
+        elif execution.ended and self._open.pop(execution.id, None) is not None:
+            execution.noted = {}  # they refer to each other, and would wait for the garbage collector
+
+    def _forget_some(self) -> None:
+        ended = [execution for execution in self._open.values() if execution.ended]
+        for execution in ended[: max(0, len(ended) - MAX_BEHIND)]:
+            del self._open[execution.id]
+
+
+def _forget(future: "asyncio.Future[Reply]") -> None:
+    """A note that Redis did not take is written again when it is back."""
+    if not future.cancelled():
+        future.exception()

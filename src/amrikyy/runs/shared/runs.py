@@ -1,0 +1,274 @@
+"""The runs of all processes: one's own, written for the others, and theirs, read, cancelled and joined from here."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import cast
+
+import msgspec
+import structlog
+
+from amrikyy.errors import AmrikyyError, RedisUnavailable, RunCancelled, RunLost
+from amrikyy.redis_link import RedisLink, Reply, Script
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution, Outcome
+from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.run import Run
+from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note, error_of
+from amrikyy.runs.shared.keys import Keys
+from amrikyy.runs.shared.log import APPEND, LoggedExecution, RunLog
+from amrikyy.runs.shared.presence import Order, Presence
+from amrikyy.runs.shared.tail import ENTRIES, Tail
+from amrikyy.runs.sharing import Leader, Lease
+from amrikyy.spend import Allowance
+
+log = structlog.get_logger(__name__)
+
+REPLACE = Script.of("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+""")
+"""Puts ARGV[2] (nothing, if it is empty) in the place of ARGV[1], if that is still there."""
+
+SCRIPTS = (APPEND, REPLACE)
+
+
+class SharedRuns:
+    """A `Sharing` in Redis, and what the routes need to find runs of other processes.
+
+    Args:
+        link: a connection of its own.
+        prefix: of all keys.
+        live: this process' runs.
+        keep_s: how long a finished run can be read.
+        grace_s: how long an unread run goes on.
+        timeout_s: how long a run may take.
+    """
+
+    def __init__(
+        self, link: RedisLink, *, prefix: str, live: LiveRuns, keep_s: float, grace_s: float, timeout_s: float
+    ) -> None:
+        self.process = secrets.token_hex(8)
+        self._link = link
+        self._keys = Keys(prefix)
+        self._lease_ms = int(1000 * timeout_s) + 1
+        self._log = RunLog(link, self._keys, self.process, keep_s=keep_s, timeout_s=timeout_s)
+        self._presence = Presence(link, self._keys, self.process, live, grace_s=grace_s)
+        self._following: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Write what is left, and say that this process goes."""
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
+        await self._log.close()
+        await self._presence.close()
+
+    # --- One's own ---
+
+    def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
+        """A new execution, whose events are shown as soon as they are stored, or Redis is away."""
+        execution = LoggedExecution(self._log, execution_id, streams=streams, allowance=allowance)
+        self.lead(execution, lease)
+        return execution
+
+    def note(self, run: Run) -> None:
+        """Write down how the run is."""
+        self._log.note(run)
+
+    # --- One execution for all who ask the same ---
+
+    async def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Lease | None:
+        """Take the lease; one whose process is dead, or that is `instead_of`'s, is put aside."""
+        key, ours = self._keys.flight(flight), Lease(flight, f"{execution_id} {self.process}")
+        try:
+            setting = self._link.send("SET", key, ours.value, "NX", "PX", self._lease_ms)
+            getting = self._link.send("GET", key)
+            if await setting is not None:
+                return ours
+            value = cast("bytes | None", await getting)
+            if value is None:  # given back between the two
+                return None
+            leader = Leader(*value.decode().split(" "))
+            if leader.process == self.process:
+                return None
+            if leader != instead_of and await self._link.send("EXISTS", self._keys.process(leader.process)):
+                return Lease(flight, value.decode(), leader)
+            if await self._link.run(REPLACE, [key], [value, ours.value, self._lease_ms]):
+                return ours
+        except RedisUnavailable:
+            return None
+        return await self.claim(flight, execution_id)  # somebody was faster
+
+    def lead(self, execution: Execution, lease: Lease | None) -> None:
+        """The execution has the lease."""
+        if isinstance(execution, LoggedExecution) and lease is not None and lease.leader is None:
+            execution.lease = lease
+
+    def ended(self, execution: Execution) -> None:
+        """Give its lease back."""
+        if isinstance(execution, LoggedExecution) and execution.lease is not None:
+            self.release(execution.lease)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back."""
+        if lease.leader is None:
+            self._own(asyncio.get_running_loop().create_task(self._release(lease)))
+
+    async def _release(self, lease: Lease) -> None:
+        with suppress(RedisUnavailable):
+            await self._link.run(REPLACE, [self._keys.flight(lease.flight)], [lease.value, "", 0])
+
+    async def follow(self, leader: Leader, execution: Execution) -> bool:
+        """Copy what the leader's execution does. Only a stream's events are copied as they come."""
+
+        def renew() -> None:
+            self._presence.order(leader.process, Order("join", leader.execution_id))
+
+        tail = Tail(self._link, self._keys, leader.execution_id, leader.process, renew)
+        batches = []
+        try:
+            async for batch in tail.follow():
+                batches.append(batch)
+                if batch.end is not None and batch.end.result is None and _stopped(batch.events[-1][1]):
+                    raise RunLost("Another process was stopped while it worked on the same request. Send it again.")
+                if execution.streams or batch.end is not None:
+                    for each in batches:
+                        add_batch(execution, each)
+                    batches.clear()
+        except (RunLost, RedisUnavailable):
+            if any(event.kind in ("token", "partial") for event in execution.events):
+                raise
+            return False
+        return True
+
+    # --- Those of others ---
+
+    async def cancel(self, run_id: str, reason: str, *, owner: str | None) -> bool:
+        """Have the process that works on a run cancel it, within a quarter of a second.
+
+        Args:
+            run_id: which run.
+            reason: what its readers are told.
+            owner: whose it must be; None for anybody's.
+
+        Returns:
+            False when no other process works on such a run.
+        """
+        try:
+            note = await self._note(run_id)
+            if note is None or note.duration_s is not None or owner not in (None, note.owner):
+                return False
+            if not await self._link.send("EXISTS", self._keys.process(note.process)):
+                return False
+            self._presence.order(note.process, Order("cancel", run_id, reason))
+        except RedisUnavailable:
+            return False
+        return True
+
+    async def find(self, run_id: str) -> Run | None:
+        """A copy of another process' run, with the events that are stored, which goes on as the run does.
+
+        Cancelling it only ends the following. None when Redis does not know it, or is away.
+        """
+        try:
+            note = await self._note(run_id)
+            if note is None or note.process == self.process:
+                return None
+            run = Run(
+                owner=note.owner,
+                agent=note.agent,
+                operation=note.operation,
+                request=note.request,
+                deadline_s=0,
+                execution=Execution(streams=note.streams),
+                joined=note.joined,
+                id=run_id,
+                started_at=note.started_at,
+                duration_s=note.duration_s,
+            )
+            tail = Tail(self._link, self._keys, note.execution, note.process, lambda: self._renew(run, note.process))
+            while True:
+                batches = await tail.stored()
+                for batch in batches:
+                    if batch.end is not None and run.duration_s is None:
+                        await self._time(run)
+                    add_batch(run.execution, batch)
+                if len(batches) < ENTRIES:
+                    break
+        except (RedisUnavailable, RunLost):
+            return None
+        if note.left is not None:
+            _leave(run, note)
+        elif not run.ended:
+            task = asyncio.get_running_loop().create_task(self._go_on(run, tail), name=f"follow-{run_id}")
+            run.execution.done_by(task)
+            self._own(task)
+        return run
+
+    async def _go_on(self, run: Run, tail: Tail) -> None:
+        try:
+            async for batch in tail.follow():
+                if batch.end is not None:
+                    await self._time(run)
+                if not run.ended:
+                    add_batch(run.execution, batch)
+        except asyncio.CancelledError:
+            _fail(run, run.execution.cause or RunCancelled("The server is stopping."))
+        except AmrikyyError as error:
+            _fail(run, error)
+        except Exception:
+            log.exception("run_not_followed", run_id=run.id)
+            _fail(run, RunLost("The events of this run cannot be read any more. Start it again."))
+
+    def _renew(self, run: Run, process: str) -> None:
+        """Tell the other process that the run is read, and see whether it has left its execution there."""
+
+        def look(reply: "asyncio.Future[Reply]") -> None:
+            if reply.cancelled() or reply.exception() is not None or not (encoded := reply.result()):
+                return
+            note = decode_note(cast("bytes", encoded))
+            if note.left is not None and not run.ended:
+                run.duration_s = note.duration_s
+                _fail(run, error_of(note.left))
+
+        self._presence.order(process, Order("read", run.id))
+        self._link.send("GET", self._keys.run(run.id)).add_done_callback(look)
+
+    async def _time(self, run: Run) -> None:
+        """How long it took there, which is noted before the last event is stored."""
+        with suppress(RedisUnavailable):
+            note = await self._note(run.id)
+            run.duration_s = note.duration_s if note is not None else None
+
+    async def _note(self, run_id: str) -> RunNote | None:
+        encoded = await self._link.send("GET", self._keys.run(run_id))
+        try:
+            return decode_note(cast("bytes", encoded)) if encoded is not None else None
+        except msgspec.DecodeError:
+            log.warning("run_note_unreadable", run_id=run_id)
+            return None
+
+    def _own(self, task: "asyncio.Task[None]") -> None:
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+
+def _leave(run: Run, note: RunNote) -> None:
+    assert note.left is not None
+    del run.execution.events[note.left_after :]
+    run.execution.outcome = None
+    _fail(run, error_of(note.left))
+
+
+def _fail(run: Run, error: AmrikyyError) -> None:
+    if not run.ended:
+        kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
+        run.execution.end(kind, Outcome(error=error))
+
+
+def _stopped(error: dict[str, object]) -> bool:
+    """Whether an execution ended for a reason of its own process or caller, which is none of those that joined it."""
+    return error["code"] in (RunCancelled.code, "draining")

@@ -1,0 +1,110 @@
+"""The events of another process' execution, as they come."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+from amrikyy.errors import RedisUnavailable, RunLost, Unavailable
+from amrikyy.redis_link import RedisLink
+from amrikyy.runs.shared.encoding import Batch, decode_batch
+from amrikyy.runs.shared.keys import Keys
+from amrikyy.runs.shared.presence import ALIVE_S, RENEW_S
+
+FIRST_POLL_S = 0.01
+LAST_POLL_S = 0.05
+"""How often it is looked for more: often while much comes, and never so seldom that an eye would notice."""
+
+AWAY_S = 20.0
+"""How long Redis may be away in the middle before the reader is told so."""
+
+ENTRIES = 100
+"""Entries of one look."""
+
+
+class Tail:
+    """Reads an execution's stream from its first event.
+
+    Args:
+        link: to Redis.
+        keys: where things are.
+        execution_id: of which execution.
+        process: who works on it.
+        renew: called each second, so that the other process keeps the execution for us.
+    """
+
+    def __init__(self, link: RedisLink, keys: Keys, execution_id: str, process: str, renew: Callable[[], None]) -> None:
+        self._link = link
+        self._events = keys.events(execution_id)
+        self._process = keys.process(process)
+        self._renew = renew
+        self._position = 0
+
+    async def stored(self) -> list[Batch]:
+        """What there is behind the last look, if anything.
+
+        Raises:
+            RedisUnavailable: Redis is away.
+        """
+        reply = await self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)
+        batches = []
+        for _, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
+            batch = decode_batch(fields[1])
+            if batch.first > self._position + 1:
+                raise RunLost("The first events of this run are no longer stored. Start it again.")
+            self._position = batch.first + len(batch.events) - 1
+            batches.append(batch)
+        return batches
+
+    async def follow(self) -> AsyncIterator[Batch]:
+        """What there is, and what comes, up to the end.
+
+        Raises:
+            RunLost: the other process died.
+            Unavailable: Redis is away for too long.
+        """
+        loop = asyncio.get_running_loop()
+        pause_s = FIRST_POLL_S
+        seen_at = began_at = loop.time()
+        renewed_at = 0.0
+        away_since: float | None = None
+        while True:
+            try:
+                if loop.time() - renewed_at >= RENEW_S:
+                    renewed_at = loop.time()
+                    self._renew()
+                    if await self._link.send("EXISTS", self._process):
+                        seen_at = renewed_at
+                batches = await self.stored()
+            except RedisUnavailable as error:
+                away_since = away_since or loop.time()
+                if loop.time() - away_since > AWAY_S:
+                    raise Unavailable(
+                        "Another process works on this run, and Redis, which holds its events, is away. Try again.",
+                        code="run_elsewhere",
+                        retry_after_s=1,
+                    ) from error
+                await asyncio.sleep(LAST_POLL_S)
+                continue
+            if away_since is not None:  # the other process may need a moment more to find Redis again
+                away_since, seen_at = None, loop.time()
+            for batch in batches:
+                yield batch
+                if batch.end is not None:
+                    return
+            if batches:
+                seen_at, pause_s = loop.time(), FIRST_POLL_S
+            elif not self._position and loop.time() - began_at > ALIVE_S:
+                raise RunLost("Another process had to work on this run and never began. Start it again.")
+            elif loop.time() - seen_at > ALIVE_S:
+                # What died longer ago than its last sign of life holds has nothing more to say.
+                if not await self._lives():
+                    raise RunLost("The process that ran this died before the run had ended. Start it again.")
+                seen_at = loop.time()
+            await asyncio.sleep(pause_s)
+            pause_s = min(LAST_POLL_S, pause_s * 1.5)
+
+    async def _lives(self) -> bool:
+        try:
+            return bool(await self._link.send("EXISTS", self._process))
+        except RedisUnavailable:
+            return True

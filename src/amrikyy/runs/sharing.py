@@ -1,0 +1,80 @@
+"""What the runner asks of what all processes share of the runs in progress."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from amrikyy.runs.execution import Execution
+from amrikyy.runs.run import Run
+from amrikyy.spend import Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """An execution in another process."""
+
+    execution_id: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to execute a request, so that nobody else needs to.
+
+    Attributes:
+        flight: what is asked, whose it is, and how.
+        value: what is written where all can see it.
+        leader: who has it; None if we have.
+    """
+
+    flight: str
+    value: str
+    leader: Leader | None = None
+
+
+class Sharing(Protocol):
+    """Executions that other processes can follow. Nothing here fails or waits long when it cannot be reached."""
+
+    def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
+        """A new execution, whose events are shown as soon as every process can have them."""
+        ...
+
+    def note(self, run: Run) -> None:
+        """Let every process know how the run is now."""
+        ...
+
+    async def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Lease | None:
+        """Take the lease on executing a request, or learn who has it.
+
+        Args:
+            flight: what is asked, whose it is, and how.
+            execution_id: under which it would be executed here.
+            instead_of: who had it, and died or gave up.
+
+        Returns:
+            None when there is nobody to ask: then everybody works alone.
+        """
+        ...
+
+    def lead(self, execution: Execution, lease: Lease | None) -> None:
+        """The execution has the lease."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back, because nothing has begun."""
+        ...
+
+    def ended(self, execution: Execution) -> None:
+        """It has ended, and what the cache keeps of it is on its way: its lease is given back."""
+        ...
+
+    async def follow(self, leader: Leader, execution: Execution) -> bool:
+        """Let an execution go on and end as another one does.
+
+        Returns:
+            False when that one died or was stopped before it had shown anything: this one must do the work itself.
+
+        Raises:
+            RunLost: it died in the middle of what it had shown.
+            Unavailable: its events cannot be had.
+        """
+        ...

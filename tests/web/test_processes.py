@@ -1,0 +1,278 @@
+"""Several server processes on one Redis and one database: they share runs, and each may die at any moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from tests.model_server import Behaviour, ModelServer
+from tests.process import server_process
+from tests.redis_server import RedisServer, redis_server
+from tests.serving import KEYS, SSE, events_of
+
+BLOG = {"topic": "AI in Travel", "length": "short"}
+JSON = "/api/agents/content/generateBlogPost"
+PIECES = ["# A title\n\n", *["word "] * 60]
+
+
+class Fleet:
+    """Server processes, by number."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+        self.processes: list[asyncio.subprocess.Process] = []
+        self.urls: list[str] = []
+
+    async def ask(self, number: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """The status, and the JSON body with the headers under "headers"."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | {"x-api-key": KEYS["premium"]}
+        async with self._http.request(method, self.urls[number] + path, json=body, headers=sent) as reply:
+            return reply.status, {**await reply.json(content_type=None), "headers": dict(reply.headers)}
+
+    @asynccontextmanager
+    async def open(self, number: int, path: str, body: Any = None, **headers: str) -> AsyncIterator[AsyncIterator[SSE]]:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | {"x-api-key": KEYS["premium"]}
+        method = "GET" if body is None else "POST"
+        async with self._http.request(method, self.urls[number] + path, json=body, headers=sent) as reply:
+            assert reply.status == 200, await reply.text()
+            yield events_of(reply)
+
+    async def stream(self, number: int, path: str, body: Any = None, **headers: str) -> list[SSE]:
+        async with self.open(number, path, body, **headers) as events:
+            return [event async for event in events]
+
+    async def resume(self, number: int, last: SSE) -> list[SSE]:
+        run_id = last.id.rpartition(":")[0]
+        return await self.stream(number, f"/api/stream/{run_id}", last_event_id=last.id)
+
+    async def kill(self, number: int) -> None:
+        """`kill -9`."""
+        self.processes[number].kill()
+        await self.processes[number].wait()
+
+
+@asynccontextmanager
+async def fleet(folder: Path, redis_url: str, count: int, **environment: str) -> AsyncIterator[Fleet]:
+    prefix = uuid4().hex
+    async with AsyncExitStack() as stack:
+        timeout = aiohttp.ClientTimeout(total=40)
+        connector = aiohttp.TCPConnector(limit=0)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
+        found = Fleet(http)
+        for number in range(count):
+            own = folder / str(number)
+            own.mkdir()
+            process, url = await stack.enter_async_context(
+                server_process(
+                    own,
+                    **{
+                        "DATABASE_URL": f"sqlite:///{folder}/all.db", "REDIS_URL": redis_url, "REDIS_PREFIX": prefix,
+                        "JWT_SECRET": "j" * 40, "STREAM_GRACE_S": "20", **environment,
+                    },
+                )
+            )  # fmt: skip
+            found.processes.append(process)
+            found.urls.append(url)
+        yield found
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        server.rule = lambda _: Behaviour(pieces=PIECES, pause_s=0.02)
+        yield server
+
+
+def behind(models: ModelServer) -> dict[str, str]:
+    return {"MODELS": "", "GEMINI_API_KEY": "test", "GEMINI_BASE_URL": models.url}
+
+
+async def begun(models: ModelServer, count: int = 1) -> None:
+    async with asyncio.timeout(10):
+        while len(models.posts) < count:
+            await asyncio.sleep(0.01)
+
+
+def text_of(events: list[SSE]) -> str:
+    return "".join(event.data["chunk"] for event in events if event.event == "token")
+
+
+def assert_whole(events: list[SSE]) -> None:
+    assert [event.number for event in events] == list(range(1, len(events) + 1)), "without gap or repeat"
+    assert events[-1].event == "complete"
+    assert events[-1].data["result"]["text"] == text_of(events)
+
+
+async def test_a_stream_is_resumed_on_another_process_and_cancelled_from_a_third(
+    tmp_path: Path, redis_url: str, models: ModelServer
+) -> None:
+    async with fleet(tmp_path, redis_url, 3, **behind(models)) as servers:
+        async with servers.open(0, "/api/stream/blog", BLOG) as events:
+            seen = [await anext(events) for _ in range(10)]
+        whole = seen + await servers.resume(1, seen[-1])
+        assert_whole(whole)
+        run_id = whole[0].data["runId"]
+        for number in (0, 1, 2):
+            assert await servers.resume(number, whole[4]) == whole[5:], "also when it has ended"
+        status, body = await servers.ask(1, "GET", "/api/runs")
+        assert (status, [run["id"] for run in body["runs"]]) == (200, [run_id])
+        async with servers.open(0, "/api/stream/blog", BLOG | {"tone": "formal"}) as events:
+            other = (await anext(events)).data["runId"]
+            async with servers.open(2, f"/api/stream/{other}") as copied:
+                await anext(copied)
+                assert (await servers.ask(1, "DELETE", f"/api/stream/{other}"))[0] == 200
+                ends = [[event async for event in each][-1] for each in (events, copied)]
+        assert [(end.event, end.data["code"]) for end in ends] == [("error", "run_cancelled")] * 2
+        assert ends[0].id == ends[1].id
+        assert models.posts[-1].closed.is_set() or not models.posts[-1].finished
+        assert (await servers.ask(2, "DELETE", f"/api/stream/{other}"))[1]["code"] == "run_ended"
+
+
+async def test_partial_objects_are_resumed_elsewhere_as_they_were(tmp_path: Path, redis_url: str) -> None:
+    async with fleet(tmp_path, redis_url, 2, OFFLINE_TOKENS_PER_S="300") as servers:
+        trip = {"destination": "Lisbon", "duration": 3, "budget": 1500}
+        whole = await servers.stream(0, "/api/stream/itinerary", trip)
+        for after in range(0, len(whole) - 1, 3):
+            assert await servers.resume(1, whole[after]) == whole[after + 1 :]
+
+
+async def test_after_the_reader_s_process_was_killed_another_has_the_rest(
+    tmp_path: Path, redis_url: str, models: ModelServer
+) -> None:
+    async with fleet(tmp_path, redis_url, 3, **behind(models)) as servers:
+        async with servers.open(0, "/api/stream/blog", BLOG) as begun_here:
+            first = [await anext(begun_here) for _ in range(5)]
+        async with servers.open(1, f"/api/stream/{first[0].data['runId']}", last_event_id=first[-1].id) as events:
+            second = [await anext(events) for _ in range(10)]
+            await servers.kill(1)
+        assert_whole(first + second + await servers.resume(2, second[-1]))
+        assert len(models.posts) == 1
+
+
+async def test_after_the_producer_was_killed_readers_get_what_is_stored_and_run_lost(
+    tmp_path: Path, redis_url: str, models: ModelServer
+) -> None:
+    models.rule = lambda _: Behaviour(pieces=PIECES, hang_after=30)
+    async with fleet(tmp_path, redis_url, 2, **behind(models)) as servers:
+        async with servers.open(0, "/api/stream/blog", BLOG) as events:
+            seen = [await anext(events) for _ in range(31)]
+            waiting = asyncio.create_task(servers.resume(1, seen[10]))
+            await asyncio.sleep(0.3)
+            await servers.kill(0)
+        async with asyncio.timeout(15):
+            rest = await waiting
+            later = await servers.resume(1, seen[10])
+        assert rest[:20] == seen[11:31]
+        assert later[:20] == seen[11:31]
+        for end in (rest[-1], later[-1]):
+            assert (end.event, end.data["code"]) == ("error", "run_lost")
+        assert [event.number for event in rest] == list(range(12, 12 + len(rest)))
+
+
+async def test_a_key_is_one_run_on_every_process(tmp_path: Path, redis_url: str, models: ModelServer) -> None:
+    async with fleet(tmp_path, redis_url, 3, **behind(models)) as servers:
+        headers = {"idempotency_key": "k", "cache_control": "no-cache"}
+        streams = await asyncio.gather(*(servers.stream(n % 3, "/api/stream/blog", BLOG, **headers) for n in range(6)))
+        assert len({events[0].data["runId"] for events in streams}) == 1
+        for events in streams:
+            assert_whole(events)
+        assert len(models.posts) == 1
+
+
+@pytest.mark.parametrize("path", [JSON, "/api/stream/blog"])
+async def test_fifty_identical_requests_to_three_processes_make_one_model_call(
+    tmp_path: Path, redis_url: str, models: ModelServer, path: str
+) -> None:
+    async with fleet(tmp_path, redis_url, 3, **behind(models)) as servers:
+        if path == JSON:
+            replies = await asyncio.gather(*(servers.ask(n % 3, "POST", path, BLOG) for n in range(50)))
+            assert {status for status, _ in replies} == {200}
+            assert sorted({body["headers"]["X-Cache" if "X-Cache" in body["headers"] else "x-cache"]
+                           for _, body in replies}) in (["join", "miss"], ["hit", "join", "miss"])  # fmt: skip
+            assert len({body["runId"] for _, body in replies}) == 50
+            assert len({body["result"]["text"] for _, body in replies}) == 1
+            assert sum(body["usage"]["totalTokens"] > 0 for _, body in replies) == 1
+        else:
+            streams = await asyncio.gather(*(servers.stream(n % 3, path, BLOG) for n in range(50)))
+            for events in streams:
+                assert_whole(events)
+            assert len({events[0].data["runId"] for events in streams}) == 50
+            assert sum(events[-1].data["totalTokens"] > 0 for events in streams) == 1
+        assert len(models.posts) == 1
+
+
+async def test_when_the_one_who_works_for_all_is_killed_another_takes_over(
+    tmp_path: Path, redis_url: str, models: ModelServer
+) -> None:
+    models.script.append(Behaviour(before_s=60))
+    async with fleet(tmp_path, redis_url, 3, **behind(models)) as servers:
+        doomed = asyncio.create_task(servers.ask(0, "POST", JSON, BLOG))
+        await begun(models)
+        others = [asyncio.create_task(servers.ask(1 + n % 2, "POST", JSON, BLOG)) for n in range(10)]
+        await asyncio.sleep(0.5)
+        await servers.kill(0)
+        async with asyncio.timeout(20):
+            replies = await asyncio.gather(*others)
+        with pytest.raises(aiohttp.ClientError):
+            await doomed
+        assert {status for status, _ in replies} == {200}
+        assert len(models.posts) == 2
+        assert sum(body["usage"]["totalTokens"] > 0 for _, body in replies) == 1, "who took over pays"
+
+
+async def test_whoever_began_may_leave_and_those_elsewhere_keep_what_they_joined(
+    tmp_path: Path, redis_url: str, models: ModelServer
+) -> None:
+    models.rule = lambda _: Behaviour(pieces=PIECES, pause_s=0.05)
+    async with fleet(tmp_path, redis_url, 2, STREAM_GRACE_S="0", **behind(models)) as servers:
+        async with servers.open(0, "/api/stream/blog", BLOG) as events:
+            await anext(events)
+            joined = asyncio.create_task(servers.stream(1, "/api/stream/blog", BLOG))
+            await asyncio.sleep(1)
+        assert_whole(await joined)
+        assert len(models.posts) == 1
+
+
+@pytest.mark.parametrize("away", ["kill", "pause"])
+async def test_redis_may_go_and_come_back_under_load_and_no_caller_fails_or_hangs(tmp_path: Path, away: str) -> None:
+    def gone(redis: RedisServer) -> None:
+        getattr(redis, away)()
+
+    with redis_server() as redis:
+        async with fleet(tmp_path, redis.url, 2, OFFLINE_TOKENS_PER_S="100") as servers:
+            loop = asyncio.get_running_loop()
+            waits: list[float] = []
+            stopping = asyncio.Event()
+
+            async def read(number: int) -> None:
+                turn = 0
+                while not stopping.is_set():
+                    turn += 1
+                    body = BLOG | {"topic": f"Rain {number}, {turn}"}
+                    async with servers.open(number % 2, "/api/stream/blog", body) as events:
+                        seen, last = [], loop.time()
+                        async for event in events:
+                            waits.append(loop.time() - last)
+                            last = loop.time()
+                            seen.append(event)
+                    assert_whole(seen)
+
+            readers = [asyncio.create_task(read(number)) for number in range(10)]
+            await asyncio.sleep(1)
+            gone(redis)
+            await asyncio.sleep(2)
+            redis.start() if away == "kill" else redis.resume()
+            await asyncio.sleep(3)
+            async with servers.open(0, "/api/stream/blog", BLOG) as events:
+                seen = [await anext(events) for _ in range(5)]
+            assert_whole(seen + await servers.resume(1, seen[-1]))
+            stopping.set()
+            async with asyncio.timeout(30):
+                await asyncio.gather(*readers)
+            waits.sort()
+            assert waits[int(0.99 * len(waits))] < 0.5
