@@ -1,0 +1,78 @@
+"""What Redis costs a server: with it and without it, side by side, on a Redis of its own: `python -m bench.shared`."""
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+from tests.redis_server import redis_server
+
+from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
+from bench.candidates import Running, amrikyy, model, start
+from bench.load import put_load
+from bench.measure import set_manner, settle, warm_up
+from bench.processes import LOAD_CORE
+from bench.scenarios import TOKENS
+
+ROUNDS = 4
+SLICE_S = 0.8
+CALLERS = 16
+
+CACHED_POST = replace(BLOG_POST, body={"topic": "Night trains", "length": "medium"})
+CACHED_STREAM = replace(BLOG_STREAM, body={"topic": "Night trains", "length": "medium"})
+
+CALLS: dict[str, Call] = {
+    "searchFlights": FLIGHTS,
+    "JSON operation": BLOG_POST,
+    "stream": BLOG_STREAM,
+    "cached JSON answer": CACHED_POST,
+    "cached stream": CACHED_STREAM,
+}
+
+
+async def compare(servers: Mapping[str, Running], models: Running) -> None:
+    """Measure each call on each server in turn, and print calls and tokens a second, and CPU."""
+    for server in servers.values():
+        await warm_up(server, list(CALLS.values()), models, 1)
+    await set_manner(models, TOKENS, 0)
+    for title, call in CALLS.items():
+        per_s: dict[str, list[float]] = {name: [] for name in servers}
+        cpu_us: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, server in servers.items():
+                began_s = server.process.cpu_s
+                load = await put_load(server.port, call.requests(server.candidate.credential), CALLERS, SLICE_S)
+                done = load.tokens if call.streams else load.calls
+                per_s[name].append(done / load.wall_s)
+                cpu_us[name].append((await settle(server.process) - began_s) / done * 1e6)
+        unit = "tokens" if call.streams else "answers"
+        rates = {name: statistics.median(values) for name, values in per_s.items()}
+        costs = {name: statistics.median(values) for name, values in cpu_us.items()}
+        each = ", ".join(f"{name}: {rates[name]:,.0f} {unit}/s, {costs[name]:.1f} us of CPU each" for name in servers)
+        memory, redis = servers
+        ratios = f"{rates[redis] / rates[memory]:.2f} by the clock, {costs[memory] / costs[redis]:.2f} by CPU"
+        sys.stdout.write(f"{title:20} {each}; with Redis {ratios}\n")
+
+
+def main() -> None:
+    """Print the table."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    with redis_server() as redis, tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        models = model(folder)
+        started: dict[str, Running] = {}
+        try:
+            for candidate in (amrikyy("memory"), amrikyy("Redis", REDIS_URL=redis.url)):
+                started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
+            uvloop.run(compare(started, models))
+        finally:
+            for server in (*started.values(), models):
+                server.process.stop()
+
+
+if __name__ == "__main__":
+    main()
