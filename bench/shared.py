@@ -23,7 +23,7 @@ SLICE_S = 0.8
 CALLERS = 16
 
 CACHED_POST = replace(BLOG_POST, body={"topic": "Night trains", "length": "medium"})
-CACHED_STREAM = replace(BLOG_STREAM, body={"topic": "Night trains", "length": "medium"})
+CACHED_STREAM = replace(BLOG_STREAM, body={"topic": "Day trains", "length": "medium"})
 
 CALLS: dict[str, Call] = {
     "searchFlights": FLIGHTS,

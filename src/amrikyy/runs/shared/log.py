@@ -126,6 +126,7 @@ class RunLog:
         self._grown: dict[str, LoggedExecution] = {}
         self._notes: dict[str, tuple[Run, str]] = {}
         self._work = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         link.watch(self._link_changed)
@@ -147,6 +148,8 @@ class RunLog:
         if self._link.state.is_up:
             self._grown[execution.id] = execution
             self._wake()
+            if execution.streams and execution.ended:  # a kept result is a whole stream, whose reader need not wait
+                self._urgent.set()
         else:
             execution.show(len(execution.events))
 
@@ -185,7 +188,10 @@ class RunLog:
                     execution.show(len(execution.events))
             if not self._work.is_set():
                 self._idle.set()
-            await asyncio.sleep(BATCH_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BATCH_S):
+                    await self._urgent.wait()
+            self._urgent.clear()
 
     async def _write(self) -> None:
         notes, self._notes = self._notes, {}
