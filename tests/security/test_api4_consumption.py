@@ -29,10 +29,10 @@ BODIES = [
 
 async def test_a_body_made_to_hurt_is_a_400_at_once_and_its_answer_is_short(server: Served) -> None:
     for raw in BODIES:
-        began = time.perf_counter()
+        began = time.process_time()
         reply = await server.ask("POST", BLOG, raw=raw)
         assert reply.status == 400
-        assert time.perf_counter() - began < 3
+        assert time.process_time() - began < 2
         assert len(reply.body) < 100_000
         assert (await server.ask("GET", "/api/health/live", key=None)).status == 200
 
