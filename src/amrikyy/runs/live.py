@@ -13,7 +13,7 @@ MAX_FINISHED = 10_000
 MAX_FINISHED_BYTES = 256_000_000
 """About how much memory they may take; a busy server forgets the oldest before their time is over."""
 
-EVENT_BYTES = 200
+EVENT_BYTES = 120
 """Of one event in memory, with a token's text; measured with sys.getsizeof on the parts."""
 
 
