@@ -112,6 +112,8 @@ class Settings(BaseSettings):
 
     # Cache
     cache_max_mb: int = Field(64, ge=1)
+    cache_similarity: float | None = Field(None, gt=0, le=1)
+    embeddings_model: str | None = None
 
     # Limits
     rate_limits: dict[str, str] = Field(default_factory=dict)

@@ -23,12 +23,12 @@ def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
     )
 
 
-def play(operation: Operation[Any, Any], entry: Entry, execution: Execution) -> None:
+def play(operation: Operation[Any, Any], entry: Entry, execution: Execution, *, similar: bool = False) -> None:
     """Let an execution that has begun go on and end as the one did that was kept.
 
-    A text is written in its pieces; another result is one partial object, whole.
+    A text is written in its pieces; another result is one partial object, whole. `similar`: it answered another request.
     """
-    execution.cached = "hit" if entry.is_fresh else "stale"
+    execution.cached = "similar" if similar else "hit" if entry.is_fresh else "stale"
     execution.spent.models = entry.model.split(",") if entry.model else []
     if operation.writes_text:
         execution.events.extend(Event("token", piece) for piece in entry.pieces)

@@ -9,6 +9,7 @@ import structlog
 from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.replay import entry_of, play
+from amrikyy.agents.second_look import Look, SecondLook
 from amrikyy.agents.tally import Tally
 from amrikyy.cache import Cache, CacheResult, Entry, key_of
 from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
@@ -52,6 +53,7 @@ class Runner:
         metrics: is told what happens.
         timeout_s: how long a run may take, waiting in line included.
         sharing: what other processes have to do with runs, if there may be any.
+        second_look: finds results of similar requests, if they may be used.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Runner:
         *,
         timeout_s: float,
         sharing: Sharing | None = None,
+        second_look: SecondLook | None = None,
     ) -> None:
         self.models = models
         self.metrics = metrics
@@ -74,6 +77,7 @@ class Runner:
         self._records = records
         self._timeout_s = timeout_s
         self._sharing = sharing
+        self._second_look = second_look
         self._tasks: set[asyncio.Task[None]] = set()
         self._flights: dict[_Flight, Execution] = {}
         self._claimed: dict[_Flight, asyncio.Event] = {}
@@ -123,6 +127,13 @@ class Runner:
         key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
         entry = await self.cache.get(key) if key is not None and reuse else None
         is_fresh = entry is not None and entry.is_fresh
+        look = None
+        if self._second_look is not None and key is not None and reuse and not is_fresh:
+            look = await self._second_look.look(operation, key, values, self.cache)
+            if look is not None and look.usage is not None:
+                self.count_usage(operation.agent, look.usage)
+            if look is not None and look.entry is not None:
+                entry, is_fresh = look.entry, True
         flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
         sharing = self._sharing if parent_id is None else None
         run_id = run_id or new_run_id()
@@ -162,16 +173,18 @@ class Runner:
             id=run_id,
             on_end=self._ended,
         )
-        work = _Work(operation, request, key if keep else None, flight, entry, leader)
+        work = _Work(operation, request, key if keep else None, flight, entry, leader, look)
         try:
             if shared is not None:
                 self._add(run)
             elif entry is not None and entry.is_fresh:
                 self._add(run)
                 run.execution.append(Event("started"))
-                play(operation, entry, run.execution)
+                play(operation, entry, run.execution, similar=look is not None and look.entry is entry)
                 self._end_runs(run.execution)
             else:
+                if look is not None and (used := look.usage) is not None:
+                    execution.charge(used.model, used.input_tokens, 0, used.cost_usd, estimated=used.estimated)
                 self._begin(run, work, priority=priority)
                 lease = None  # the execution's now
         finally:
@@ -292,6 +305,8 @@ class Runner:
             execution.end(Event("completed"), Outcome(result=result))
             if work.keep_as is not None and not context.truncated:
                 self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
+                if self._second_look is not None and work.look is not None:
+                    self._second_look.keep(work.look, work.keep_as)
             self._end_runs(execution)
         finally:
             deadline.cancel()
@@ -398,6 +413,8 @@ class _Work:
     stale: Entry | None
     leader: Leader | None
     """Who does it already, in another process."""
+    look: Look | None
+    """What was looked for by its meaning."""
 
 
 def _expire(run: Run) -> None:
@@ -411,6 +428,8 @@ def _expire(run: Run) -> None:
 def _cache_result(run: Run, *, reuse: bool) -> CacheResult:
     if not reuse:
         return "bypass"
+    if run.execution.cached == "similar":
+        return "similar"
     return "hit" if run.cached else "join" if run.joined else "miss"
 
 

@@ -32,7 +32,7 @@ class SharedCache(Protocol):
         ...
 
 
-CacheResult = Literal["hit", "miss", "join", "stale", "bypass", "store", "clear"]
+CacheResult = Literal["hit", "similar", "miss", "join", "stale", "bypass", "store", "clear"]
 """What happened to a request for a cacheable result, or to a result."""
 
 
@@ -43,8 +43,9 @@ class CacheStats(Counter[CacheResult]):
     def hit_rate(self) -> float:
         """Share of the requests that cost no model call, of those that were allowed to look: 0 to 1."""
         # What was served stale was a miss first.
-        served = self["hit"] + self["join"] + self["stale"]
-        asked = self["hit"] + self["join"] + self["miss"]
+        saved = self["hit"] + self["similar"] + self["join"]
+        served = saved + self["stale"]
+        asked = saved + self["miss"]
         return served / asked if asked else 0.0
 
 

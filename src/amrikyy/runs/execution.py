@@ -72,8 +72,8 @@ class Execution:
             the head of the log need not fold it again.
         first_output_s: seconds from the start to the first token or partial object, once there is one.
         cause: why it was cancelled.
-        cached: "hit" when the result was kept from an earlier execution, "stale" when it was out of date and no
-            new one could be had; else empty.
+        cached: "hit" when the result was kept from an earlier execution, "similar" when that was of a request which
+            says the same in other words, "stale" when it was out of date and no new one could be had; else empty.
     """
 
     __slots__ = (
@@ -105,7 +105,7 @@ class Execution:
         self.latest_partial: tuple[int, bytes] | None = None
         self.first_output_s: float | None = None
         self.cause: AmrikyyError | None = None
-        self.cached: Literal["", "hit", "stale"] = ""
+        self.cached: Literal["", "hit", "stale", "similar"] = ""
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 

@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
+from amrikyy.agents.second_look import SecondLook
 from amrikyy.auth import AuditLog, Directory
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.errors import Unavailable
+from amrikyy.http_client import HttpClient
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
+from amrikyy.llm.embeddings import Embedder
+from amrikyy.llm.prices import Prices
 from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks, refusal
 from amrikyy.runs.idempotency import IdempotencyKeys
 from amrikyy.runs.live import LiveRuns
@@ -72,8 +76,19 @@ async def open_runtime(
         cache = await _open_cache(settings, metrics, stack)
         stack.push_async_callback(cache.close)
         shared_runs = await _open_shared_runs(settings, metrics, live, stack)
+        second_look = _open_second_look(settings)
+        if second_look is not None:
+            stack.push_async_callback(second_look.close)
         runner = Runner(
-            models, cache, live, records, slots, metrics, timeout_s=settings.run_timeout_s, sharing=shared_runs
+            models,
+            cache,
+            live,
+            records,
+            slots,
+            metrics,
+            timeout_s=settings.run_timeout_s,
+            sharing=shared_runs,
+            second_look=second_look,
         )
         idempotency = IdempotencyKeys(database)
         redis = await _open_redis(settings, metrics, stack)
@@ -228,6 +243,35 @@ async def _open_shared_runs(
     return shared
 
 
+def _open_second_look(settings: Settings) -> SecondLook | None:
+    """What finds results of similar requests; None unless CACHE_SIMILARITY says how alike they must be."""
+    if settings.cache_similarity is None:
+        if settings.embeddings_model is not None:
+            raise ConfigurationError("EMBEDDINGS_MODEL serves nothing without CACHE_SIMILARITY (for example 0.95).")
+        return None
+    if settings.embeddings_model is None:
+        return SecondLook(settings.cache_similarity, None)
+    provider, _, model = settings.embeddings_model.partition(":")
+    servers = {
+        "gemini": (settings.gemini_base_url, settings.gemini_api_key),
+        "openai": (settings.openai_base_url, settings.openai_api_key),
+        "ollama": (settings.ollama_base_url, None),
+    }
+    if provider not in servers or not model:
+        raise ConfigurationError(
+            "EMBEDDINGS_MODEL names no model; write provider:model, for example openai:text-embedding-3-small, "
+            "gemini:gemini-embedding-001 or ollama:nomic-embed-text."
+        )
+    base_url, key = servers[provider]
+    prices = Prices(_prices(settings))
+    embedder = Embedder(provider, model, base_url=base_url, api_key=reveal(key), http=HttpClient(), prices=prices)
+    return SecondLook(settings.cache_similarity, embedder)
+
+
+def _prices(settings: Settings) -> dict[str, ModelPrice]:
+    return {name: ModelPrice(input=price.input, output=price.output) for name, price in settings.model_prices.items()}
+
+
 def _redis_address(url: str) -> "RedisAddress":
     from amrikyy.redis_link import RedisAddress
 
@@ -287,9 +331,7 @@ async def _open_models(settings: Settings, metrics: Metrics) -> Models:
         openai_base_url=settings.openai_base_url,
         ollama_base_url=settings.ollama_base_url,
         offline_tokens_per_s=settings.offline_tokens_per_s,
-        prices={
-            name: ModelPrice(input=price.input, output=price.output) for name, price in settings.model_prices.items()
-        },
+        prices=_prices(settings),
         deadlines=Deadlines(
             connect_s=settings.model_connect_timeout_s,
             first_token_s=settings.model_first_token_timeout_s,

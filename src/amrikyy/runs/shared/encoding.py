@@ -44,7 +44,7 @@ class End(msgspec.Struct, frozen=True, array_like=True):
 
     result: bytes | None
     spent: Spent
-    cached: Literal["", "hit", "stale"]
+    cached: Literal["", "hit", "stale", "similar"]
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
