@@ -1,6 +1,8 @@
 """Several server processes on one Redis and one database: they share runs, and each may die at any moment."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -236,6 +238,24 @@ async def test_whoever_began_may_leave_and_those_elsewhere_keep_what_they_joined
             await asyncio.sleep(1)
         assert_whole(await joined)
         assert len(models.posts) == 1
+
+
+async def test_a_hundred_requests_at_a_limit_of_thirty_admit_thirty_through_three_processes(
+    tmp_path: Path, redis_url: str
+) -> None:
+    limits = {"content.generateBlogPost": "30/minute", "content": "200/minute", "global": "1000/minute"}
+    options = {"RATE_LIMITS": json.dumps(limits), "RATE_LIMIT_WHITELIST": ""}
+    async with fleet(tmp_path, redis_url, 3, **options) as servers:
+        asked = (servers.ask(each % 3, "POST", JSON, BLOG | {"topic": f"Topic {each}"}) for each in range(100))
+        replies = await asyncio.gather(*asked)
+        assert sorted(status for status, _ in replies) == [200] * 30 + [429] * 70
+        refused = next(reply for status, reply in replies if status == 429)
+        assert refused["code"] == "rate_limited_operation"
+        assert "content.generateBlogPost" in refused["message"]
+        # What was refused has consumed nothing of the other limits, on any process.
+        _, reply = await servers.ask(1, "POST", "/api/agents/content/researchTopic", {"topic": "Night trains"})
+        left = dict(re.findall(r'"([^"]+)";r=(\d+)', reply["headers"]["ratelimit"]))
+        assert (left["global"], left["content"]) == ("969", "169")
 
 
 @pytest.mark.parametrize("away", ["kill", "pause"])

@@ -26,7 +26,7 @@ def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
 def play(operation: Operation[Any, Any], entry: Entry, execution: Execution, *, similar: bool = False) -> None:
     """Let an execution that has begun go on and end as the one did that was kept.
 
-    A text is written in its pieces; another result is one partial object, whole. `similar`: it answered another request.
+    A text is written in its pieces; another result is one partial object, whole. `similar`: it was of another request.
     """
     execution.cached = "similar" if similar else "hit" if entry.is_fresh else "stale"
     execution.spent.models = entry.model.split(",") if entry.model else []

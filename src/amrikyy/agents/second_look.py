@@ -21,7 +21,7 @@ class Look(NamedTuple):
     """What was looked for, and found.
 
     Attributes:
-        bucket: all that must be equal: whose it is, the operation, every field that is no text, each number in the texts.
+        bucket: all that must be equal: whose it is, the operation, each field that is no text, all numbers in texts.
         meaning: the texts.
         entry: the result of the most similar request; None if there is none.
         usage: what the embedding took.
