@@ -19,7 +19,7 @@ OF_A_CALLER = [
 ]
 """Routes with a parameter that names what belongs to one caller."""
 
-OF_NOBODY = {"agent", "operation"}
+OF_NOBODY = {"agent", "operation", "name"}
 """Parameters that name what all callers share."""
 
 
@@ -27,7 +27,7 @@ def test_every_parameter_of_a_route_is_either_shared_a_run_or_for_administrators
     """A route with another kind of thing needs a test of its own here before it can be added."""
     for endpoint in endpoints_of(load_registry()):
         named = {part.partition("}")[0] for part in endpoint.path.split("{")[1:]}
-        if named - OF_NOBODY - {"runId"}:
+        if named - OF_NOBODY - {"runId", "workflowId"}:
             assert endpoint.needs in FOR_ADMINISTRATORS, endpoint.path
 
 
@@ -60,6 +60,25 @@ async def test_the_run_of_another_does_not_exist(server: Served, method: str, pa
         assert same == {name: text.replace(never, "") if isinstance(text, str) else text
                         for name, text in nobodys.json.items() if name != "requestId"}  # fmt: skip
     assert (await server.ask("GET", f"/api/runs/{run_id}", key="premium")).json["run"]["status"] == "completed"
+
+
+OF_A_WORKFLOW = [
+    (endpoint.method, endpoint.path) for endpoint in endpoints_of(load_registry()) if "{workflowId}" in endpoint.path
+]
+
+
+async def test_the_workflow_of_another_does_not_exist(server: Served) -> None:
+    steps = [{"agent": "content", "method": "generateBlogPost", "params": BLOG}]
+    mine = await server.ask("POST", "/api/coordinator/sequential", {"steps": steps})
+    assert mine.status == 200, mine.body
+    workflow_id = mine.json["workflowId"]
+    assert len(OF_A_WORKFLOW) >= 3
+    for method, path in OF_A_WORKFLOW:
+        theirs = await server.ask(method, path.format(workflowId=workflow_id), key="other")
+        assert theirs.status == 404, (path, theirs.body)
+    listed = await server.ask("GET", "/api/coordinator/status", key="other")
+    assert workflow_id not in listed.body.decode()
+    assert workflow_id in (await server.ask("GET", "/api/coordinator/status")).body.decode()
 
 
 async def test_resuming_the_stream_of_another_on_its_own_route_is_a_404(server: Served) -> None:

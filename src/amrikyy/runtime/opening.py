@@ -222,6 +222,7 @@ async def _open_shared_runs(
 ) -> "SharedRuns | None":
     """The runs of all processes, on a link of their own: what they write must not hold up a decision about limits."""
     if settings.redis is None:
+        metrics.runs_shared().set(float("nan"))  # as redis_up
         return None
     from amrikyy.redis_link import RedisLink
     from amrikyy.runs.shared import SCRIPTS, SharedRuns

@@ -21,6 +21,7 @@ REFRESH_S = 2.0
 LEASE_S = 45.0
 """How long the reservations of a process that died still count."""
 
+RETRY_AFTER_S = 0.05
 CLOSE_TIMEOUT_S = 5.0
 
 Refused = Callable[[Standing], None]
@@ -203,7 +204,11 @@ class Budgets:
         asks = [ask for ask, verdict in asked if not verdict.done()]
         self._booking = True
         try:
-            verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
+            try:
+                verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
+            except Unavailable:  # nothing was written: a deadlock, or a connection that was lost, is gone at once
+                await asyncio.sleep(RETRY_AFTER_S)
+                verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
         except BaseException as error:
             self._settled = settled + self._settled
             for _, verdict in asked:
