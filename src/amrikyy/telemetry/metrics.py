@@ -124,8 +124,8 @@ class Metrics:
         self.loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop is", mode="max")
         self.database_connections = self._gauge("db_pool_connections", "Database connections", "state")
         self.runs_shared = self._gauge(
-            "runs_shared", "1 while all processes can take up this one's streams, 0 while Redis is away, NaN where none "
-            "is configured", mode="min",
+            "runs_shared", "1 while all processes can take up this one's streams, 0 while Redis is away, NaN without",
+            mode="min",
         )  # fmt: skip
         self.redis_up = self._gauge(
             "redis_up", "1 while Redis is used, 0 while each process counts alone, NaN where none is configured",
