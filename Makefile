@@ -20,7 +20,7 @@ dev: .venv/dev ## Start the server and restart it when a file changes
 	@exec $(BIN)/amrikyy dev
 
 test: .venv/dev ## Run all tests, on SQLite and on a PostgreSQL of their own
-	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
 
 test-deploy: .venv/dev ## Try the deployment files: the image's steps replayed, PM2 from npm; half a minute
 	@for tool in kubectl systemd-analyze node npm; do \

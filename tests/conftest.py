@@ -16,6 +16,17 @@ from tests.redis_server import redis_server
 from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
 
 
+PROCESSES = ("tests/cli/", "tests/web/test_processes.py", "tests/workflows/test_durability.py")
+"""Tests that start several server processes each: one after another, or none of them gets its share of the machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give them to one worker."""
+    for item in items:
+        if item.nodeid.startswith(PROCESSES):
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The session's PostgreSQL; it starts with the first database that is asked of it."""

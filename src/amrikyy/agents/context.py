@@ -248,7 +248,7 @@ class _Answer:
         if isinstance(item, list):
             self.length += sum(map(len, item))
             self._feed(item)
-            if self._cover is not None and self.length > self._cover.length and self.usage is not None:
+            if self._cover is not None and self.length > self._cover.look_at and self.usage is not None:
                 self._cover.extend(self.usage, self.length)
         else:
             self.usage = item

@@ -10,18 +10,21 @@ from amrikyy.llm.request import Request, Usage
 from amrikyy.runs.execution import Execution
 from amrikyy.spend import Reservation
 
-STEP = 1000
-"""Tokens that are reserved at a time for an answer that is longer than was reserved for."""
+STEP = 1000 * CHARACTERS_PER_TOKEN
+"""Characters that are reserved at a time for an answer that is longer than was reserved for."""
+
+AHEAD = STEP // 2
+"""How long before its end a cover is extended: what a model writes while the database is asked."""
 
 
 class Cover:
     """A reservation, and how long an answer it covers.
 
     Attributes:
-        length: characters.
+        look_at: `extend` wants to be called when the answer is longer than so many characters.
     """
 
-    __slots__ = ("_execution", "_extending", "_models", "_reservation", "length")
+    __slots__ = ("_covered", "_execution", "_extending", "_models", "_refused", "_reservation", "look_at")
 
     def __init__(self, execution: Execution, models: Models, reservation: Reservation, request: Request) -> None:
         self._execution = execution
@@ -29,7 +32,9 @@ class Cover:
         self._reservation = reservation
         self._extending: asyncio.Task[None] | None = None
         # An answer that comes as a whole has been written, and paid for, before anybody could break it off.
-        self.length = request.max_output_tokens * CHARACTERS_PER_TOKEN if request.streaming else math.inf
+        self._covered = request.max_output_tokens * CHARACTERS_PER_TOKEN if request.streaming else math.inf
+        self._refused: AmrikyyError | None = None
+        self.look_at = self._covered - AHEAD
 
     @classmethod
     async def of(cls, execution: Execution, models: Models, request: Request) -> "Cover | None":
@@ -48,17 +53,27 @@ class Cover:
         return cls(execution, models, reservation, request)
 
     def extend(self, usage: Usage, length: int) -> None:
-        """Reserve for an answer that is this long already and goes on; where that is refused, the run ends."""
-        self.length = length + STEP * CHARACTERS_PER_TOKEN
-        cost_usd = self._models.estimate(usage, self.length).cost_usd
-        if cost_usd is not None and (self._extending is None or self._extending.done()):
-            self._extending = asyncio.get_running_loop().create_task(self._grow(cost_usd))
+        """Reserve ahead for an answer that is this long and goes on; one that passes what could be had is ended."""
+        if self._refused is not None:
+            if length > self._covered:
+                self._execution.cancel(self._refused)
+            self.look_at = self._covered
+            return
+        covered = max(self._covered, length) + STEP
+        cost_usd = self._models.estimate(usage, int(covered)).cost_usd
+        self.look_at = math.inf
+        if cost_usd is not None:
+            self._extending = asyncio.get_running_loop().create_task(self._grow(cost_usd, covered))
 
-    async def _grow(self, cost_usd: float) -> None:
+    async def _grow(self, cost_usd: float, covered: float) -> None:
         try:
             await self._reservation.grow(cost_usd)
         except AmrikyyError as refused:
-            self._execution.cancel(refused)
+            self._refused = refused
+            self.look_at = self._covered
+        else:
+            self._covered = covered
+            self.look_at = covered - AHEAD
 
     def settle(self, cost_usd: float | None) -> None:
         """Book what the call has cost; None if that is not known."""

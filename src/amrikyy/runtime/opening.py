@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 CACHE_DEADLINE_S = 0.1
 """How long an entry of the shared cache may take; asking a model takes longer."""
 
-RUNS_DEADLINE_S = 0.25
+RUNS_DEADLINE_S = 0.5
 """How long it may take to store events, or to learn who executes a request: another call of a model takes longer."""
 
 CALLS_PER_RUN = 3

@@ -144,7 +144,7 @@ def budget_spent(standing: Standing, amount_usd: float) -> BudgetSpent:
     until_reset_s = (standing.resets_at - datetime.now(UTC)).total_seconds()
     held = f" Calls in progress hold ${_usd(standing.reserved_usd)} of it." if standing.reserved_usd else ""
     return BudgetSpent(
-        f"The budget of ${_usd(standing.limit_usd)} a {standing.period} of {standing.subject} is spent: "
+        f"The budget of ${_usd(standing.limit_usd)} a {standing.period} of {standing.subject} does not cover it: "
         f"{_left(standing.left_usd, amount_usd)}.{held} It begins anew at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
         details=[{
             "subject": standing.subject,
