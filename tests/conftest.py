@@ -15,7 +15,6 @@ from tests.postgres import Postgres
 from tests.redis_server import redis_server
 from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
 
-
 PROCESSES = ("tests/cli/", "tests/web/test_processes.py", "tests/workflows/test_durability.py")
 """Tests that start several server processes each: one after another, or none of them gets its share of the machine."""
 

@@ -14,6 +14,7 @@ from amrikyy.db import Database, open_database
 from amrikyy.db.tables import budget_days, reservations, spend
 from amrikyy.errors import BudgetSpent, ValidationFailed
 from amrikyy.spend import Budgets
+from amrikyy.spend.budget_store import Ask, BudgetStore
 
 KEY = "key:" + "0" * 32
 
@@ -226,6 +227,20 @@ async def test_a_process_that_stops_gives_back_what_it_holds(budgets: Budgets, d
     await other.close()
     assert await spent(budgets) == pytest.approx(0.1)
     assert await attempt(budgets, 0.9, 0.9)
+
+
+async def test_whoever_asks_how_things_stand_while_all_others_are_refused_is_answered(database: Database) -> None:
+    store = BudgetStore(database)
+
+    async def noting(_: object) -> None:
+        pass
+
+    await store.put("somebody", "day", 1.0, "admin", noting)
+    asks = [Ask("call", ("somebody",), 5.0), Ask("", (), 0.0)]
+    refused, answered = await store.book([], asks, holder="me", lease_s=10)
+    assert refused is not None
+    assert answered is None
+    assert (await store.standings(["somebody"]))[0].reserved_usd == 0
 
 
 async def test_a_ceiling_holds_for_all_parts_of_a_run_together(budgets: Budgets) -> None:

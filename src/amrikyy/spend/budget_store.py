@@ -145,13 +145,13 @@ class BudgetStore:
                 .with_for_update()
             )  # fmt: skip
             verdicts, granted = _decide(asks, await _standings(connection, concerned))
-            if granted:
-                expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
-                rows = [
-                    {"id": ask.reservation, "subject": subject, "amount_usd": ask.amount_usd, "holder": holder,
-                     "expires_at": expires_at}
-                    for ask in granted for subject in ask.subjects
-                ]  # fmt: skip
+            expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
+            rows = [
+                {"id": ask.reservation, "subject": subject, "amount_usd": ask.amount_usd, "holder": holder,
+                 "expires_at": expires_at}
+                for ask in granted for subject in ask.subjects
+            ]  # fmt: skip
+            if rows:  # an ask that no budget concerns any more is granted, and reserves nothing
                 await connection.execute(self._adding(reservations, "amount_usd"), rows)
             return verdicts
 
