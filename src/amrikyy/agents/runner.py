@@ -145,7 +145,7 @@ class Runner:
                 claimed = self._claimed[flight] = asyncio.Event()
                 try:
                     lease = await sharing.claim(flight.name, run_id)
-                    if lease is not None and lease.leader is None:  # whoever had it before may have left a result
+                    if lease is None or lease.leader is None:  # whoever had it before may have left a result
                         entry = await self.cache.get(flight.key)
                         is_fresh = entry is not None and entry.is_fresh
                 finally:
@@ -303,11 +303,12 @@ class Runner:
         else:
             execution.append(Event("progress", (100, "Done")))
             execution.end(Event("completed"), Outcome(result=result))
+            storing = None
             if work.keep_as is not None and not context.truncated:
-                self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
+                storing = self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
                 if self._second_look is not None and work.look is not None:
                     self._second_look.keep(work.look, work.keep_as)
-            self._end_runs(execution)
+            self._end_runs(execution, storing)
         finally:
             deadline.cancel()
 
@@ -356,14 +357,14 @@ class Runner:
             execution.end(kind, Outcome(error=error))
         self._end_runs(execution)
 
-    def _end_runs(self, execution: Execution) -> None:
+    def _end_runs(self, execution: Execution, storing: "asyncio.Task[None] | None" = None) -> None:
         for run in execution.runs:
             if run.duration_s is None:
                 run.finish()
             elif not run.joined:
                 self._note(run)  # it left before the end, and pays for what came after, too
         if self._sharing is not None:
-            self._sharing.ended(execution)
+            self._sharing.ended(execution, storing)
         execution.runs = []  # they refer to each other, and would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:

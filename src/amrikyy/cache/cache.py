@@ -81,14 +81,16 @@ class Cache:
             return remote
         return entry
 
-    def put(self, agent: str, key: str, entry: Entry) -> None:
-        """Keep an entry, here at once and elsewhere soon."""
+    def put(self, agent: str, key: str, entry: Entry) -> "asyncio.Task[None] | None":
+        """Keep an entry, here at once and elsewhere soon: when the task that is returned is done."""
         self.count(agent, "store")
         self.memory.put(key, entry)
         if self._shared is not None and len(self._storing) < MAX_STORING:
             task = asyncio.get_running_loop().create_task(self._shared.put(key, entry))
             self._storing.add(task)
             task.add_done_callback(self._stored)
+            return task
+        return None
 
     async def clear(self, agent: str, pattern: str | None = None) -> int:
         """Forget an agent's entries.

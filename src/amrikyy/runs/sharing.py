@@ -1,5 +1,6 @@
 """What the runner asks of what all processes share of the runs in progress."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,8 +64,8 @@ class Sharing(Protocol):
         """Give a lease back, because nothing has begun."""
         ...
 
-    def ended(self, execution: Execution) -> None:
-        """It has ended, and what the cache keeps of it is on its way: its lease is given back."""
+    def ended(self, execution: Execution, storing: "asyncio.Task[None] | None") -> None:
+        """It has ended: its lease is given back when the cache has its result, or the next would work again."""
         ...
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:

@@ -34,6 +34,8 @@ return 1
 
 SCRIPTS = (APPEND, REPLACE)
 
+STORED_WITHIN_S = 1.0
+
 
 class SharedRuns:
     """A `Sharing` in Redis, and what the routes need to find runs of other processes.
@@ -90,7 +92,7 @@ class SharedRuns:
                 return ours
             value = cast("bytes | None", await getting)
             if value is None:  # given back between the two
-                return None
+                return await self.claim(flight, execution_id)
             leader = Leader(*value.decode().split(" "))
             if leader.process == self.process:
                 return None
@@ -107,17 +109,19 @@ class SharedRuns:
         if isinstance(execution, LoggedExecution) and lease is not None and lease.leader is None:
             execution.lease = lease
 
-    def ended(self, execution: Execution) -> None:
-        """Give its lease back."""
+    def ended(self, execution: Execution, storing: "asyncio.Task[None] | None") -> None:
+        """Give its lease back, when its result can be found."""
         if isinstance(execution, LoggedExecution) and execution.lease is not None:
-            self.release(execution.lease)
+            self._own(asyncio.get_running_loop().create_task(self._release(execution.lease, storing)))
 
     def release(self, lease: Lease) -> None:
         """Give the lease back."""
         if lease.leader is None:
             self._own(asyncio.get_running_loop().create_task(self._release(lease)))
 
-    async def _release(self, lease: Lease) -> None:
+    async def _release(self, lease: Lease, storing: "asyncio.Task[None] | None" = None) -> None:
+        if storing is not None:
+            await asyncio.wait([storing], timeout=STORED_WITHIN_S)
         with suppress(RedisUnavailable):
             await self._link.run(REPLACE, [self._keys.flight(lease.flight)], [lease.value, "", 0])
 
