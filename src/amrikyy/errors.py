@@ -232,6 +232,19 @@ class InternalError(AmrikyyError):
     """Something we did not foresee; the log has the traceback under the request's id."""
 
 
+class Undecryptable(AmrikyyError):
+    """A stored value is encrypted, and cannot be read with the keys that there are; the log says where it is."""
+
+    code = "undecryptable"
+    title = "Stored value cannot be decrypted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is stored encrypted, and cannot be read with the encryption keys that the server has. "
+            "Whoever operates it finds the key that is missing in its log."
+        )
+
+
 class Unavailable(AmrikyyError):
     """A needed dependency is down, or the server is full or draining."""
 

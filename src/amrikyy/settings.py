@@ -12,6 +12,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from amrikyy.sealing import Sealer, key_bytes
+
 Environment = Literal["development", "production", "test"]
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -71,6 +73,7 @@ class Settings(BaseSettings):
     # Identity
     jwt_secret: SecretStr | None = None
     encryption_key: SecretStr | None = None
+    encryption_key_fallbacks: SecretStr | None = None
     valid_api_keys: SecretStr | None = None
     admin_email: str | None = None
     admin_password: SecretStr | None = None
@@ -146,9 +149,16 @@ class Settings(BaseSettings):
     @classmethod
     def _is_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            text = value.get_secret_value()
-            if not re.fullmatch(r"[0-9a-fA-F]{64}", text) and len(text.encode()) != 32:
-                raise ValueError("must be 64 hex digits or 32 characters; `amrikyy secrets` makes one")
+            key_bytes(value.get_secret_value())
+        return value
+
+    @field_validator("encryption_key_fallbacks")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            _keys(value)
+        except ValueError as error:
+            raise ValueError(f"each key {error}; one with a comma in it is written in hex digits") from None
         return value
 
     @property
@@ -160,6 +170,11 @@ class Settings(BaseSettings):
     def bind_host(self) -> str:
         """The address to listen on: this machine only in development, unless HOST says otherwise."""
         return self.host or ("0.0.0.0" if self.production else "127.0.0.1")  # noqa: S104 - a container must be reachable
+
+    def sealer(self) -> Sealer:
+        """What encrypts content at rest, and reads it again."""
+        key = key_bytes(self.encryption_key.get_secret_value()) if self.encryption_key else None
+        return Sealer(key, _keys(self.encryption_key_fallbacks))
 
     @cached_property
     def database(self) -> str:
@@ -229,7 +244,6 @@ class Settings(BaseSettings):
             raise ConfigurationError("\n".join(wrong))
         pending: Mapping[str, object] = {
             "LANGSMITH_API_KEY": self.langsmith_api_key,
-            "ENCRYPTION_KEY": self.encryption_key,
         }
         notes = [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
         if self.openai_api_key and not self.models:
@@ -285,6 +299,10 @@ class Settings(BaseSettings):
         elif self.production and url.scheme == "http" and not _is_loopback(host):
             wrong.append("SUPABASE_URL begins with http://, and production sends passwords over https:// only.")
         return wrong
+
+
+def _keys(secret: SecretStr | None) -> list[bytes]:
+    return [key_bytes(text.strip()) for text in (reveal(secret) or "").split(",") if text.strip()]
 
 
 def _is_loopback(host: str) -> bool:

@@ -39,6 +39,10 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+SEALED: dict[Any, Any] = {"sealed": True}
+"""Of a column that holds content: text or bytes that `db.sealed` encrypts where there is an ENCRYPTION_KEY."""
+
+
 def _id(name: str = "id") -> Column[Any]:
     return Column(name, String(64), primary_key=True)
 
@@ -120,9 +124,9 @@ runs = Table(
     Column("agent", String(64), nullable=False),
     Column("operation", String(64), nullable=False),
     Column("status", String(16), nullable=False),
-    Column("request", Text),
-    Column("result", Text),
-    Column("error", Text),
+    Column("request", Text, info=SEALED),
+    Column("result", Text, info=SEALED),
+    Column("error", Text, info=SEALED),
     Column("model", String(200)),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
@@ -232,11 +236,11 @@ workflows = Table(
     Column("name", String(64)),
     Column("strategy", String(16), nullable=False),
     Column("status", String(16), nullable=False),
-    Column("tree", Text, nullable=False),  # JSON, as are input, options, result and error
-    Column("input", Text, nullable=False),
-    Column("options", Text, nullable=False),
-    Column("result", Text),
-    Column("error", Text),
+    Column("tree", Text, nullable=False, info=SEALED),  # JSON, as are input, options, result and error
+    Column("input", Text, nullable=False, info=SEALED),
+    Column("options", Text, nullable=False, info=SEALED),
+    Column("result", Text, info=SEALED),
+    Column("error", Text, info=SEALED),
     Column("total", Integer, nullable=False),  # steps
     Column("done", Integer, nullable=False),
     Column("events", Integer, nullable=False),
@@ -263,7 +267,7 @@ workflow_events = Table(
     Column("number", Integer, primary_key=True),  # from 1, without gaps
     Column("kind", String(16), nullable=False),
     Column("path", String(200), nullable=False),  # of the step that it is about, or empty
-    Column("data", Text, nullable=False),  # JSON
+    Column("data", Text, nullable=False, info=SEALED),  # JSON
     Column("at", Moment, nullable=False),
     Index(None, "workflow_id", "kind", "path", unique=True),  # nothing happens twice
 )
@@ -273,7 +277,7 @@ workflow_definitions = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("version", Integer, primary_key=True),  # the highest one holds
-    Column("definition", Text),  # JSON; null: deleted
+    Column("definition", Text, info=SEALED),  # JSON; null: deleted
     Column("saved_by", String(128), nullable=False),
     Column("saved_at", Moment, nullable=False),
 )
@@ -295,4 +299,13 @@ workflow_processes = Table(
     metadata,
     Column("id", String(200), primary_key=True),
     Column("beats", Integer, nullable=False),  # a count that stands still, and no time: clocks differ
+)
+
+encryption_keys = Table(
+    "encryption_keys",
+    metadata,
+    Column(
+        "id", String(8), primary_key=True
+    ),  # of a key, from which it cannot be found, that values may be sealed with
+    Column("noted_at", Moment, nullable=False),
 )

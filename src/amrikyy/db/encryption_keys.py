@@ -1,0 +1,71 @@
+"""Which keys the database's values may be sealed with: a server that lacks one of them must not start."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from amrikyy.db.engine import Database
+from amrikyy.db.tables import encryption_keys as table
+from amrikyy.sealing import Sealer
+from amrikyy.settings import ConfigurationError
+
+
+async def check(database: Database, sealer: Sealer) -> None:
+    """Make sure that all can be read that is there.
+
+    Raises:
+        ConfigurationError: a key is missing.
+        Unavailable: the database cannot be reached.
+    """
+    missing = await noted(database) - sealer.key_ids
+    if not missing:
+        return
+    names = ", ".join(sorted(missing))
+    if not sealer.key_ids:
+        raise ConfigurationError(
+            f"ENCRYPTION_KEY is not set, and the database holds values that are encrypted with the key {names}: "
+            "set it to that key."
+        )
+    ours = ", ".join(sorted(sealer.key_ids))
+    raise ConfigurationError(
+        f"ENCRYPTION_KEY is another key than the database's values are encrypted with: it needs {names}, and was given "
+        f"{ours}. To change keys, leave the former one in ENCRYPTION_KEY_FALLBACKS until `amrikyy db reseal` is done."
+    )
+
+
+async def note(database: Database, sealer: Sealer) -> None:
+    """Say that values will be sealed with this key, before one is.
+
+    Raises:
+        ConfigurationError: a key is missing that others have been sealed with.
+        Unavailable: the database cannot be reached.
+    """
+    await check(database, sealer)
+    if sealer.key_id is None or sealer.key_id in await noted(database):
+        return
+    try:
+        async with database.begin() as connection:
+            await connection.execute(insert(table).values(id=sealer.key_id, noted_at=datetime.now(UTC)))
+    except IntegrityError:
+        return  # another process was faster
+
+
+async def noted(database: Database) -> frozenset[str]:
+    """The ids of the keys.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    async with database.connect() as connection:
+        return frozenset((await connection.execute(select(table.c.id))).scalars())
+
+
+async def forget(database: Database, key_id: str) -> bool:
+    """No value is sealed with this key any more, or none that matters. Returns whether it was noted.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    async with database.begin() as connection:
+        return bool((await connection.execute(delete(table).where(table.c.id == key_id))).rowcount)

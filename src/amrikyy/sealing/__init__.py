@@ -1,0 +1,12 @@
+"""Encryption at rest: what holds content is sealed before it is stored, for its place, and unsealed when it is read.
+
+    stored = sealer.seal(text, "runs.request", run_id)     # text stays text, bytes stay bytes
+    text = sealer.unseal(stored, "runs.request", run_id)   # the same place, or Undecryptable
+
+Rows of the database are sealed whole, by `amrikyy.db.sealed`.
+"""
+
+from amrikyy.sealing.keys import key_bytes, key_id
+from amrikyy.sealing.sealer import PLAIN, Sealer
+
+__all__ = ["PLAIN", "Sealer", "key_bytes", "key_id"]

@@ -1,0 +1,23 @@
+"""Keys as they are written in settings, and what they are called."""
+
+import hmac
+import re
+
+KEY_BYTES = 32
+
+
+def key_bytes(text: str) -> bytes:
+    """The 256 bits that 64 hex digits, or 32 characters, stand for.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    key = bytes.fromhex(text) if re.fullmatch(r"[0-9a-fA-F]{64}", text) else text.encode()
+    if len(key) != KEY_BYTES:
+        raise ValueError("must be 64 hex digits or 32 characters; `amrikyy secrets` makes one")
+    return key
+
+
+def key_id(key: bytes) -> str:
+    """What a key is called in what it has sealed, in logs and messages: 8 hex digits, from which it cannot be found."""
+    return hmac.digest(key, b"id", "sha256")[:4].hex()

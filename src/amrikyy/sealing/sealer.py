@@ -1,0 +1,130 @@
+"""Seals values with AES-256-GCM, each for the place that it is kept at."""
+
+import hashlib
+import hmac
+import os
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from typing import AnyStr
+
+import structlog
+
+from amrikyy.errors import Undecryptable
+from amrikyy.sealing.keys import key_id
+
+log = structlog.get_logger(__name__)
+
+NONCE_BYTES = 12
+TEXT_MARK = "sealed:"
+"""Begins a sealed text: `sealed:<key id>:<base64 of nonce and ciphertext>`. No JSON begins so."""
+
+BYTES_MARK = b"\xc1\x01"
+"""Begins sealed bytes, before the key's id, nonce and ciphertext. MessagePack never uses its first byte, nor UTF-8."""
+
+
+class Sealer:
+    """Seals what is written, and unseals what is read.
+
+    Without keys everything stays as it is. With keys, what is not sealed is read as it is: it was written before.
+
+    Each value is encrypted with a key of its own place, derived with HMAC-SHA-256 from the one that is configured. So
+    a value that was moved to another place cannot be read there; and random nonces, of which one key bears 2^32, are
+    used up by no number of values.
+
+    Args:
+        key: what is written is sealed with it, 32 bytes; None: it is written in the clear.
+        fallbacks: keys that what is read may be sealed with besides.
+
+    Attributes:
+        key_id: what the key is called; None if there is none.
+        key_ids: what those are called with which a value may be sealed to be read.
+        mark: what every text begins with that is sealed with `key`; empty if there is none.
+    """
+
+    def __init__(self, key: bytes | None = None, fallbacks: Sequence[bytes] = ()) -> None:
+        self._key = key
+        self._keys = {key_id(each): each for each in (*fallbacks, key) if each is not None}
+        self.key_id = None if key is None else key_id(key)
+        self.key_ids = frozenset(self._keys)
+        self.mark = f"{TEXT_MARK}{self.key_id}:" if key is not None else ""
+        self._bytes_mark = BYTES_MARK + bytes.fromhex(self.key_id or "")
+        if self._keys:
+            from cryptography.exceptions import InvalidTag  # loaded only where there is a key
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            self._cipher, self._refused = AESGCM, InvalidTag
+
+    def seal(self, value: AnyStr, *place: str | int) -> AnyStr:
+        """The value as it is to be stored, of the same type.
+
+        Args:
+            value: JSON, or bytes of MessagePack: what could be taken for a sealed value is not meant.
+            place: where it will be found again, for example "runs.request" and the run's id.
+        """
+        if self._key is None:
+            return value
+        if isinstance(value, str):
+            sealed = self._encrypt(self._key, value.encode(), place)
+            return self.mark + b2a_base64(sealed, newline=False).decode()
+        return self._bytes_mark + self._encrypt(self._key, value, place)
+
+    def unseal(self, value: AnyStr, *place: str | int) -> AnyStr:
+        """What was sealed for this place; a value that is not sealed, as it is.
+
+        Raises:
+            Undecryptable: its key is not there, or it was sealed for another place, or changed.
+        """
+        if isinstance(value, str):
+            if not value.startswith(TEXT_MARK):
+                return value
+            name, _, encoded = value.removeprefix(TEXT_MARK).partition(":")
+            try:
+                sealed = a2b_base64(encoded, strict_mode=True)
+            except NotBase64:
+                sealed = b""
+            return self._decrypt(name, sealed, place).decode()
+        if not value.startswith(BYTES_MARK):
+            return value
+        start = len(BYTES_MARK)
+        return self._decrypt(value[start : start + 4].hex(), value[start + 4 :], place)
+
+    def fingerprint(self, content: bytes) -> str:
+        """64 hex digits that stand for content where it must be found again, and from which it cannot be guessed.
+
+        Without a key that is SHA-256: who can think of a content can tell whether it was this one.
+        """
+        return _fingerprint(self._key, content)
+
+    def fingerprints(self, content: bytes) -> frozenset[str]:
+        """What `fingerprint` may have been when it was written, with any of the keys or without one."""
+        return frozenset(_fingerprint(key, content) for key in (None, *self._keys.values()))
+
+    def _encrypt(self, key: bytes, value: bytes, place: Sequence[str | int]) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher(_place_key(key, place)).encrypt(nonce, value, None)
+
+    def _decrypt(self, name: str, sealed: bytes, place: Sequence[str | int]) -> bytes:
+        key = self._keys.get(name)
+        if key is None:
+            log.error("value_not_decrypted", place=place, key=name[:8], reason="the key is not configured")
+            raise Undecryptable
+        try:
+            return self._cipher(_place_key(key, place)).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+        except (self._refused, ValueError):
+            log.error("value_not_decrypted", place=place, key=name, reason="it was moved, damaged or changed")
+            raise Undecryptable from None
+
+
+def _place_key(key: bytes, place: Sequence[str | int]) -> bytes:
+    return hmac.digest(key, b"place\0" + "\0".join(map(str, place)).encode(), "sha256")
+
+
+def _fingerprint(key: bytes | None, content: bytes) -> str:
+    if key is None:
+        return hashlib.sha256(content).hexdigest()
+    return hmac.digest(key, b"fingerprint\0" + content, "sha256").hex()
+
+
+PLAIN = Sealer()
+"""Leaves everything as it is."""
