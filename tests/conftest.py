@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from amrikyy.auth import Passwords
 from amrikyy.db import Database, migrate, open_database
 from amrikyy.settings import Settings
 from tests.postgres import Postgres
@@ -24,6 +26,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(PROCESSES):
             item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """As the server writes them: structlog's own default draws every frame with its variables, in seconds."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[dict[str, int]]:
+    """Argon2 at its least, in this process: hundreds of logins would take minutes, and test the library.
+
+    The value is what a password costs elsewhere.
+    """
+    initialise: Any = Passwords.__init__
+    real = dict(initialise.__kwdefaults__)
+    initialise.__kwdefaults__.update(time_cost=1, memory_cost_kib=8, parallelism=1)
+    yield real
+    initialise.__kwdefaults__.update(real)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,12 @@ async def test_letters_composed_another_way_are_the_same_password(passwords: Pas
     assert await passwords.verify("cafe\u0301 au lait", await passwords.hash("caf\u00e9 au lait"))
 
 
+async def test_a_hash_costs_what_rfc_9106_recommends(cheap_passwords: dict[str, int]) -> None:
+    real = Passwords(**cheap_passwords)
+    assert (await real.hash("a long password")).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    real.close()
+
+
 async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
     other = Passwords(time_cost=2, memory_cost_kib=8, parallelism=1)
     stored = await passwords.hash("a long password")

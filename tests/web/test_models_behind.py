@@ -245,6 +245,7 @@ async def test_no_prompt_and_no_key_is_logged(
 ) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
+    before = structlog.get_config()
     configure_logs(json=True, debug=True, stream=output)
     secret = "a-very-private-topic"
     async with serve(settings_for(protocol, models, make_settings, app_env="production")) as server:
@@ -253,7 +254,7 @@ async def test_no_prompt_and_no_key_is_logged(
         await server.stream("/api/stream/blog", {"topic": secret})
         await server.ask("POST", "/api/auth/login", {"email": "a@example.com", "password": secret}, key=None)
     logged = output.getvalue()
-    structlog.reset_defaults()
+    structlog.configure(**before)
     lines = [json.loads(line) for line in logged.splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
     assert [(line["path"], line["status"]) for line in requests] == [
