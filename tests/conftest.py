@@ -80,12 +80,18 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of an SQLite database of the test's own, with the newest schema."""
+    shutil.copy(sqlite_template, tmp_path / "test.db")
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database of the test's own, with the newest schema."""
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database of the test's own, with the newest schema. A module that knows no SQL takes one kind."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
-        yield f"sqlite:///{tmp_path / 'test.db'}"
+        yield request.getfixturevalue("sqlite_url")
         return
     postgres: Postgres = request.getfixturevalue("postgres")
     url = postgres.new_database()

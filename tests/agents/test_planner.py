@@ -22,6 +22,12 @@ REGISTRY = load_registry()
 AGENTS = st.sampled_from(["travel", "content", "innovation"])
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
 def day(ahead: int) -> str:
     return (datetime.now(UTC).date() + timedelta(days=ahead)).isoformat()
 

@@ -14,6 +14,12 @@ from tests.web.test_models_behind import settings_for
 TRAVEL = "/api/agents/travel/ask"
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
 def day(ahead: int) -> str:
     return (datetime.now(UTC).date() + timedelta(days=ahead)).isoformat()
 

@@ -15,6 +15,12 @@ PIECES = ["# A title\n\n", "one ", "two ", "three."]
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
+@pytest.fixture
 async def models() -> AsyncIterator[ModelServer]:
     async with ModelServer() as server:
         server.rule = lambda request: Behaviour(pieces=PIECES) if "blog" in str(request.json).lower() else None

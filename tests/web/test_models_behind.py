@@ -21,6 +21,12 @@ IDEAS = {"niche": "urban gardening", "count": 2}
 KEY = "a-secret-model-key"
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
 def settings_for(protocol: str, models: ModelServer, make: MakeSettings, **overrides: Any) -> Settings:
     if protocol == "gemini":
         where: dict[str, Any] = {"models": None, "gemini_api_key": KEY, "gemini_base_url": models.url}

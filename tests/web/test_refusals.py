@@ -9,6 +9,12 @@ from tests.serving import KEYS, Reply, Served
 BLOG = {"topic": "AI in Travel"}
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
 def assert_error(reply: Reply, status: int, code: str) -> None:
     assert reply.status == status, reply.body
     body = reply.json

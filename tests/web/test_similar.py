@@ -17,6 +17,12 @@ BLOG = {"topic": "Night trains in Europe", "length": "short"}
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
+@pytest.fixture
 async def models() -> AsyncIterator[ModelServer]:
     async with ModelServer() as server:
         server.rule = lambda _: Behaviour(pieces=["# A title\n\n", "one ", "two ", "three."])
