@@ -18,6 +18,7 @@ from amrikyy.agents.catalog.travel.flights import FlightOptions, OneWayDraft, Ro
 from amrikyy.agents.catalog.travel.hotels import HotelOptions, HotelsDraft, hotels_draft
 from amrikyy.agents.catalog.travel.itinerary import Itinerary, ItineraryDraft, itinerary_draft
 from amrikyy.agents.catalog.travel.package import PackageDraft, PackagePlan, TravelPackage
+from amrikyy.agents.catalog.travel.packed import Packed
 from amrikyy.agents.catalog.travel.places import Airport, Location, find_airport, resolve_country, resolve_place
 from amrikyy.agents.catalog.travel.recommendations import DestinationRecommendations, RecommendationsDraft
 from amrikyy.agents.catalog.travel.requests import FlightSearch, HotelSearch, ItineraryRequest, PackageRequest
@@ -739,3 +740,12 @@ def test_different_requests_have_different_samples() -> None:
     assert sample is not None
     answers = {str(sample(parse("searchFlights", date=SOON + timedelta(days=n), returnDate=...))) for n in range(20)}
     assert len(answers) == 20
+
+
+def test_a_packed_table_holds_what_was_put_into_it_and_nothing_else() -> None:
+    entries = {"ñandú": [1, "a"], "": [2, "b"], "JFK": [3, "c"], "JF": [4, "d"], "東京": [5, "e"]}
+    table = Packed(entries.items(), lambda key, value: (key, *value))
+    assert {key: [table[key][1], table[key][2]] for key in table} == entries
+    assert [table["JFK"], table["JFK"]] == [("JFK", 3, "c")] * 2
+    assert len(table) == 5
+    assert all(key not in table for key in ("A", "JFKX", "ñ", "zz", "京", "\ud800"))

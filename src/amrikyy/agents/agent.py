@@ -69,7 +69,7 @@ class Request(BaseModel):
 class Result(BaseModel):
     """Base of an operation's result, and of the parts it is made of: camelCase outside."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class TextResult(Result):

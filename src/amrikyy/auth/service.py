@@ -60,7 +60,7 @@ class Accounts(Directory):
         session = await self._store.sessions.rotate(shown, generate.fingerprint(new), self._refresh_expiry())
         if session is None:
             raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
-        return self._login(session.user, session.family, new)
+        return await self._login(session.user, session.family, new)
 
     async def logout(self, principal: Principal, access_token: str = "") -> None:
         """End the session of an access token.
@@ -101,9 +101,10 @@ class Accounts(Directory):
     async def _begin(self, user: User) -> Login | None:
         token, family = generate.refresh_token(), generate.identifier()
         began = await self._store.sessions.begin(user, family, generate.fingerprint(token), self._refresh_expiry())
-        return self._login(user, family, token) if began else None
+        return await self._login(user, family, token) if began else None
 
-    def _login(self, user: User, family: str, refresh_token: str) -> Login:
+    async def _login(self, user: User, family: str, refresh_token: str) -> Login:
+        await self._tokens.prepare()
         access_token = self._tokens.issue(user.id, family, not_before=user.sessions_valid_from.timestamp())
         return Login(access_token, refresh_token, self._tokens.access_ttl_s, user)
 

@@ -1,13 +1,16 @@
 """Access tokens: JSON Web Tokens that this server signs and verifies (RFC 7519, HS256)."""
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
-
-import jwt
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from amrikyy.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    import jwt
 
 ISSUER = "amrikyy"
 AUDIENCE = "amrikyy-api"
@@ -55,7 +58,17 @@ class Tokens:
         self._secret = secret
         self.access_ttl_s = access_ttl_s
         self.refresh_ttl_s = refresh_ttl_s
-        self._jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True, "require": ["exp", "iat", "sub", "sid"]})
+
+    @cached_property
+    def _jwt(self) -> "jwt.PyJWT":
+        import jwt
+
+        return jwt.PyJWT(options={"enforce_minimum_key_length": True, "require": ["exp", "iat", "sub", "sid"]})
+
+    async def prepare(self) -> None:
+        """Load the library, off the event loop: it takes 10 MB, which a server that only sees keys can do without."""
+        if "_jwt" not in self.__dict__:
+            await asyncio.to_thread(getattr, self, "_jwt")
 
     def issue(self, user_id: str, session: str, *, not_before: float = 0) -> str:
         """A token for a user's session.
@@ -83,6 +96,8 @@ class Tokens:
         Raises:
             Unauthenticated: saying whether the token has expired or is not one of ours.
         """
+        import jwt
+
         try:
             payload = self._jwt.decode(
                 token, self._secret, algorithms=[ALGORITHM], issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY_S

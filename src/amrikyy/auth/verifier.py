@@ -29,6 +29,7 @@ class SessionVerifier:
 
     async def verify(self, token: str) -> tuple[Principal, float]:
         """See `TokenVerifier`."""
+        await self._tokens.prepare()
         claims = self._tokens.verify(token)
         user, goes_on = await self._store.sessions.get(claims.user_id, claims.session) or (None, False)
         if user is not None and user.disabled_at is not None:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy.dialects import postgresql, sqlite
-
+from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import LATENCY_MS, run_hours, spend
 from amrikyy.runs.run import Run
 
@@ -49,7 +48,7 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
 @cache
 def ledger_insert(dialect: str) -> Any:
     """Write entries; one that is there already gets the newer sums (a run that left early pays for what came after)."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(spend)
+    insert = insert_into(spend, dialect)
     changing = ("input_tokens", "output_tokens", "cost_usd", "usage_estimated")
     return insert.on_conflict_do_update(
         index_elements=[spend.c.run_id, spend.c.model], set_={name: insert.excluded[name] for name in changing}
@@ -59,7 +58,7 @@ def ledger_insert(dialect: str) -> Any:
 @cache
 def hours_insert(dialect: str) -> Any:
     """Add to hours."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(run_hours)
+    insert = insert_into(run_hours, dialect)
     return insert.on_conflict_do_update(
         index_elements=[run_hours.c[name] for name in _KEYS],
         set_={name: run_hours.c[name] + insert.excluded[name] for name in _SUMS},

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import structlog
 from sqlalchemy import Row, Select, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from amrikyy.db.engine import Database
+from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
@@ -354,7 +354,7 @@ class RunRecords:
 @cache
 def _upsert(dialect: str) -> Any:
     """Write runs; one that is there already gets what changes. To put the statement together takes a millisecond."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(runs)
+    insert = insert_into(runs, dialect)
     return insert.on_conflict_do_update(
         index_elements=[runs.c.id], set_={name: insert.excluded[name] for name in _CHANGING}
     )

@@ -1,7 +1,9 @@
 """Who may come in: the accounts of the database or of Supabase, and what verifies their tokens and keys."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -11,15 +13,17 @@ from amrikyy.auth import (
     AuthStore,
     Directory,
     Passwords,
+    Role,
     SessionVerifier,
     Tokens,
-    TokenVerifier,
     generate,
     parse_env_keys,
 )
-from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
 from amrikyy.db import Database
 from amrikyy.settings import ConfigurationError, Settings, reveal
+
+if TYPE_CHECKING:
+    from amrikyy.auth.supabase import GoTrue
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +34,7 @@ class Identity:
 
     accounts: Directory
     authenticator: Authenticator
-    supabase: GoTrue | None
+    supabase: "GoTrue | None"
 
 
 def open_identity(settings: Settings, database: Database, stack: AsyncExitStack) -> Identity:
@@ -44,24 +48,29 @@ def open_identity(settings: Settings, database: Database, stack: AsyncExitStack)
         env_keys = parse_env_keys(reveal(settings.valid_api_keys) or "")
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    supabase: GoTrue | None = None
-    accounts: Directory
-    verifier: TokenVerifier
     if settings.supabase_url:
-        service_role_key = reveal(settings.supabase_service_role_key)
-        supabase = GoTrue(settings.supabase_url, reveal(settings.supabase_anon_key) or "", service_role_key)
-        stack.push_async_callback(supabase.close)
-        verifier = supabase_tokens = SupabaseTokens(supabase, reveal(settings.supabase_jwt_secret))
-        stack.push_async_callback(supabase_tokens.close)
-        accounts = SupabaseAccounts(store, supabase, supabase_tokens)
-    else:
-        tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
-        passwords = Passwords()
-        stack.callback(passwords.close)
-        accounts, verifier = Accounts(store, tokens, passwords), SessionVerifier(store, tokens)
-    authenticator = Authenticator(store, verifier, env_keys)
+        return _open_supabase(settings.supabase_url, settings, store, env_keys, stack)
+    tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    authenticator = Authenticator(store, SessionVerifier(store, tokens), env_keys)
     stack.push_async_callback(authenticator.close)
-    return Identity(accounts, authenticator, supabase)
+    return Identity(Accounts(store, tokens, passwords), authenticator, supabase=None)
+
+
+def _open_supabase(
+    url: str, settings: Settings, store: AuthStore, env_keys: Mapping[str, Role], stack: AsyncExitStack
+) -> Identity:
+    # Loaded only where Supabase keeps the users: with the cryptography of its tokens it takes 10 MB.
+    from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
+
+    supabase = GoTrue(url, reveal(settings.supabase_anon_key) or "", reveal(settings.supabase_service_role_key))
+    stack.push_async_callback(supabase.close)
+    tokens = SupabaseTokens(supabase, reveal(settings.supabase_jwt_secret))
+    stack.push_async_callback(tokens.close)
+    authenticator = Authenticator(store, tokens, env_keys)
+    stack.push_async_callback(authenticator.close)
+    return Identity(SupabaseAccounts(store, supabase, tokens), authenticator, supabase)
 
 
 def _jwt_secret(settings: Settings) -> str:

@@ -11,7 +11,6 @@ from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.auth import AuditLog, Authenticator, Directory, FirstAdmin
-from amrikyy.auth.supabase import GoTrue
 from amrikyy.cache import Cache
 from amrikyy.db import Database
 from amrikyy.llm import Models
@@ -27,6 +26,7 @@ from amrikyy.telemetry.process import resident_bytes
 from amrikyy.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
+    from amrikyy.auth.supabase import GoTrue
     from amrikyy.redis_link import RedisLink
     from amrikyy.runs.shared import SharedRuns
 
@@ -67,7 +67,7 @@ class Runtime:
     workflows: Workflows
     accounts: Directory
     authenticator: Authenticator
-    supabase: GoTrue | None
+    supabase: "GoTrue | None"
     audit: AuditLog
     first_admin: FirstAdmin | None
     has_admin: bool

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database
+from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import budget_days, budgets, reservations, spend
 
 Period = Literal["day", "month"]
@@ -227,7 +227,7 @@ class BudgetStore:
         return upsert.on_conflict_do_update(index_elements=list(table.primary_key), set_={column: total})
 
     def _insert(self, table: Any) -> Any:
-        return (postgresql if self._database.dialect == "postgresql" else sqlite).insert(table)
+        return insert_into(table, self._database.dialect)
 
 
 async def _standings(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Standing]:

@@ -1,9 +1,11 @@
 """`/api/openapi.json`, and `/api/docs`: the same document as a page for people, without a script or a foreign host."""
 
+import asyncio
 import json
 import re
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from html import escape
 from itertools import count
 from typing import Any
@@ -51,13 +53,20 @@ summary { cursor: pointer; margin: .6rem 0; }
 
 
 def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """The two routes; both are rendered once, from all endpoints and these two."""
+    """The two routes; both are rendered once, when somebody asks, from all endpoints and these two."""
+
+    @cache
+    def rendered() -> tuple[bytes, bytes]:
+        described = openapi([*endpoints, *own])
+        return json.dumps(described, ensure_ascii=False).encode(), render(described).encode()
 
     async def document(_: Call) -> Answer:
-        return Response(document_bytes, media_type="application/json")
+        documents = await asyncio.to_thread(rendered)
+        return Response(documents[0], media_type="application/json")
 
     async def page(call: Call) -> Answer:
         host = call.header(b"host") or ""
+        _, page_bytes = await asyncio.to_thread(rendered)
         here = f"{call.scope['scheme']}://{host}" if _HOST.fullmatch(host) else DEFAULT_SERVER
         return Response(page_bytes.replace(DEFAULT_SERVER.encode(), here.encode()), media_type="text/html")
 
@@ -67,9 +76,6 @@ def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
         Endpoint(method="GET", path="/api/docs", handler=page, needs=PUBLIC, tag="Documentation",
                  summary="This API as a page", media_type="text/html"),
     ]  # fmt: skip
-    described = openapi([*endpoints, *own])
-    document_bytes = json.dumps(described, ensure_ascii=False).encode()
-    page_bytes = render(described).encode()
     return own
 
 

@@ -12,7 +12,7 @@ from amrikyy.runs.run import Run
 class Wire(BaseModel):
     """Base of the bodies that this server answers with: camelCase outside."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class Success(Wire):

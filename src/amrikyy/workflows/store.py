@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database
+from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import workflow_counts as counts
 from amrikyy.db.tables import workflow_events as events
 from amrikyy.db.tables import workflows
@@ -413,7 +413,7 @@ class WorkflowStore:
             "duration_ms": duration_ms,
             "cost_usd": cost_usd or 0.0,
         }
-        new = (postgresql if self._database.dialect == "postgresql" else sqlite).insert(counts)
+        new = insert_into(counts, self._database.dialect)
         added = new.values(kind=kind, name=name, **row).on_conflict_do_update(
             index_elements=[counts.c.kind, counts.c.name],
             set_={column: counts.c[column] + new.excluded[column] for column in row},

@@ -3,15 +3,16 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from amrikyy.agents.agent import Result
 from amrikyy.agents.catalog.travel import place_names as names
+from amrikyy.agents.catalog.travel.packed import REMEMBERED, Packed
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "'": "", "’": ""})
 
@@ -42,40 +43,9 @@ def _read(table: str) -> Iterator[dict[str, Any]]:
         yield from csv.DictReader(file, quoting=csv.QUOTE_NONNUMERIC)
 
 
-@cache
-def _rows() -> dict[str, dict[str, Any]]:
-    return {row["iata"]: row for row in _read("airports.csv") if row["iata"]}
-
-
-@cache
-def _areas() -> dict[str, tuple[str, list[str]]]:
-    """Name and airports of each metropolitan code."""
-    areas: dict[str, tuple[str, list[str]]] = {}
-    for row in _read("iata_macs.csv"):
-        areas.setdefault(row["City Code"], (row["City Name"], []))[1].append(row["Airport Code"])
-    return areas
-
-
-@cache
-def airports() -> dict[str, Airport]:
-    """Every airport with an IATA code. Reading them takes 0.1 s, so it waits until the first is asked for."""
-    usual = dict(names.entries(names.CITY_OF_AIRPORT))
-    known = countries()
-    fields = set(Airport.model_fields)  # one for all: 9,000 of their own would take 6 MB
-    return {
-        code: Airport.model_construct(
-            fields,
-            code=code,
-            name=row["name"],
-            city=usual.get(code) or row["city"] or row["name"],
-            country=row["country"],
-            country_name=known.get(row["country"], row["country"]),
-            latitude=round(row["lat"], 4),
-            longitude=round(row["lon"], 4),
-            timezone=row["tz"] or "UTC",  # Antarctica has none
-        )
-        for code, row in _rows().items()
-    }
+def airports() -> Packed[Airport]:
+    """Every airport with an IATA code."""
+    return _tables().airports
 
 
 @cache
@@ -100,40 +70,14 @@ def country_codes() -> dict[str, str]:
     return codes | {code.casefold(): code for code in countries()}
 
 
-@cache
-def cities() -> dict[str, dict[str, str]]:
+def cities() -> Packed[dict[str, str]]:
     """Folded name of a city → code of an airport → the name to show."""
-    found: dict[str, dict[str, str]] = {}
-    for code, row in _rows().items():
-        shown = airports()[code].city
-        # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
-        for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
-            found.setdefault(fold(name), {})[code] = shown
-    for name, codes in _areas().values():
-        for code in codes:
-            found.setdefault(fold(name), {}).setdefault(code, name)
-    for code, name in names.entries(names.SERVED_FROM):
-        found.setdefault(fold(name), {})[code] = name
-    for code, name in names.entries(names.SYNONYMS):
-        found.setdefault(fold(name), {})[code] = airports()[code].city
-    found.pop("", None)
-    return found
+    return _tables().cities
 
 
-@cache
-def regions() -> dict[str, frozenset[str]]:
-    """Code of an airport → the folded names of its state and country, short and long."""
-    states = {name: code for code, name in names.entries(names.US_STATES)}
-    called: dict[str, set[str]] = {}
-    for name, code in country_codes().items():
-        called.setdefault(code, set()).add(name)
-
-    @cache  # airports of one state share a set
-    def names_of(country: str, state: str) -> frozenset[str]:
-        short = states.get(state, "").casefold() if country == "US" else ""
-        return frozenset({fold(state), short, *called.get(country, ())} - {""})
-
-    return {code: names_of(row["country"], row["subd"]) for code, row in _rows().items()}
+def regions_of(code: str) -> frozenset[str]:
+    """The folded names of the state and the country that an airport is in, short and long."""
+    return _names_of(*_tables().regions[code])
 
 
 @cache
@@ -154,7 +98,75 @@ def ranked(codes: Iterable[str]) -> tuple[str, ...]:
 
 def load_tables() -> None:
     """Build every table now instead of at the first request that needs one: about 0.2 s."""
-    for table in (airports, metropolitan_areas, countries, country_codes, cities, regions, precedence):
+    for table in (_tables, metropolitan_areas, countries, country_codes, precedence):
         table()
-    _rows.cache_clear()  # 10 MB that nothing needs any more
-    _areas.cache_clear()
+
+
+class _Tables(NamedTuple):
+    airports: Packed[Airport]
+    cities: Packed[dict[str, str]]
+    regions: Packed[tuple[str, str]]
+    """Code of an airport → the codes of its country and its state."""
+
+
+@cache
+def _tables() -> _Tables:
+    """Read all airports. That takes 0.2 s, so it waits until the first is asked for."""
+    usual = dict(names.entries(names.CITY_OF_AIRPORT))
+    airports: dict[str, tuple[Any, ...]] = {}
+    regions: dict[str, tuple[str, str]] = {}
+    cities: dict[str, dict[str, str]] = {}
+    for row in _read("airports.csv"):
+        if not (code := row["iata"]):
+            continue
+        shown = usual.get(code) or row["city"] or row["name"]
+        where = round(row["lat"], 4), round(row["lon"], 4), row["tz"] or "UTC"  # Antarctica has none
+        airports[code] = row["name"], shown, row["country"], *where
+        regions[code] = row["country"], row["subd"]
+        # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
+        for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
+            cities.setdefault(fold(name), {})[code] = shown
+    for name, codes in _areas().values():
+        for code in codes:
+            cities.setdefault(fold(name), {}).setdefault(code, name)
+    for code, name in names.entries(names.SERVED_FROM):
+        cities.setdefault(fold(name), {})[code] = name
+    for code, name in names.entries(names.SYNONYMS):
+        cities.setdefault(fold(name), {})[code] = airports[code][1]
+    cities.pop("", None)
+    return _Tables(
+        Packed(airports.items(), _airport),
+        Packed(cities.items(), lambda _, shown: shown),
+        Packed(regions.items(), lambda _, codes: tuple(codes)),
+    )
+
+
+def _airport(code: str, packed: Sequence[Any]) -> Airport:
+    name, city, country, latitude, longitude, timezone = packed
+    return Airport(
+        code=code,
+        name=name,
+        city=city,
+        country=country,
+        country_name=countries().get(country, country),
+        latitude=latitude,
+        longitude=longitude,
+        timezone=timezone,
+    )
+
+
+@cache
+def _areas() -> dict[str, tuple[str, list[str]]]:
+    """Name and airports of each metropolitan code."""
+    areas: dict[str, tuple[str, list[str]]] = {}
+    for row in _read("iata_macs.csv"):
+        areas.setdefault(row["City Code"], (row["City Name"], []))[1].append(row["Airport Code"])
+    return areas
+
+
+@lru_cache(REMEMBERED)
+def _names_of(country: str, state: str) -> frozenset[str]:
+    states = {name: code for code, name in names.entries(names.US_STATES)}
+    short = states.get(state, "").casefold() if country == "US" else ""
+    called = [name for name, code in country_codes().items() if code == country]
+    return frozenset({fold(state), short, *called} - {""})

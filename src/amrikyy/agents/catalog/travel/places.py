@@ -146,8 +146,8 @@ def _by_code(code: str) -> ResolvedPlace | None:
 
 
 def _by_name(name: str, regions: list[str]) -> ResolvedPlace | None:
-    found = table.cities().get(name, {})
-    ranked = table.ranked(code for code in found if all(part in table.regions()[code] for part in regions))
+    found = table.cities().get(name) or {}
+    ranked = table.ranked(code for code in found if all(part in table.regions_of(code) for part in regions))
     if not ranked:
         return None
     main = table.airports()[ranked[0]]
