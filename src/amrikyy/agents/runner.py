@@ -19,7 +19,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
-from amrikyy.runs.sharing import Leader, Sharing
+from amrikyy.runs.sharing import Leader, Lease, Sharing
 from amrikyy.runs.slots import Place, Slots
 from amrikyy.spend import Allowance
 from amrikyy.telemetry.metrics import Metrics
@@ -125,32 +125,20 @@ class Runner:
         """
         values = request.model_dump(mode="json", by_alias=True)
         key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
-        entry = await self.cache.get(key) if key is not None and reuse else None
-        is_fresh = entry is not None and entry.is_fresh
-        look = None
-        if self._second_look is not None and key is not None and reuse and not is_fresh:
-            look = await self._second_look.look(operation, key, values, self.cache)
-            if look is not None and look.usage is not None:
-                self.count_usage(operation.agent, look.usage)
-            if look is not None and look.entry is not None:
-                entry, is_fresh = look.entry, True
-        flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
         sharing = self._sharing if parent_id is None else None
         run_id = run_id or new_run_id()
-        lease = None
-        if sharing is not None and flight is not None and flight not in self._flights and self._refusal is None:
-            if claimed := self._claimed.get(flight):
-                await claimed.wait()  # somebody here asks already
-            else:
-                claimed = self._claimed[flight] = asyncio.Event()
-                try:
-                    lease = await sharing.claim(flight.name, run_id)
-                    if lease is None or lease.leader is None:  # whoever had it before may have left a result
-                        entry = await self.cache.get(flight.key)
-                        is_fresh = entry is not None and entry.is_fresh
-                finally:
-                    claimed.set()
-                    del self._claimed[flight]
+        entry, lease, look = None, None, None
+        if key is not None and reuse:
+            entry = self.cache.at_hand(key)
+            if self._second_look is not None and not _is_fresh(entry):
+                entry = await self.cache.get(key)
+                if not _is_fresh(entry):
+                    look = await self._look(self._second_look, operation, key, values)
+                    entry = look.entry if look is not None and look.entry is not None else entry
+            if not _is_fresh(entry):
+                entry, lease = await self._ask_others(sharing, _Flight(key, streams), run_id)
+        is_fresh = _is_fresh(entry)
+        flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
         # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         if self._refusal is not None and (parent_id is None or self._stopped):
             raise self._refusal
@@ -177,7 +165,7 @@ class Runner:
         try:
             if shared is not None:
                 self._add(run)
-            elif entry is not None and entry.is_fresh:
+            elif entry is not None and is_fresh:
                 self._add(run)
                 run.execution.append(Event("started"))
                 play(operation, entry, run.execution, similar=look is not None and look.entry is entry)
@@ -193,6 +181,38 @@ class Runner:
         if key is not None:
             self.cache.count(run.agent, _cache_result(run, reuse=reuse))
         return run
+
+    async def _look(
+        self, second_look: SecondLook, operation: Operation[Any, Any], key: str, values: dict[str, Any]
+    ) -> Look | None:
+        look = await second_look.look(operation, key, values, self.cache)
+        if look is not None and look.usage is not None:
+            self.count_usage(operation.agent, look.usage)
+        return look
+
+    async def _ask_others(
+        self, sharing: Sharing | None, flight: "_Flight", run_id: str
+    ) -> tuple[Entry | None, Lease | None]:
+        """What is kept where all processes can find it, and the lease on making it anew."""
+        while claimed := self._claimed.get(flight):
+            await claimed.wait()  # somebody here asks already
+        entry = self.cache.at_hand(flight.key)
+        if _is_fresh(entry) or flight in self._flights or self._refusal is not None:
+            return entry, None
+        if sharing is None:
+            return await self.cache.get(flight.key), None
+        self._claimed[flight] = claimed = asyncio.Event()
+        claiming = sharing.claim(flight.name, run_id)
+        try:
+            # In this order, for whoever had the lease before may have left a result.
+            entry = await self.cache.get(flight.key)
+            return entry, await claiming.lease()
+        except BaseException:
+            claiming.abandon()
+            raise
+        finally:
+            claimed.set()
+            del self._claimed[flight]
 
     def _add(self, run: Run) -> None:
         self._records.note(run)
@@ -303,12 +323,11 @@ class Runner:
         else:
             execution.append(Event("progress", (100, "Done")))
             execution.end(Event("completed"), Outcome(result=result))
-            storing = None
             if work.keep_as is not None and not context.truncated:
-                storing = self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
+                self.cache.put(operation.agent, work.keep_as, entry_of(operation, execution))
                 if self._second_look is not None and work.look is not None:
                     self._second_look.keep(work.look, work.keep_as)
-            self._end_runs(execution, storing)
+            self._end_runs(execution)
         finally:
             deadline.cancel()
 
@@ -318,7 +337,7 @@ class Runner:
         assert work.flight is not None
         execution, following = run.execution, leader
         while not await self._sharing.follow(following, execution):
-            lease = await self._sharing.claim(work.flight.name, run.id, instead_of=following)
+            lease = await self._sharing.claim(work.flight.name, run.id, instead_of=following).lease()
             if lease is None or lease.leader is None:
                 self._sharing.lead(execution, lease)
                 break
@@ -357,14 +376,14 @@ class Runner:
             execution.end(kind, Outcome(error=error))
         self._end_runs(execution)
 
-    def _end_runs(self, execution: Execution, storing: "asyncio.Task[None] | None" = None) -> None:
+    def _end_runs(self, execution: Execution) -> None:
         for run in execution.runs:
             if run.duration_s is None:
                 run.finish()
             elif not run.joined:
                 self._note(run)  # it left before the end, and pays for what came after, too
         if self._sharing is not None:
-            self._sharing.ended(execution, storing)
+            self._sharing.ended(execution)
         execution.runs = []  # they refer to each other, and would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:
@@ -424,6 +443,10 @@ def _expire(run: Run) -> None:
             f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
         )
     )
+
+
+def _is_fresh(entry: Entry | None) -> bool:
+    return entry is not None and entry.is_fresh
 
 
 def _cache_result(run: Run, *, reuse: bool) -> CacheResult:

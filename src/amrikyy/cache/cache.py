@@ -1,19 +1,11 @@
 """The cache as the runner sees it: memory in front, and behind it, where there is one, what all processes share."""
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-import structlog
-
 from amrikyy.cache.entry import Entry
 from amrikyy.cache.memory import MemoryCache
-
-log = structlog.get_logger(__name__)
-
-MAX_STORING = 1000
-"""Entries on their way to the shared store. Beyond, new ones stay in memory only: a cache may forget."""
 
 
 class SharedCache(Protocol):
@@ -23,8 +15,8 @@ class SharedCache(Protocol):
         """The entry, if it is there and can be had in time."""
         ...
 
-    async def put(self, key: str, entry: Entry) -> None:
-        """Keep it until it is dead."""
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep it until it is dead, soon."""
         ...
 
     async def clear(self, agent: str, pattern: str) -> int | None:
@@ -68,7 +60,10 @@ class Cache:
         self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
         self._shared = shared
         self._observe = observe
-        self._storing: set[asyncio.Task[None]] = set()
+
+    def at_hand(self, key: str) -> Entry | None:
+        """The entry that memory has, fresh or stale."""
+        return self.memory.get(key)
 
     async def get(self, key: str) -> Entry | None:
         """The entry, fresh or stale; a fresh one from memory without waiting."""
@@ -81,16 +76,12 @@ class Cache:
             return remote
         return entry
 
-    def put(self, agent: str, key: str, entry: Entry) -> "asyncio.Task[None] | None":
-        """Keep an entry, here at once and elsewhere soon: when the task that is returned is done."""
+    def put(self, agent: str, key: str, entry: Entry) -> None:
+        """Keep an entry, here at once and elsewhere soon."""
         self.count(agent, "store")
         self.memory.put(key, entry)
-        if self._shared is not None and len(self._storing) < MAX_STORING:
-            task = asyncio.get_running_loop().create_task(self._shared.put(key, entry))
-            self._storing.add(task)
-            task.add_done_callback(self._stored)
-            return task
-        return None
+        if self._shared is not None:
+            self._shared.put(key, entry)
 
     async def clear(self, agent: str, pattern: str | None = None) -> int:
         """Forget an agent's entries.
@@ -117,13 +108,3 @@ class Cache:
         self.stats[agent][result] += times
         if self._observe is not None:
             self._observe(agent, result, times)
-
-    async def close(self) -> None:
-        """Wait for what is still on its way."""
-        if self._storing:
-            await asyncio.wait(list(self._storing), timeout=1)
-
-    def _stored(self, task: asyncio.Task[None]) -> None:
-        self._storing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("cache_not_stored", reason=type(error).__name__)

@@ -26,6 +26,9 @@ LISTEN_S = 5.0
 
 RETRY_S = 1.0
 
+SWEEP_S = 10
+"""Between two looks for what is dead in an agent's index."""
+
 
 class RedisCache:
     """A `SharedCache`. While Redis is away nothing is found and nothing is kept; nobody waits and nothing fails.
@@ -34,7 +37,7 @@ class RedisCache:
     forget what they have in memory; a process that was cut off from the news forgets everything when it is back.
 
     Args:
-        link: a connection for entries alone: a large one must not hold up the decisions about limits.
+        link: not that of the limits: a large entry must not hold up their decisions.
         news: a client for the subscription; its reads may block.
         memory: this process' part, for what others clear.
         prefix: of all keys.
@@ -45,6 +48,7 @@ class RedisCache:
         self._news = news
         self._memory = memory
         self._prefix = f"{prefix}:cache"
+        self._swept: dict[str, int] = {}
         self._listening = asyncio.get_running_loop().create_task(self._listen(), name="cache-news")
 
     async def get(self, key: str) -> Entry | None:
@@ -58,20 +62,19 @@ class RedisCache:
             log.warning("cache_entry_unreadable", key=key)
             return None
 
-    async def put(self, key: str, entry: Entry) -> None:
-        """Keep it until it is dead."""
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep it until it is dead: sent at once, before what is sent after it on the same link."""
         agent = key.partition(":")[0]
         lives_ms = int(1000 * (entry.fresh_s + entry.stale_s - entry.age_s))
         if lives_ms <= 0:
             return
         now = int(time.time())
         with suppress(RedisUnavailable):
-            # Sent together: one round trip.
-            await asyncio.gather(
-                self._link.send("SET", self._key(key), encode(entry), "PX", lives_ms),
-                self._link.send("ZADD", self._index(agent), now + lives_ms // 1000 + 1, key),
-                self._link.send("ZREMRANGEBYSCORE", self._index(agent), 0, now),
-            )
+            self._link.tell(b"SET", self._key(key), encode(entry), b"PX", lives_ms)
+            self._link.tell(b"ZADD", self._index(agent), now + lives_ms // 1000 + 1, key)
+            if now >= self._swept.get(agent, 0) + SWEEP_S:
+                self._swept[agent] = now
+                self._link.tell(b"ZREMRANGEBYSCORE", self._index(agent), 0, now)
 
     async def clear(self, agent: str, pattern: str) -> int | None:
         """Forget what matches, here and in every process' memory. Returns how many; None when Redis is away."""
@@ -95,7 +98,9 @@ class RedisCache:
         return cleared
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Wait for what is still on its way, and stop listening."""
+        with suppress(RedisUnavailable):
+            await self._link.ping()
         self._listening.cancel()
         with suppress(asyncio.CancelledError):
             await self._listening

@@ -11,7 +11,7 @@ import structlog
 
 from amrikyy.errors import RedisUnavailable
 from amrikyy.ratelimit.decision import Charge, Decision
-from amrikyy.ratelimit.memory import MemoryLimiter
+from amrikyy.ratelimit.memory import MemoryLimiter, Usage
 from amrikyy.ratelimit.redis import PREFIX, RedisLimiter
 from amrikyy.redis_link import LinkState, RedisLink
 
@@ -34,7 +34,8 @@ class FailoverLimiter:
     least the charge itself. When it is back it is first told what was used meanwhile. So in any window Redis allows
     no more than the limit, and all memories together no more than the limit (where it is at least the number of
     processes): twice the limit in a window that has Redis go away in it, and once in any other. A Redis that comes
-    back without its data has forgotten what it allowed. What was on its way when it stopped may count twice.
+    back without its data has forgotten what it allowed. A decision that was on its way when it stopped may count twice;
+    what Redis is told of memory counts once, however often it has to be told.
 
     Args:
         link: to a Redis, started; knows the scripts.
@@ -62,6 +63,8 @@ class FailoverLimiter:
         self._redis = RedisLimiter(link, prefix=prefix)
         self._memory = MemoryLimiter(clock=clock)  # is kept when Redis is back, for it may soon be away again
         self._untold = MemoryLimiter(clock=clock)  # what Redis does not know yet
+        self._telling: list[Usage] = []  # what it was told, or is to be told next, and has not confirmed
+        self._tellings = 0
         self._link_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.counts_in: Literal["memory", "redis"] = "memory"
@@ -152,22 +155,24 @@ class FailoverLimiter:
         """Tell Redis what memory counted, and count there again.
 
         Raises:
-            RedisUnavailable: it is away again; what it was told may be told again, so that it counts rather too much.
+            RedisUnavailable: it is away again. It will be told the same again, under the same number.
         """
         while self.counts_in == "memory" and self._link.state.is_up:
-            told, self._untold = self._untold, MemoryLimiter(clock=self._clock)
-            usages = told.usages()
+            if not self._telling:
+                self._telling, self._untold = self._untold.usages(), MemoryLimiter(clock=self._clock)
+                self._tellings += 1
+            teller = (self._id, self._tellings)
             try:
-                for start in range(0, max(1, len(usages)), BATCH):
-                    telling = self._redis.add(usages[start : start + BATCH], self._clock())
-                    if len(usages) <= BATCH:
+                while True:
+                    batch = self._telling[:BATCH]
+                    telling = self._redis.add(batch, self._clock(), teller)
+                    if len(self._telling) <= BATCH and not len(self._untold):
                         self.counts_in = "redis"  # what is decided from now on is sent after this, and comes after it
                         log.info("limits_in_redis", replicas=self.replicas)
                     await telling
+                    del self._telling[:BATCH]
+                    if not self._telling:
+                        break
             except RedisUnavailable as error:
-                for usage in self._untold.usages():
-                    for at, amount in usage.entries:
-                        told.count(Charge(usage.name, usage.key, usage.limit, amount), at)
-                self._untold = told
                 self._leave_redis(error.message)
                 raise

@@ -60,19 +60,22 @@ class RedisLimiter:
                 )
             )
 
-    def add(self, usages: Sequence[Usage], now: float) -> Awaitable[object]:
+    def add(self, usages: Sequence[Usage], now: float, teller: tuple[str, int]) -> Awaitable[object]:
         """Count what was used elsewhere. It is sent at once: what is decided from now on comes after it.
 
         Args:
             usages: what.
             now: by the clock of its entries.
+            teller: who says it, and the number of what is said, which rises: each counter counts a number once.
         """
+        who, number = teller
         sent = []
         for usage in usages:
             changes = [(round((now - at) * US), amount) for at, amount in usage.entries]
             # With its source: a script that has to be loaded first would come too late.
-            args = self._changes(usage.limit, 0, changes)
-            sent.append(self._link.send(b"EVAL", AMEND.source, 1, self._key(usage), *args))
+            args = self._changes(usage.limit, 0, changes, number)
+            key = self._key(usage)
+            sent.append(self._link.send(b"EVAL", AMEND.source, 2, key, f"{key}:told:{who}", *args))
         return asyncio.gather(*sent)
 
     async def greet(self, process: str, heard_s: int) -> int:
@@ -101,9 +104,16 @@ class RedisLimiter:
         )
         return Decision(states, charges[refused - 1] if refused else None, wait_us / US, now_us / US, "redis")
 
-    def _changes(self, limit: Limit, origin_us: int, changes: Sequence[tuple[int, int]]) -> list[int]:
+    def _changes(self, limit: Limit, origin_us: int, changes: Sequence[tuple[int, int]], telling: int = 0) -> list[int]:
         _, window_us, slice_us = _in_us(limit)
-        return [self._now(), origin_us, window_us, slice_us, *(number for change in changes for number in change)]
+        return [
+            self._now(),
+            origin_us,
+            window_us,
+            slice_us,
+            telling,
+            *(number for change in changes for number in change),
+        ]
 
     def _now(self) -> int:
         return round(self._clock() * US) if self._clock else 0

@@ -112,6 +112,16 @@ class RedisLink:
             raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
         return self._wire.send(*command)
 
+    def tell(self, *command: Argument) -> None:
+        """Send a command whose reply nobody waits for, after all that were sent before it, within some milliseconds.
+
+        Raises:
+            RedisUnavailable: Redis is not there.
+        """
+        if self._wire is None or not self.state.is_up:
+            raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
+        self._wire.tell(*command)
+
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
         """Run a script in one round trip. Raises as `send` does."""
         try:

@@ -19,6 +19,9 @@ GRACE_S = 0.005
 """When replies are late, the event loop is given so long to read what may be there already: perhaps it was our process
 that was busy, not Redis."""
 
+LINGER_S = 0.005
+"""How long what nobody waits for may wait for company: another write costs more than the rest of a command."""
+
 UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
 """In an error: this server cannot do its work now. A script's error has the word in its middle on Redis 6."""
 
@@ -39,7 +42,9 @@ class Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=RedisRefused)
         self._transport: asyncio.Transport | None = None
         self._unwritten: list[bytes] = []
-        self._pending: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._is_flushing = False
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -51,32 +56,47 @@ class Wire(asyncio.Protocol):
             RedisUnavailable: at once, or from the future: no reply came in time, or none can come.
             RedisRefused: from the future: the reply is an error.
         """
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._add(command, future)
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def tell(self, *command: Argument) -> None:
+        """Send a command whose reply nobody waits for, with the next one, or a little later.
+
+        Raises:
+            RedisUnavailable: none can be sent.
+        """
+        self._add(command, None)
+        if not self._is_flushing and self._lingering is None:
+            self._lingering = self._loop.call_later(LINGER_S, self._flush)
+
+    def _add(self, command: tuple[Argument, ...], future: "asyncio.Future[Reply] | None") -> None:
         if self._lost is not None:
             raise RedisUnavailable(self._lost)
         if len(self._pending) >= MAX_PENDING:
             raise RedisUnavailable(f"{MAX_PENDING} commands already wait for Redis")
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
         self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
-        future: asyncio.Future[Reply] = self._loop.create_future()
         due = self._loop.time() + self._deadline_s
         self._pending.append((future, due))
         if self._watch is None:
             self._watch = self._loop.call_at(due, self._look, None)
-        return future
 
     def close(self, reason: str) -> None:
         """Give the connection up; whoever waits for a reply is told why."""
         if self._lost is not None:
             return
         self._lost = reason
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._lingering):
+            if timer is not None:
+                timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         pending, self._pending = self._pending, deque()
         for future, _ in pending:
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_exception(RedisUnavailable(reason))
         self._on_lost(reason)
 
@@ -98,11 +118,13 @@ class Wire(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not False:
                 future, _ = self._pending.popleft()
+                if future is not None and future.done():
+                    future = None
                 if not isinstance(reply, RedisRefused):
-                    if not future.done():
+                    if future is not None:
                         future.set_result(reply)
                     continue
-                if not future.done():
+                if future is not None:
                     future.set_exception(reply)
                 if any(word in reply.message for word in UNFIT):
                     return self.close(f"Redis cannot work: {reply.message}")
@@ -110,6 +132,10 @@ class Wire(asyncio.Protocol):
             self.close(f"what came was no reply of a Redis: {error}")
 
     def _flush(self) -> None:
+        self._is_flushing = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if self._transport is not None and self._lost is None:
             self._transport.write(b"".join(self._unwritten))
         self._unwritten.clear()

@@ -139,6 +139,9 @@ class Execution:
         self.outcome = outcome
         self.append(event)
 
+    def watch(self) -> None:
+        """Somebody wants to see its events as they come, here or elsewhere."""
+
     @property
     def readable(self) -> int:
         """How many events may be shown: where they are stored for other processes, those that are."""

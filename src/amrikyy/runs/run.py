@@ -204,6 +204,7 @@ class Reader:
         self.closed = False
         self._change: asyncio.Future[None] | None = None
         run.readers += 1
+        run.execution.watch()
 
     @property
     def at_end(self) -> bool:

@@ -1,6 +1,5 @@
 """What the runner asks of what all processes share of the runs in progress."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +31,18 @@ class Lease:
     leader: Leader | None = None
 
 
+class Claiming(Protocol):
+    """A lease that was asked for."""
+
+    async def lease(self) -> Lease | None:
+        """The lease, or who has it. None when there is nobody to ask: then everybody works alone."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more: the lease goes back if it was granted."""
+        ...
+
+
 class Sharing(Protocol):
     """Executions that other processes can follow. Nothing here fails or waits long when it cannot be reached."""
 
@@ -43,16 +54,14 @@ class Sharing(Protocol):
         """Let every process know how the run is now."""
         ...
 
-    async def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Lease | None:
-        """Take the lease on executing a request, or learn who has it.
+    def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
+        """Ask for the lease on executing a request. It is sent before the method returns, so that what the cache is
+        asked after it is answered after it, too: whoever had the lease before may have left a result.
 
         Args:
             flight: what is asked, whose it is, and how.
             execution_id: under which it would be executed here.
             instead_of: who had it, and died or gave up.
-
-        Returns:
-            None when there is nobody to ask: then everybody works alone.
         """
         ...
 
@@ -64,8 +73,9 @@ class Sharing(Protocol):
         """Give a lease back, because nothing has begun."""
         ...
 
-    def ended(self, execution: Execution, storing: "asyncio.Task[None] | None") -> None:
-        """It has ended: its lease is given back when the cache has its result, or the next would work again."""
+    def ended(self, execution: Execution) -> None:
+        """It has ended, and its result is on its way into the cache: the lease is given back behind it, or the next
+        would work again."""
         ...
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:

@@ -38,11 +38,9 @@ if TYPE_CHECKING:
     from amrikyy.redis_link import RedisAddress, RedisLink
     from amrikyy.runs.shared import SharedRuns
 
-CACHE_DEADLINE_S = 0.1
-"""How long an entry of the shared cache may take; asking a model takes longer."""
-
-RUNS_DEADLINE_S = 0.5
-"""How long it may take to store events, or to learn who executes a request: another call of a model takes longer."""
+STORE_DEADLINE_S = 0.5
+"""How long it may take to find a result, to learn who executes a request, or to store events: another call of a model
+takes longer."""
 
 CALLS_PER_RUN = 3
 """Calls of a model that a run has open at most, as a travel package does: whoever was let in is not kept waiting."""
@@ -73,9 +71,9 @@ async def open_runtime(
         await budgets.start()
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
-        cache = await _open_cache(settings, metrics, stack)
-        stack.push_async_callback(cache.close)
-        shared_runs = await _open_shared_runs(settings, metrics, live, stack)
+        store = await _open_store(settings, metrics, stack)
+        cache = await _open_cache(settings, metrics, store, stack)
+        shared_runs = _open_shared_runs(settings, store, live, stack)
         second_look = _open_second_look(settings)
         if second_look is not None:
             stack.push_async_callback(second_look.close)
@@ -200,38 +198,42 @@ async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     return link
 
 
-async def _open_cache(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Cache:
+async def _open_store(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> "RedisLink | None":
+    """The link of cache and runs: what is sent on it comes in order, and does not hold up a decision about limits."""
+    if settings.redis is None:
+        metrics.runs_shared().set(float("nan"))  # as redis_up
+        return None
+    from amrikyy.redis_link import RedisLink
+    from amrikyy.runs.shared import SCRIPTS
+
+    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS, deadline_s=STORE_DEADLINE_S)
+    stack.push_async_callback(link.close)
+    await link.start()
+    metrics.runs_shared().set(link.state.is_up)
+    link.watch(lambda state: metrics.runs_shared().set(state.is_up))
+    return link
+
+
+async def _open_cache(settings: Settings, metrics: Metrics, link: "RedisLink | None", stack: AsyncExitStack) -> Cache:
     memory = MemoryCache(settings.cache_max_mb * 1_000_000)
     shared = None
-    if settings.redis is not None:
+    if link is not None:
         from amrikyy.cache.redis import LISTEN_S, RedisCache
-        from amrikyy.redis_link import RedisLink, open_pool
+        from amrikyy.redis_link import open_pool
 
-        address = _redis_address(settings.redis)
-        link = RedisLink(address, deadline_s=CACHE_DEADLINE_S)
-        stack.push_async_callback(link.close)
-        await link.start()
-        news = open_pool(address, timeout_s=2 * LISTEN_S, max_connections=1)
+        news = open_pool(link.address, timeout_s=2 * LISTEN_S, max_connections=1)
         shared = RedisCache(link, news, memory, prefix=settings.redis_prefix)
         stack.push_async_callback(shared.close)
     return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
 
 
-async def _open_shared_runs(
-    settings: Settings, metrics: Metrics, live: LiveRuns, stack: AsyncExitStack
+def _open_shared_runs(
+    settings: Settings, link: "RedisLink | None", live: LiveRuns, stack: AsyncExitStack
 ) -> "SharedRuns | None":
-    """The runs of all processes, on a link of their own: what they write must not hold up a decision about limits."""
-    if settings.redis is None:
-        metrics.runs_shared().set(float("nan"))  # as redis_up
+    if link is None:
         return None
-    from amrikyy.redis_link import RedisLink
-    from amrikyy.runs.shared import SCRIPTS, SharedRuns
+    from amrikyy.runs.shared import SharedRuns
 
-    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS, deadline_s=RUNS_DEADLINE_S)
-    stack.push_async_callback(link.close)
-    await link.start()
-    metrics.runs_shared().set(link.state.is_up)
-    link.watch(lambda state: metrics.runs_shared().set(state.is_up))
     shared = SharedRuns(
         link,
         prefix=settings.redis_prefix,

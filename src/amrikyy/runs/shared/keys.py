@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of keys; each is used alone, so a cluster may keep it anywhere."""
+    """Names of keys. A run and its events are used together, and in one slot of a cluster; the others alone."""
 
     prefix: str
 
     def run(self, run_id: str) -> str:
         """The note of a run."""
-        return f"{self.prefix}:run:{run_id}"
+        return f"{self.prefix}:run:{{{run_id}}}"
 
     def events(self, execution_id: str) -> str:
         """The stream of an execution's events."""
-        return f"{self.prefix}:run:{execution_id}:events"
+        return f"{self.prefix}:run:{{{execution_id}}}:events"
 
     def process(self, process: str) -> str:
         """There while the process lives."""

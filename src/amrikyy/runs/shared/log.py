@@ -32,7 +32,11 @@ MAX_BEHIND = 1000
 
 CLOSE_S = 1.0
 
+QUIET_S = 0.25
+"""A run of which only the end matters is told of when it takes longer, and when somebody asks for it."""
+
 APPEND = Script.of("""
+if KEYS[2] then redis.call('SET', KEYS[2], ARGV[6], 'PX', ARGV[7]) end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local have = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
 if have ~= tonumber(ARGV[1]) or ARGV[1] == ARGV[2] then return have end
@@ -40,7 +44,8 @@ redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], ARGV[2] .. '-0', 'b', ARGV[3
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return tonumber(ARGV[2])
 """)
-"""Adds events ARGV[1] + 1 to ARGV[2], if ARGV[1] is how many there are. Returns how many there are then.
+"""Adds events ARGV[1] + 1 to ARGV[2], if ARGV[1] is how many there are. Returns how many there are then. ARGV[6] is the
+run as it is now, if it is to be noted, too.
 
 An entry's id is the number of its last event: so one that was written although its reply was lost is not written twice,
 and a Redis that has lost everything is told everything again.
@@ -53,18 +58,20 @@ class LoggedExecution(Execution):
     Attributes:
         id: under which it is stored: that of the run that started it.
         noted: its runs.
+        is_told: other processes are told of it: always of a stream, of others when they are long, read or at their end.
         stored: how many events Redis is known to have.
         shown: how many readers may have.
         wholes: the objects of partial events that are not stored yet, by number.
         lease: on what it executes, if others can find it.
     """
 
-    __slots__ = ("_log", "id", "lease", "noted", "shown", "stored", "wholes")
+    __slots__ = ("_log", "id", "is_told", "lease", "noted", "shown", "stored", "wholes")
 
     def __init__(self, log: "RunLog", execution_id: str, *, streams: bool, allowance: Allowance | None) -> None:
         super().__init__(streams=streams, allowance=allowance)
         self.id = execution_id
         self.noted: dict[str, Run] = {}
+        self.is_told = streams
         self.stored = 0
         self.shown = 0
         self.wholes: dict[int, bytes] = {}
@@ -81,14 +88,24 @@ class LoggedExecution(Execution):
         self.events.append(event)
         if event.kind == "partial" and (latest := self.latest_partial) and latest[0] == len(self.events):
             self.wholes[latest[0]] = latest[1]
-        self._log.grown(self)
         if self.outcome is not None:
+            self.watch()
+            self._log.grown(self)
             self.wake()  # who waits for the end alone need not wait for Redis
+        elif self.is_told:
+            self._log.grown(self)
 
     def extend(self, events: list[Event]) -> None:
         """Add events that came together."""
         self.events += events
-        self._log.grown(self)
+        if self.is_told:
+            self._log.grown(self)
+
+    def watch(self) -> None:
+        """Tell other processes of it, and store its events as they come."""
+        if not self.is_told:
+            self.is_told = True
+            self._log.tell(self)
 
     def show(self, count: int) -> None:
         """Let readers have so many events."""
@@ -125,6 +142,8 @@ class RunLog:
         self._open: dict[str, LoggedExecution] = {}
         self._grown: dict[str, LoggedExecution] = {}
         self._notes: dict[str, tuple[Run, str]] = {}
+        self._quiet: dict[str, tuple[float, LoggedExecution]] = {}
+        self._telling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._urgent = asyncio.Event()
         self._idle = asyncio.Event()
@@ -133,14 +152,24 @@ class RunLog:
         self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="run-log")
 
     def note(self, run: Run) -> None:
-        """Write down a run as it is when its turn comes."""
+        """Write down a run as it is when its turn comes, once others are told of its execution."""
         execution = run.execution
         if not isinstance(execution, LoggedExecution):
             return
         execution.noted[run.id] = run
-        if self._link.state.is_up:
+        if not execution.is_told:
+            self._keep_quiet(execution)
+        elif self._link.state.is_up:
             self._notes[run.id] = (run, execution.id)
             self._wake()
+
+    def tell(self, execution: LoggedExecution) -> None:
+        """Other processes are to know of an execution from now on."""
+        self._quiet.pop(execution.id, None)
+        for run in list(execution.noted.values()):
+            self.note(run)
+        if execution.events:
+            self.grown(execution)
 
     def grown(self, execution: LoggedExecution) -> None:
         """It has new events."""
@@ -155,6 +184,8 @@ class RunLog:
 
     async def close(self) -> None:
         """Write what is left."""
+        if self._telling is not None:
+            self._telling.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._idle.wait()
@@ -165,6 +196,20 @@ class RunLog:
     def _wake(self) -> None:
         self._idle.clear()
         self._work.set()
+
+    def _keep_quiet(self, execution: LoggedExecution) -> None:
+        loop = asyncio.get_running_loop()
+        self._quiet.setdefault(execution.id, (loop.time() + QUIET_S, execution))
+        if self._telling is None:
+            self._telling = loop.call_later(QUIET_S, self._tell_due)
+
+    def _tell_due(self) -> None:
+        now, self._telling = asyncio.get_running_loop().time(), None
+        for due, execution in list(self._quiet.values()):
+            if due > now:
+                self._telling = asyncio.get_running_loop().call_at(due, self._tell_due)
+                return
+            execution.watch()
 
     def _link_changed(self, state: LinkState) -> None:
         if not state.is_up:
@@ -194,24 +239,29 @@ class RunLog:
             self._urgent.clear()
 
     async def _write(self) -> None:
-        notes, self._notes = self._notes, {}
         grown, self._grown = self._grown, {}
-        appended = []
+        appended: list[tuple[LoggedExecution, int, asyncio.Future[Reply], Run | None]] = []
         try:
-            for run, execution_id in notes.values():
-                self._send_note(run, execution_id)
+            for run, execution_id in [each for each in self._notes.values() if each[0].id not in grown]:
+                note, expire_ms = self._noted(run, execution_id)
+                self._link.tell(b"SET", self._keys.run(run.id), note, b"PX", expire_ms)
+                del self._notes[run.id]
             for execution in grown.values():
                 stop = min(len(execution.events), execution.stored + MAX_BATCH)
-                appended.append((execution, stop, self._append(execution, stop)))
+                noted = self._notes.get(execution.id, (None,))[0]
+                appended.append((execution, stop, self._append(execution, stop, noted), noted))
+                self._notes.pop(execution.id, None)
         except RedisUnavailable:
             pass
-        for execution, stop, reply in appended:
+        for execution, stop, reply, noted in appended:
             try:
                 execution.stored = cast("int", await reply)
             except RedisRefused as error:
                 if error.message.startswith("NOSCRIPT"):
                     with suppress(RedisUnavailable):
                         await self._link.send("SCRIPT", "LOAD", APPEND.source)
+                    if noted is not None:
+                        self._notes[noted.id] = (noted, execution.id)
                 else:
                     log.error("run_not_stored", run_id=execution.id, reason=error.message)
                     execution.stored = stop
@@ -220,19 +270,19 @@ class RunLog:
         for execution in grown.values():
             self._show(execution)
 
-    def _send_note(self, run: Run, execution_id: str) -> None:
+    def _noted(self, run: Run, execution_id: str) -> tuple[bytes, int]:
         expire_ms = self._running_ms if run.duration_s is None else self._keep_ms
-        note = note_of(run, execution_id, self._process)
-        self._link.send("SET", self._keys.run(run.id), note, "PX", expire_ms).add_done_callback(_forget)
+        return note_of(run, execution_id, self._process), expire_ms
 
-    def _append(self, execution: LoggedExecution, stop: int) -> "asyncio.Future[Reply]":
+    def _append(self, execution: LoggedExecution, stop: int, run: Run | None) -> "asyncio.Future[Reply]":
         batch = batch_of(execution, execution.stored, stop, execution.wholes)
         is_last = execution.ended and stop == len(execution.events)
         expire_ms = self._keep_ms if is_last else self._running_ms
-        return self._link.send(
-            "EVALSHA", APPEND.sha, 1, self._keys.events(execution.id),
-            execution.stored, stop, batch, expire_ms, MAX_ENTRIES,
-        )  # fmt: skip
+        key, args = self._keys.events(execution.id), (execution.stored, stop, batch, expire_ms, MAX_ENTRIES)
+        if run is None:
+            return self._link.send(b"EVALSHA", APPEND.sha, 1, key, *args)
+        noted = self._noted(run, execution.id)
+        return self._link.send(b"EVALSHA", APPEND.sha, 2, key, self._keys.run(run.id), *args, *noted)
 
     def _show(self, execution: LoggedExecution) -> None:
         all_of_them = len(execution.events)
@@ -251,9 +301,3 @@ class RunLog:
         ended = [execution for execution in self._open.values() if execution.ended]
         for execution in ended[: max(0, len(ended) - MAX_BEHIND)]:
             del self._open[execution.id]
-
-
-def _forget(future: "asyncio.Future[Reply]") -> None:
-    """A note that Redis did not take is written again when it is back."""
-    if not future.cancelled():
-        future.exception()

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from amrikyy.errors import RedisUnavailable
-from amrikyy.redis_link import RedisLink, Reply
+from amrikyy.redis_link import RedisLink
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Reader, Run
 from amrikyy.runs.shared.keys import Keys
@@ -80,16 +80,12 @@ class Presence:
             RedisUnavailable: nobody can be asked.
         """
         key = self._keys.orders(process)
-        for sent in (
-            self._link.send("RPUSH", key, _encode(order)),
-            self._link.send("PEXPIRE", key, ORDERS_S * 1000),
-        ):
-            sent.add_done_callback(_ignore)
+        self._link.tell("RPUSH", key, _encode(order))
+        self._link.tell("PEXPIRE", key, ORDERS_S * 1000)
 
     def _show(self) -> None:
         with suppress(RedisUnavailable):
-            key = self._keys.process(self._process)
-            self._link.send("SET", key, 1, "PX", int(ALIVE_S * 1000)).add_done_callback(_ignore)
+            self._link.tell("SET", self._keys.process(self._process), 1, "PX", int(ALIVE_S * 1000))
 
     async def _beat(self) -> None:
         key = self._keys.orders(self._process)
@@ -127,6 +123,7 @@ class Presence:
             # A run of nobody's: as long as it follows the execution, that goes on without those who left.
             place = Run("", run.agent, run.operation, {}, run.deadline_s, run.execution, joined=True)
             self._held[what] = _Held(timer, place=place)
+            run.execution.watch()
         else:
             self._held[what] = _Held(timer, reader=run.read(run.event_count))
 
@@ -136,12 +133,6 @@ class Presence:
             run.leave(held.reader, self._grace_s)
         if held.place is not None:
             held.place.cancel("Nobody elsewhere follows the execution any more.")
-
-
-def _ignore(future: "asyncio.Future[Reply]") -> None:
-    """Nobody waits for the reply; a Redis that is away is the link's to report."""
-    if not future.cancelled():
-        future.exception()
 
 
 _encode = msgspec.msgpack.Encoder().encode

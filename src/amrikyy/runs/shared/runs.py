@@ -9,39 +9,30 @@ import msgspec
 import structlog
 
 from amrikyy.errors import AmrikyyError, RedisUnavailable, RunCancelled, RunLost
-from amrikyy.redis_link import RedisLink, Reply, Script
+from amrikyy.redis_link import RedisLink, Reply
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
 from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note, error_of
 from amrikyy.runs.shared.keys import Keys
+from amrikyy.runs.shared.lease import CLAIM, Leases
 from amrikyy.runs.shared.log import APPEND, LoggedExecution, RunLog
 from amrikyy.runs.shared.presence import Order, Presence
 from amrikyy.runs.shared.tail import ENTRIES, Tail
-from amrikyy.runs.sharing import Leader, Lease
+from amrikyy.runs.sharing import Claiming, Leader, Lease
 from amrikyy.spend import Allowance
 
 log = structlog.get_logger(__name__)
 
-REPLACE = Script.of("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
-""")
-"""Puts ARGV[2] (nothing, if it is empty) in the place of ARGV[1], if that is still there."""
-
-SCRIPTS = (APPEND, REPLACE)
-
-STORED_WITHIN_S = 1.0
+SCRIPTS = (APPEND, CLAIM)
 
 
 class SharedRuns:
     """A `Sharing` in Redis, and what the routes need to find runs of other processes.
 
     Args:
-        link: a connection of its own.
+        link: the cache's connection, too: a lease is given back behind the result that was made under it.
         prefix: of all keys.
         live: this process' runs.
         keep_s: how long a finished run can be read.
@@ -55,7 +46,7 @@ class SharedRuns:
         self.process = secrets.token_hex(8)
         self._link = link
         self._keys = Keys(prefix)
-        self._lease_ms = int(1000 * timeout_s) + 1
+        self._leases = Leases(link, self._keys, self.process, timeout_s=timeout_s)
         self._log = RunLog(link, self._keys, self.process, keep_s=keep_s, timeout_s=timeout_s)
         self._presence = Presence(link, self._keys, self.process, live, grace_s=grace_s)
         self._following: set[asyncio.Task[None]] = set()
@@ -82,48 +73,24 @@ class SharedRuns:
 
     # --- One execution for all who ask the same ---
 
-    async def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Lease | None:
-        """Take the lease; one whose process is dead, or that is `instead_of`'s, is put aside."""
-        key, ours = self._keys.flight(flight), Lease(flight, f"{execution_id} {self.process}")
-        try:
-            setting = self._link.send("SET", key, ours.value, "NX", "PX", self._lease_ms)
-            getting = self._link.send("GET", key)
-            if await setting is not None:
-                return ours
-            value = cast("bytes | None", await getting)
-            if value is None:  # given back between the two
-                return await self.claim(flight, execution_id)
-            leader = Leader(*value.decode().split(" "))
-            if leader.process == self.process:
-                return None
-            if leader != instead_of and await self._link.send("EXISTS", self._keys.process(leader.process)):
-                return Lease(flight, value.decode(), leader)
-            if await self._link.run(REPLACE, [key], [value, ours.value, self._lease_ms]):
-                return ours
-        except RedisUnavailable:
-            return None
-        return await self.claim(flight, execution_id)  # somebody was faster
+    def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
+        """Ask for the lease; one whose process is dead, or that is `instead_of`'s, is put aside."""
+        return self._leases.claim(flight, execution_id, instead_of=instead_of)
 
     def lead(self, execution: Execution, lease: Lease | None) -> None:
         """The execution has the lease."""
         if isinstance(execution, LoggedExecution) and lease is not None and lease.leader is None:
             execution.lease = lease
 
-    def ended(self, execution: Execution, storing: "asyncio.Task[None] | None") -> None:
-        """Give its lease back, when its result can be found."""
+    def ended(self, execution: Execution) -> None:
+        """Give its lease back: on the cache's connection, and so behind its result."""
         if isinstance(execution, LoggedExecution) and execution.lease is not None:
-            self._own(asyncio.get_running_loop().create_task(self._release(execution.lease, storing)))
+            self.release(execution.lease)
 
     def release(self, lease: Lease) -> None:
         """Give the lease back."""
         if lease.leader is None:
-            self._own(asyncio.get_running_loop().create_task(self._release(lease)))
-
-    async def _release(self, lease: Lease, storing: "asyncio.Task[None] | None" = None) -> None:
-        if storing is not None:
-            await asyncio.wait([storing], timeout=STORED_WITHIN_S)
-        with suppress(RedisUnavailable):
-            await self._link.run(REPLACE, [self._keys.flight(lease.flight)], [lease.value, "", 0])
+            self._leases.give_back(lease)
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:
         """Copy what the leader's execution does. Only a stream's events are copied as they come."""
