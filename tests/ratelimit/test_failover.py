@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
+from amrikyy.errors import RedisUnavailable
 from amrikyy.ratelimit import Charge, Limit
 from amrikyy.ratelimit.failover import FailoverLimiter
-from amrikyy.ratelimit.redis import SCRIPTS
+from amrikyy.ratelimit.redis import SCRIPTS, RedisLimiter
 from amrikyy.redis_link import RedisAddress, RedisLink
 from tests.ratelimit.counting import new_prefix, open_link
 from tests.redis_server import RedisServer, redis_server
@@ -142,6 +144,36 @@ async def test_what_was_told_is_not_told_twice(server: RedisServer) -> None:
             server.resume()
             await all_in([limiter], "redis")
         assert await left(limiter) == [85, 15]
+
+
+async def test_what_was_told_and_not_confirmed_counts_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, replies = RedisLimiter.add, 0
+
+    def add_and_lose_the_reply(*args: Any) -> Awaitable[object]:
+        nonlocal replies
+        replies += 1
+        told = add(*args)
+
+        async def lost() -> None:
+            await told
+            if replies < 3:
+                raise RedisUnavailable("no reply came")
+
+        return lost()
+
+    monkeypatch.setattr(RedisLimiter, "add", add_and_lose_the_reply)
+    async with replicas(server.url, 1) as (limiter,):
+        await pause(server, [limiter])
+        assert await passed(limiter, 5) == 5
+        server.resume()
+        await until(lambda: replies == 1)
+        await all_in([limiter], "memory")
+        assert await passed(limiter, 2) == 2
+        await until(lambda: replies >= 3)
+        await all_in([limiter], "redis")
+        assert await left(limiter) == [93, 23]
 
 
 async def test_thousands_of_counters_are_told_without_stopping_redis(server: RedisServer) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from amrikyy.ratelimit import Charge, Limit
+from amrikyy.ratelimit.memory import Usage
 from amrikyy.ratelimit.redis import AMEND, DECIDE, RedisLimiter
 from amrikyy.redis_link import RedisLink
 from tests.ratelimit.counting import new_prefix, open_link
@@ -142,6 +143,14 @@ async def test_scripts_that_somebody_flushed_are_sent_again(link: RedisLink) -> 
     await limiter.refund(second)
     assert (await limiter.peek(CHARGES)).states[0].remaining == 99
     assert await link.send("SCRIPT", "EXISTS", DECIDE.sha, AMEND.sha) == [1, 1]
+
+
+async def test_what_is_told_twice_counts_once_and_other_things_each_time(link: RedisLink) -> None:
+    limiter = RedisLimiter(link, prefix=new_prefix())
+    usages = [Usage(name, key, limit, ((100.0, 3),)) for name, key, limit, _ in CHARGES]
+    for teller in (("one", 1), ("one", 1), ("two", 1), ("one", 2), ("one", 1)):
+        await limiter.add(usages, 100.5, teller)
+    assert (await limiter.peek(CHARGES)).states[0].remaining == 100 - 9
 
 
 async def test_the_charges_of_a_request_are_in_one_slot_of_a_cluster() -> None:

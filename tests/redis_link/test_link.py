@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
 
 import pytest
 import uvloop
@@ -90,6 +91,20 @@ async def test_what_is_sent_together_is_one_write(redis_url: str) -> None:
         before = await reads(link)
         await asyncio.gather(*(link.send("PING") for _ in range(500)))
         assert await reads(link) - before < 20
+
+
+async def test_what_nobody_waits_for_is_sent_in_order_and_soon(redis_url: str) -> None:
+    async with linked(redis_url) as link:
+        key = f"test:{uuid4().hex}"
+        link.tell("SET", key, "1")
+        link.tell("HSET", key, "no", "hash")  # its error is nobody's
+        assert await text(link, "GET", key) == "1"
+        link.tell("SET", key, "2")
+        async with linked(redis_url) as other, asyncio.timeout(8):
+            while await text(other, "GET", key) != "2":
+                await asyncio.sleep(0.01)
+    with pytest.raises(RedisUnavailable):
+        link.tell("PING")
 
 
 async def test_a_caller_that_leaves_does_not_disturb_the_others(redis_url: str) -> None:

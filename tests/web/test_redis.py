@@ -101,3 +101,19 @@ async def test_a_cache_without_its_redis_is_a_cold_one(make_settings: MakeSettin
         cleared = await one.ask("POST", "/api/agents/content/cache/clear", key="admin")
         assert (cleared.status, cleared.json["cleared"]) == (200, 1)
         redis.resume()
+
+
+async def test_what_was_cleared_while_redis_was_away_is_gone_when_it_is_back(
+    make_settings: MakeSettings, redis: RedisServer
+) -> None:
+    settings = make_settings(redis_url=redis.url)
+    async with serve(settings) as one, serve(settings) as two:
+        await one.ask("POST", PATH, BLOG)
+        redis.pause()
+        cleared = await one.ask("POST", "/api/agents/content/cache/clear", key="admin")
+        assert (cleared.status, cleared.json["cleared"]) == (200, 1)
+        redis.resume()
+        async with asyncio.timeout(15):
+            while b"cache:entry" in redis.ask("KEYS *") or not redis.ask("PING"):
+                await asyncio.sleep(0.05)
+        assert (await two.ask("POST", PATH, BLOG)).headers["x-cache"] == "miss"

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from amrikyy.cache.entry import Entry, decode, encode
 from amrikyy.cache.memory import MemoryCache, matcher
 from amrikyy.errors import RedisUnavailable
-from amrikyy.redis_link import RedisLink
+from amrikyy.redis_link import LinkState, RedisLink
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,9 @@ LISTEN_S = 5.0
 """How long one wait for news lasts; Redis being away is noticed after it at the latest."""
 
 RETRY_S = 1.0
+
+MAX_OWED = 100
+"""Patterns that wait for Redis to be cleared there. Of those beyond, the whole agent is cleared."""
 
 SWEEP_S = 10
 """Between two looks for what is dead in an agent's index."""
@@ -49,10 +52,15 @@ class RedisCache:
         self._memory = memory
         self._prefix = f"{prefix}:cache"
         self._swept: dict[str, int] = {}
+        self._owed: dict[tuple[str, str], None] = {}
+        self._clearing: asyncio.Task[None] | None = None
+        link.watch(self._link_changed)
         self._listening = asyncio.get_running_loop().create_task(self._listen(), name="cache-news")
 
     async def get(self, key: str) -> Entry | None:
         """The entry, if it is there and can be had in time."""
+        if self._owed and any(agent == key.partition(":")[0] for agent, _ in self._owed):
+            return None
         try:
             found = await self._link.send("GET", self._key(key))
             return decode(cast("bytes", found)) if found is not None else None
@@ -77,7 +85,11 @@ class RedisCache:
                 self._link.tell(b"ZREMRANGEBYSCORE", self._index(agent), 0, now)
 
     async def clear(self, agent: str, pattern: str) -> int | None:
-        """Forget what matches, here and in every process' memory. Returns how many; None when Redis is away."""
+        """Forget what matches, here and in every process' memory.
+
+        Returns:
+            how many; None when Redis is away: they are forgotten as soon as it is back.
+        """
         matches = matcher(pattern)
         cleared, cursor = 0, b"0"
         try:
@@ -94,17 +106,31 @@ class RedisCache:
             await self._link.send("PUBLISH", self._channel, json.dumps({"clear": pattern}))
         except RedisUnavailable as error:
             log.warning("cache_not_cleared_in_redis", agent=agent, reason=error.message)
+            self._owed[agent, pattern if len(self._owed) < MAX_OWED else f"{agent}:*"] = None
             return None
+        self._owed.pop((agent, pattern), None)
         return cleared
 
     async def close(self) -> None:
         """Wait for what is still on its way, and stop listening."""
         with suppress(RedisUnavailable):
             await self._link.ping()
+        if self._clearing is not None:
+            self._clearing.cancel()
+            await asyncio.wait([self._clearing])
         self._listening.cancel()
         with suppress(asyncio.CancelledError):
             await self._listening
         await self._news.aclose()
+
+    def _link_changed(self, state: LinkState) -> None:
+        if state.is_up and self._owed and (self._clearing is None or self._clearing.done()):
+            self._clearing = asyncio.get_running_loop().create_task(self._clear_owed(), name="cache-clear")
+
+    async def _clear_owed(self) -> None:
+        for agent, pattern in list(self._owed):
+            if await self.clear(agent, pattern) is None:
+                return
 
     @property
     def _channel(self) -> str:

@@ -1,5 +1,6 @@
 """`/api/stream`: running an operation as a stream of events, taking a stream up again, and cancelling a run."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -46,6 +47,9 @@ LAST_EVENT_ID = Header(
     r"^(run_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
+
+ATTEMPTS = 4
+ATTEMPT_AFTER_S = 0.15
 
 _CANCELLED = "The run was cancelled by its caller."
 
@@ -115,15 +119,33 @@ async def resume(call: Call) -> Answer:
 async def cancel(call: Call) -> Answer:
     """Cancel a run of the caller's."""
     run_id = call.params["runId"]
-    run = owned_run(call, run_id)
-    shared = call.runtime.shared_runs
-    if run is None and shared is not None and await shared.cancel(run_id, _CANCELLED, owner=visible_to(call)):
-        pass  # the process that works on it has been told
-    elif run is None or not run.cancel(_CANCELLED):
+    if not (run.cancel(_CANCELLED) if (run := owned_run(call, run_id)) else await _cancel_elsewhere(call, run_id)):
         record = await call.runtime.records.get(run_id, owner=visible_to(call))
         raise Conflict(f"The run has already ended: it is {record.status}.", code="run_ended")
     call.exchange.run_id = run_id
     return Cancelled(run_id=run_id, message="The run is being cancelled.")
+
+
+async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
+    """Have another process cancel a run. False when it has ended.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's.
+        Unavailable: whoever works on it cannot be told.
+    """
+    shared = call.runtime.shared_runs
+    for attempt in range(ATTEMPTS):
+        if shared is not None and await shared.cancel(run_id, _CANCELLED, owner=visible_to(call)):
+            return True
+        if (await call.runtime.records.get(run_id, owner=visible_to(call))).ended:
+            return False
+        if shared is not None and attempt < ATTEMPTS - 1:  # it has just begun, and others are told of it in a moment
+            await asyncio.sleep(ATTEMPT_AFTER_S)
+    raise Unavailable(
+        "Another process works on this run and cannot be told. Try again; with REDIS_URL every process can be.",
+        code="run_elsewhere",
+        retry_after_s=1,
+    )
 
 
 def visible_to(call: Call) -> str | None:

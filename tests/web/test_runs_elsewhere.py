@@ -1,0 +1,117 @@
+"""Runs that answer with JSON, seen from other processes on one Redis: found, read, cancelled, and made once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from tests.model_server import Behaviour, ModelServer
+from tests.redis_server import redis_server
+from tests.serving import MakeSettings, Served, serve
+from tests.web.test_models_behind import settings_for
+
+BLOG = {"topic": "AI in Travel", "length": "short"}
+PATH = "/api/agents/content/generateBlogPost"
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def two_servers(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> AsyncIterator[tuple[Served, Served]]:
+    settings = settings_for("gemini", models, make_settings, redis_url=redis_url, redis_prefix=uuid4().hex)
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(serve(settings)) for _ in range(2)]
+        one.runtime.records.instance = "another-host:1:1"  # or its runs would be taken for those of a dead process
+        yield one, two
+
+
+async def begun(server: Served) -> str:
+    """The id of the run that the caller has just begun."""
+    async with asyncio.timeout(10):
+        while not (found := (await server.ask("GET", "/api/runs")).json["runs"]):
+            await asyncio.sleep(0.01)
+    return str(found[0]["id"])
+
+
+async def test_a_run_without_a_stream_is_cancelled_from_another_process_as_soon_as_it_is_known(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(before_s=60))
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        asked = asyncio.create_task(one.ask("POST", PATH, BLOG))
+        assert (await two.ask("DELETE", f"/api/stream/{await begun(two)}")).status == 200
+        assert (await asked).json["code"] == "run_cancelled"
+
+
+async def test_a_run_without_a_stream_can_be_read_on_another_process_while_it_goes_on_and_after(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(before_s=1.5))
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        asked = asyncio.create_task(one.ask("POST", PATH, BLOG))
+        run_id = await begun(two)
+        async with asyncio.timeout(10):
+            while (
+                await two.ask("GET", f"/api/stream/{run_id}", headers={"last-event-id": f"{run_id}:9"})
+            ).status == 503:
+                await asyncio.sleep(0.02)
+        async with two.open(f"/api/stream/{run_id}") as events:
+            assert (await anext(events)).event == "connected"
+            assert not asked.done(), "what there is is shown before the end"
+            rest = [event async for event in events]
+        assert rest[-1].data["result"] == (await asked).json["result"]
+        assert (await two.stream(f"/api/stream/{run_id}", None))[1:] == rest
+        quick = await one.ask("POST", PATH, BLOG | {"tone": "formal"})
+        async with asyncio.timeout(10):
+            while (reply := await two.ask("GET", f"/api/stream/{quick.json['runId']}")).status != 200:
+                await asyncio.sleep(0.02)
+        assert quick.json["result"]["text"].splitlines()[0] in reply.body.decode()
+
+
+async def test_a_run_without_a_stream_is_written_once(models: ModelServer, make_settings: MakeSettings) -> None:
+    with redis_server() as redis:
+        async with two_servers(models, make_settings, redis.url) as (one, _):
+            await one.ask("POST", PATH, BLOG)
+            redis.ask("CONFIG RESETSTAT")
+            replies = [await one.ask("POST", PATH, BLOG | {"topic": f"Topic {number}"}) for number in range(5)]
+            assert {reply.status for reply in replies} == {200}
+            async with asyncio.timeout(10):
+                while b"cmdstat_xadd:calls=5" not in (said := redis.ask("INFO commandstats")):
+                    await asyncio.sleep(0.02)
+            assert b"cmdstat_exists" not in said
+
+
+async def test_two_who_ask_at_once_for_what_another_process_has_made_both_get_it(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        await one.ask("POST", PATH, BLOG)
+        replies = await asyncio.gather(*(two.ask("POST", PATH, BLOG) for _ in range(5)))
+        assert {reply.headers["x-cache"] for reply in replies} <= {"hit", "join"}
+        assert len(models.posts) == 1
+
+
+async def test_a_lease_that_could_not_be_given_back_is_given_back_when_redis_is_back(
+    models: ModelServer, make_settings: MakeSettings
+) -> None:
+    models.script.append(Behaviour(status=500, body="broken", before_s=1))
+    with redis_server() as redis:
+        async with two_servers(models, make_settings, redis.url) as (one, two):
+            asked = asyncio.create_task(one.ask("POST", PATH, BLOG))
+            await begun(one)
+            redis.pause()
+            assert (await asked).status == 502
+            redis.resume()
+            async with asyncio.timeout(15):
+                while b":flight:" in redis.ask("KEYS *") or b"PONG" not in redis.ask("PING"):
+                    await asyncio.sleep(0.05)
+            assert (await two.ask("POST", PATH, BLOG)).status == 200
+            assert len(models.posts) == 2
