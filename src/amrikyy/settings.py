@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = None
     redis_db: int = Field(0, ge=0)
     redis_prefix: str = Field("amrikyy", min_length=1, max_length=64, pattern=r"^[\w:.-]+$")
+    redis_timeout_ms: int = Field(50, ge=5, le=10_000)
 
     # Identity
     jwt_secret: SecretStr | None = None

@@ -23,7 +23,7 @@ def redis() -> Iterator[RedisServer]:
 async def test_three_processes_on_one_redis_allow_a_limit_once(make_settings: MakeSettings, redis_url: str) -> None:
     settings = make_settings(redis_url=redis_url, redis_prefix=uuid4().hex, rate_limit_whitelist="",
                              rate_limits={"content.generateBlogPost": "30/minute", "global": "1000/minute",
-                                          "content": "1000/minute"})  # fmt: skip
+                                          "content": "1000/minute"}, redis_timeout_ms=10_000)  # fmt: skip
     async with serve(settings) as one, serve(settings) as two, serve(settings) as three:
         servers = [one, two, three]
         replies = await asyncio.gather(*(servers[number % 3].ask("POST", PATH, BLOG) for number in range(100)))

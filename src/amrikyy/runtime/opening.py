@@ -190,7 +190,7 @@ async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     from amrikyy.ratelimit.redis import SCRIPTS
     from amrikyy.redis_link import RedisLink
 
-    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS)
+    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS, deadline_s=settings.redis_timeout_ms / 1000)
     stack.push_async_callback(link.close)
     await link.start()
     metrics.redis_up().set(link.state.is_up)
@@ -206,7 +206,11 @@ async def _open_store(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     from amrikyy.redis_link import RedisLink
     from amrikyy.runs.shared import SCRIPTS
 
-    link = RedisLink(_redis_address(settings.redis), scripts=SCRIPTS, deadline_s=STORE_DEADLINE_S)
+    link = RedisLink(
+        _redis_address(settings.redis),
+        scripts=SCRIPTS,
+        deadline_s=max(STORE_DEADLINE_S, settings.redis_timeout_ms / 1000),
+    )
     stack.push_async_callback(link.close)
     await link.start()
     metrics.runs_shared().set(link.state.is_up)
