@@ -307,6 +307,7 @@ async def test_redis_may_go_and_come_back_under_load_and_no_caller_fails_or_hang
                     assert status == 200, answer
                     assert answer["result"]["text"]
                     answers += 1
+                    await asyncio.sleep(0.2)
 
             async def knock(number: int) -> None:
                 while not stopping.is_set():
@@ -340,5 +341,7 @@ async def test_redis_may_go_and_come_back_under_load_and_no_caller_fails_or_hang
     assert statuses == {200, 429}
     assert answers > 6
     assert sorted(waits)[int(0.99 * len(waits))] < BOUND_S
+    # In such a window Redis and all memories together each allow the limit, and so does a Redis that has lost its data.
+    bound = {"pause": 2, "kill": 3}[away] * limit
     for since, _ in admitted:
-        assert sum(since <= began and ended <= since + window_s for began, ended in admitted) <= 2 * limit
+        assert sum(since <= began and ended <= since + window_s for began, ended in admitted) <= bound

@@ -117,3 +117,21 @@ async def test_what_was_cleared_while_redis_was_away_is_gone_when_it_is_back(
             while b"cache:entry" in redis.ask("KEYS *") or not redis.ask("PING"):
                 await asyncio.sleep(0.05)
         assert (await two.ask("POST", PATH, BLOG)).headers["x-cache"] == "miss"
+
+
+async def test_health_and_metrics_say_when_redis_answers_and_limits_are_counted_in_memory(
+    make_settings: MakeSettings, redis: RedisServer
+) -> None:
+    settings = make_settings(redis_url=redis.url, rate_limit_whitelist="", redis_timeout_ms=10_000)
+    async with serve(settings) as server:
+        await server.ask("GET", "/api/agents/list")
+        counter = next(each for each in redis.ask("KEYS *:limit:*:global").split() if b":limit:" in each).decode()
+        redis.ask(f"SET {counter} nonsense")
+        assert (await server.ask("GET", "/api/agents/list")).status == 200
+        assert server.runtime.redis is not None
+        assert server.runtime.redis.state.is_up
+        component = (await server.ask("GET", "/api/health")).json["components"]["redis"]
+        assert component["status"] == "degraded"
+        assert "in memory" in component["message"]
+        server.runtime.sample()
+        assert "redis_up 0.0" in (await server.ask("GET", "/api/metrics", key="admin")).body.decode()

@@ -64,6 +64,11 @@ class Decision(NamedTuple):
 class Limiter(Protocol):
     """Decides several limits at once."""
 
+    @property
+    def counts_in(self) -> Literal["memory", "redis"]:
+        """Where the next decision is made."""
+        ...
+
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none.
 

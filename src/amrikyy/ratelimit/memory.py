@@ -5,7 +5,7 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
@@ -104,6 +104,11 @@ class MemoryLimiter:
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._others)
+
+    @property
+    def counts_in(self) -> Literal["memory"]:
+        """Always here."""
+        return "memory"
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""

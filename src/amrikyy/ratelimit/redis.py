@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
-from typing import cast
+from typing import Literal, cast
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
@@ -38,6 +38,11 @@ class RedisLimiter:
         self._link = link
         self._prefix = prefix
         self._clock = clock
+
+    @property
+    def counts_in(self) -> Literal["redis"]:
+        """Always there."""
+        return "redis"
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""

@@ -121,6 +121,8 @@ class Runtime:
         metrics.slots_taken().set(slots.taken)
         metrics.slots().set(slots.size)
         metrics.unrecorded().set(self.records.waiting)
+        if self.redis is not None:
+            metrics.redis_up().set(self.limits.limiter.counts_in == "redis")
         metrics.memory_bytes().set(resident_bytes())
         cpu_s, self.counted_cpu_s = self.counted_cpu_s, time.process_time()
         metrics.cpu_seconds().inc(self.counted_cpu_s - cpu_s)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from amrikyy import __version__
 from amrikyy.errors import AmrikyyError
+from amrikyy.ratelimit import Limiter
 from amrikyy.runtime import Runtime
 from amrikyy.telemetry.process import resident_bytes
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
@@ -141,11 +142,11 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
     results = await asyncio.gather(*checks.values())
     found = dict(zip(checks, results, strict=True))
     absent = Component(status="not_configured")
-    redis = await _check_redis(runtime.redis) if runtime.redis is not None else absent
+    redis = await _check_redis(runtime.redis, runtime.limits.limiter) if runtime.redis is not None else absent
     return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", absent), **found}
 
 
-async def _check_redis(link: "RedisLink") -> Component:
+async def _check_redis(link: "RedisLink", limiter: Limiter) -> Component:
     async def ping() -> None:
         await link.ping()
 
@@ -154,6 +155,9 @@ async def _check_redis(link: "RedisLink") -> Component:
         # Nothing stops for it: each process counts alone until it is back.
         component.status = "degraded"
         component.message = f"Redis is away ({link.state.reason}): each process counts its share in memory."
+    elif limiter.counts_in == "memory":
+        component.status = "degraded"
+        component.message = "Redis answers, but is not used for limits: each process counts its share in memory."
     return component
 
 
