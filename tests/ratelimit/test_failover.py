@@ -190,14 +190,14 @@ async def test_thousands_of_counters_are_told_without_stopping_redis(server: Red
 
 
 async def test_processes_that_come_and_go_are_seen(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amrikyy.ratelimit.failover.HEARD_S", 1)
+    monkeypatch.setattr("amrikyy.ratelimit.failover.HEARD_S", 2)
     monkeypatch.setattr("amrikyy.redis_link.link.LAST_RETRY_S", 0.1)
     prefix = new_prefix()
     async with replicas(server.url, 1, prefix) as (limiter,):
         async with replicas(server.url, 2, prefix, others=1) as others:
             assert [other.replicas for other in others] == [3, 3]
             server.kill()
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(2.2)
             server.start()
             seen = set()
             async with asyncio.timeout(8):
@@ -215,7 +215,7 @@ async def test_an_error_of_redis_is_no_error_of_the_caller(server: RedisServer) 
         server.ask(f"SET {prefix}:{{ana}}:global nonsense")
         assert await passed(limiter, 40) == 30
         await asyncio.sleep(0.5)
-        assert limiter.counts_in == "memory", "what it cannot be told it does not count"
+        await all_in([limiter], "memory")  # what it cannot be told it does not count
         server.ask(f"DEL {prefix}:{{ana}}:global")
         await all_in([limiter], "redis")
         assert await left(limiter) == [70, 0]
@@ -267,8 +267,7 @@ async def test_redis_killed_stopped_and_restarted_under_load(server: RedisServer
         await all_in(limiters, "redis")
         is_over = True
     assert len(waits) > 2000
-    assert sorted(waits)[len(waits) * 99 // 100] < BOUND_S
-    assert max(waits) < 1
+    assert max(waits) < BOUND_S
     for name, limit in limits.items():
         for key in keys:
             times = sorted(at for at, *which in admitted if which == [name, key])

@@ -88,15 +88,17 @@ async def test_three_processes_at_once_let_pass_exactly_as_many_as_one(redis_url
 async def test_windows_slide_by_the_servers_clock(link: RedisLink) -> None:
     limiter = RedisLimiter(link, prefix=new_prefix())
     charges = [Charge("global", "ana", Limit(2, 1))]
-    await limiter.decide(charges)
-    await asyncio.sleep(0.5)
-    await limiter.decide(charges)
-    refused = await limiter.decide(charges)
-    assert refused.refused is not None
-    assert 0 < refused.retry_after_s < 0.55
-    await asyncio.sleep(refused.retry_after_s)
-    assert (await limiter.decide(charges)).refused is None
-    assert (await limiter.decide(charges)).refused is not None, "the second still counts"
+    admitted: list[float] = []
+    for _ in range(12):
+        decision = await limiter.decide(charges)
+        counting = [at for at in admitted if at + 1 > decision.taken_at]
+        assert (decision.refused is None) == (len(counting) < 2)
+        if decision.refused is None:
+            admitted.append(decision.taken_at)
+        else:
+            assert decision.retry_after_s == pytest.approx(counting[0] + 1 - decision.taken_at, abs=1e-5)
+        await asyncio.sleep(0.2)
+    assert len(admitted) >= 4
 
 
 async def test_a_decision_is_one_command(link: RedisLink) -> None:
@@ -110,16 +112,14 @@ async def test_a_decision_is_one_command(link: RedisLink) -> None:
 async def test_what_no_longer_counts_is_no_longer_kept(link: RedisLink) -> None:
     prefix = new_prefix()
     limiter = RedisLimiter(link, prefix=prefix)
-    for limit in (Limit(5, 1), Limit(1000, 1)):
+    for limit in (Limit(5, 20), Limit(1000, 20)):
         await limiter.refund(await limiter.decide([Charge(f"refunded {limit}", "ana", limit)]))
         await limiter.decide([Charge(f"{limit}", "ana", limit)])
     kept = await link.send("KEYS", f"{prefix}*")
     assert isinstance(kept, list)
     assert len(kept) == 2
     lives_ms = [await link.send("PTTL", str(key, "ascii")) for key in kept if isinstance(key, bytes)]
-    assert all(isinstance(life, int) and 0 < life <= 1010 for life in lives_ms)
-    await asyncio.sleep(1.1)
-    assert await link.send("KEYS", f"{prefix}*") == []
+    assert all(isinstance(life, int) and 0 < life <= 20_200 for life in lives_ms)
 
 
 async def test_a_counter_keeps_no_more_than_its_limit_remembers(link: RedisLink) -> None:

@@ -20,8 +20,8 @@ from tests.redis_server import RedisServer, redis_server
 
 ECHO = Script.of("return ARGV[1]")
 
-QUICK_S = 0.4
-"""More than a deadline of 50 ms, on a machine that is busy with other tests."""
+QUICK_S = 3
+"""Many times a deadline of 50 ms, for a machine that is busy with other tests."""
 
 
 @pytest.fixture
@@ -183,11 +183,11 @@ async def test_each_change_is_one_line_and_one_call(server: RedisServer) -> None
 async def test_a_busy_process_does_not_blame_redis(redis_url: str) -> None:
     def work_with_a_command_on_its_way() -> None:
         async def main() -> None:
-            async with linked(redis_url, 0.15) as link:
-                for _ in range(3):
+            async with linked(redis_url, 0.5) as link:
+                for _ in range(2):
                     reply = link.send("ECHO", "hello")
                     await asyncio.sleep(0)
-                    time.sleep(0.3)
+                    time.sleep(1)
                     assert await reply == b"hello"
 
         uvloop.run(main())  # whose timers come before what has arrived

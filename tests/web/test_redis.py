@@ -12,6 +12,9 @@ from tests.serving import MakeSettings, serve
 BLOG = {"topic": "AI in Travel", "length": "short"}
 PATH = "/api/agents/content/generateBlogPost"
 
+BOUND_S = 3.0
+"""Nobody waits longer: many times what it takes, for a machine that is busy with other tests."""
+
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
@@ -47,7 +50,7 @@ async def test_redis_may_go_and_come_back_and_nobody_waits_or_fails(
         for _ in range(20):
             began = loop.time()
             assert (await server.ask("GET", "/api/agents/list")).status == 200
-            assert loop.time() - began < 1
+            assert loop.time() - began < BOUND_S
         server.runtime.sample()
         metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
         assert "redis_up 0.0" in metrics
@@ -75,7 +78,8 @@ async def test_what_one_process_has_made_another_need_not(make_settings: MakeSet
     async with serve(settings) as one, serve(settings) as two:
         made = await one.ask("POST", PATH, BLOG)
         found = await two.ask("POST", PATH, BLOG)
-        assert (made.headers["x-cache"], found.headers["x-cache"]) == ("miss", "hit")
+        assert made.headers["x-cache"] == "miss"
+        assert found.headers["x-cache"] in ("hit", "join"), "it is on its way for some milliseconds"
         assert found.json["result"] == made.json["result"]
         assert (await two.ask("POST", PATH, BLOG, key="other")).headers["x-cache"] == "miss"
         await two.ask("POST", PATH, BLOG)
@@ -96,7 +100,7 @@ async def test_a_cache_without_its_redis_is_a_cold_one(make_settings: MakeSettin
         for _ in range(3):
             began = loop.time()
             assert (await two.ask("POST", PATH, BLOG)).status == 200
-            assert loop.time() - began < 1
+            assert loop.time() - began < BOUND_S
         assert (await one.ask("POST", PATH, BLOG)).headers["x-cache"] == "hit", "memory goes on"
         cleared = await one.ask("POST", "/api/agents/content/cache/clear", key="admin")
         assert (cleared.status, cleared.json["cleared"]) == (200, 1)
