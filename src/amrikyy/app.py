@@ -12,6 +12,7 @@ from amrikyy.runtime import Runtime, open_runtime
 from amrikyy.settings import Settings
 from amrikyy.telemetry.logs import AccessLog
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Tracer
 from amrikyy.web.admission import admit
 from amrikyy.web.agents import agent_endpoints
 from amrikyy.web.ask import ask_endpoints
@@ -30,6 +31,7 @@ from amrikyy.web.management import management_endpoints
 from amrikyy.web.metrics import metrics_endpoints
 from amrikyy.web.runs import RUNS
 from amrikyy.web.stream import stream_endpoints
+from amrikyy.web.traces import trace_endpoints
 from amrikyy.web.usage import USAGE
 from amrikyy.web.users import USERS
 
@@ -37,6 +39,7 @@ EXPOSED_HEADERS = (
     "x-request-id",
     "x-run-id",
     "x-cache",
+    "x-trace-id",
     "retry-after",
     "ratelimit",
     "ratelimit-policy",
@@ -60,6 +63,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
         *ask_endpoints(registry),
         *cache_endpoints(registry),
         *management_endpoints(registry),
+        *trace_endpoints(registry),
         *stream_endpoints(registry),
         *coordinator_endpoints(registry),
         *DEFINITIONS,
@@ -89,6 +93,9 @@ class Application:
         self._runtime: Runtime | None = None
         self._access_log = AccessLog(json=settings.production)
         self.metrics = Metrics()
+        self._tracer = Tracer(
+            settings.otel_traces_sampler_arg, keeps_all=settings.otel_exporter_otlp_endpoint is not None
+        )
         self.endpoints = endpoints_of(registry, metrics_public=settings.metrics_public)
         public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)
         public |= {("HEAD", path) for method, path in public if method == "GET"}
@@ -98,7 +105,7 @@ class Application:
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
-        self._app: ASGIApp = Observe(app, self._access_log, self.metrics)
+        self._app: ASGIApp = Observe(app, self._access_log, self.metrics, self._tracer)
 
     async def drain(self) -> None:
         """Refuse new runs, and let the others finish within DRAIN_TIMEOUT_S."""
@@ -124,7 +131,7 @@ class Application:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open the runtime, serve, close it."""
-        async with open_runtime(self._settings, self._registry, self.metrics) as runtime:
+        async with open_runtime(self._settings, self._registry, self.metrics, self._tracer) as runtime:
             self._runtime = runtime
             if self._on_ready is not None:
                 self._on_ready(runtime)

@@ -146,6 +146,7 @@ class NotFound(AmrikyyError):
         "user_not_found",
         "key_not_found",
         "budget_not_found",
+        "trace_not_found",
     )
     title = "Not found"
 

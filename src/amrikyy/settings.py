@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from amrikyy.sealing import Sealer, key_bytes
 
 Environment = Literal["development", "production", "test"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 MIN_JWT_SECRET = 32
@@ -135,13 +136,23 @@ class Settings(BaseSettings):
     langsmith_api_key: SecretStr | None = None
     langsmith_project: str = "amrikyy-agent"
     langsmith_endpoint: str = "https://api.smith.langchain.com"
+    otel_service_name: str = Field("amrikyy-agent", min_length=1, max_length=200)
+    otel_traces_sampler_arg: float = Field(1, ge=0, le=1)
+    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_headers: SecretStr | None = None
+    otel_exporter_otlp_timeout: int = Field(10_000, ge=1)
+    otel_instrumentation_genai_capture_message_content: bool = False
+    trace_max: int = Field(20_000, ge=1)
+    trace_retention_days: float = Field(7, gt=0)
+    redact_patterns: list[str] = Field(default_factory=list)
+    log_level: LogLevel = "info"
 
     @field_validator("trusted_proxies", "allowed_origins", "agents", "rate_limit_whitelist", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("app_env", mode="before")
+    @field_validator("app_env", "log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -192,6 +203,23 @@ class Settings(BaseSettings):
         password = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
         return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
+    @property
+    def otlp_headers(self) -> dict[str, str]:
+        """The headers of OTEL_EXPORTER_OTLP_HEADERS, which are written as in W3C Baggage: `name=value,name=value`.
+
+        Raises:
+            ValueError: they are not; the message shows none of them.
+        """
+        text = self.otel_exporter_otlp_headers.get_secret_value() if self.otel_exporter_otlp_headers else ""
+        headers: dict[str, str] = {}
+        for pair in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = pair.partition("=")
+            value = unquote(value.strip())
+            if not equals or not re.fullmatch(r"[\w-]+", name.strip()) or not value.isprintable():
+                raise ValueError("OTEL_EXPORTER_OTLP_HEADERS: write it like name=value,name=value.")
+            headers[name.strip().lower()] = value
+        return headers
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the environment and `.env`; `overrides` win (tests, command-line flags).
@@ -236,6 +264,10 @@ class Settings(BaseSettings):
         if self.web_concurrency > 1 and self.redis is None:
             wrong.append("WEB_CONCURRENCY is more than 1, and more than one worker process needs Redis: set REDIS_URL.")
         wrong += self._wrong_urls()
+        try:
+            _ = self.otlp_headers
+        except ValueError as error:
+            wrong.append(str(error))
         for name in ("admin_email", "admin_password"):
             other = "admin_password" if name == "admin_email" else "admin_email"
             if getattr(self, name) and not getattr(self, other):
@@ -243,10 +275,7 @@ class Settings(BaseSettings):
         wrong += self._wrong_about_supabase()
         if wrong:
             raise ConfigurationError("\n".join(wrong))
-        pending: Mapping[str, object] = {
-            "LANGSMITH_API_KEY": self.langsmith_api_key,
-        }
-        notes = [f"{name} is set, and this version does not use it yet." for name, value in pending.items() if value]
+        notes: list[str] = []
         if self.openai_api_key and not self.models:
             notes.append("OPENAI_API_KEY is set, and no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
         if not self.supabase_url:
@@ -266,6 +295,7 @@ class Settings(BaseSettings):
             "OLLAMA_BASE_URL": self.ollama_base_url,
             "PASSWORD_RESET_URL": self.password_reset_url,
             "LANGSMITH_ENDPOINT": self.langsmith_endpoint,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otel_exporter_otlp_endpoint,
         }
         wrong = [
             f"{name} is no URL: write it like https://example.com/path."

@@ -20,6 +20,7 @@ from amrikyy.runs.slots import Slots
 from amrikyy.runs.store import RunRecords
 from amrikyy.spend import Budgets
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Tracer
 from amrikyy.workflows.workflows import Bounds, Workflows
 
 OpenWorkflows = Callable[..., AbstractAsyncContextManager[Workflows]]
@@ -147,6 +148,7 @@ def open_workflows(database: Database, database_url: str, runner: Runner, regist
             done.charge,
             Budgets(database),
             runner.metrics,
+            Tracer(0),
             bounds or Bounds(),
         )
         await workflows.open()

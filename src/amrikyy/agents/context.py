@@ -53,6 +53,7 @@ class RunContext:
         self._run = run
         self._operation = operation
         self._request = request
+        self._span = run.span  # the run may end before what it has begun
         self._percent = 0
         self._message = ""
         self.truncated = False
@@ -164,6 +165,7 @@ class RunContext:
             parent_id=self._run.id,
             deadline_s=self._run.deadline_s,
             allowance=self._run.execution.allowance,
+            within=self._span,
         )
         try:
             outcome = await child.wait()
@@ -195,6 +197,8 @@ class RunContext:
             max_output_tokens=max_output_tokens,
             temperature=temperature,
             agent=self._run.agent,
+            span=self._span,
+            calls=None if self._span is None else [],
         )
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
@@ -212,6 +216,8 @@ class RunContext:
         """Ask, pass the text on, and account for what it used, however the call ends."""
         cover = await Cover.of(self._run.execution, self._models, request)
         answer = _Answer(feed, cover)
+        if request.calls is not None and self._runner.traces_content:
+            answer.pieces = []
         finished = False
         try:
             await self._models.for_tier(request.tier).stream(request, answer)
@@ -224,6 +230,9 @@ class RunContext:
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
                 self._runner.count_usage(self._run.agent, used)
+                if request.calls:
+                    request.calls[-1].usage = used
+                    request.calls[-1].pieces = answer.pieces or []
             if cover is not None:
                 cover.settle(used.cost_usd if usage is not None else 0.0)
         if not answer.length:
@@ -236,17 +245,20 @@ class RunContext:
 class _Answer:
     """Takes in what a model says: passes the text on, and keeps what is known of its use."""
 
-    __slots__ = ("_cover", "_feed", "length", "usage")
+    __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
 
     def __init__(self, feed: Callable[[Pieces], None], cover: Cover | None) -> None:
         self._feed = feed
         self._cover = cover
         self.length = 0
+        self.pieces: Pieces | None = None
         self.usage: Usage | None = None
 
     def __call__(self, item: Pieces | Usage) -> None:
         if isinstance(item, list):
             self.length += sum(map(len, item))
+            if self.pieces is not None:
+                self.pieces += item
             self._feed(item)
             if self._cover is not None and self.length > self._cover.look_at and self.usage is not None:
                 self._cover.extend(self.usage, self.length)

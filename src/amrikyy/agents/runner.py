@@ -21,8 +21,10 @@ from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.sharing import Leader, Lease, Sharing
 from amrikyy.runs.slots import Place, Slots
+from amrikyy.runs.spans import describe_look, describe_run, describe_wait
 from amrikyy.spend import Allowance
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Span
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class Runner:
         timeout_s: how long a run may take, waiting in line included.
         sharing: what other processes have to do with runs, if there may be any.
         second_look: finds results of similar requests, if they may be used.
+        traces_content: what models answer goes into traces, too.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class Runner:
         timeout_s: float,
         sharing: Sharing | None = None,
         second_look: SecondLook | None = None,
+        traces_content: bool = False,
     ) -> None:
+        self.traces_content = traces_content
         self.models = models
         self.metrics = metrics
         self.cache = cache
@@ -100,6 +105,7 @@ class Runner:
         run_id: str | None = None,
         deadline_s: float | None = None,
         allowance: Allowance | None = None,
+        within: Span | None = None,
     ) -> Run:
         """Begin a run and return as soon as it has begun; its events and its end are in the run.
 
@@ -119,10 +125,12 @@ class Runner:
             run_id: its id, if it has been given one.
             deadline_s: how long it may take; the server's own limit if not given.
             allowance: what it may spend; None if nothing limits it.
+            within: what it is traced as a part of; None if it is not traced.
 
         Raises:
             Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
         """
+        began_ns = within.now_ns() if within is not None else 0
         values = request.model_dump(mode="json", by_alias=True)
         key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
         sharing = self._sharing if parent_id is None else None
@@ -138,6 +146,7 @@ class Runner:
             if not _is_fresh(entry):
                 entry, lease = await self._ask_others(sharing, _Flight(key, streams), run_id)
         is_fresh = _is_fresh(entry)
+        looked_ns = within.now_ns() if within is not None and key is not None and reuse else 0
         flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
         # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         if self._refusal is not None and (parent_id is None or self._stopped):
@@ -160,7 +169,11 @@ class Runner:
             parent_id=parent_id,
             id=run_id,
             on_end=self._ended,
+            span=within.child(began_ns) if within is not None else None,
         )
+        if run.span is not None and looked_ns:
+            found = "similar" if look is not None and look.entry is entry is not None else _found(entry)
+            run.span.note(describe_look, (operation.agent, found), began_ns, looked_ns)
         work = _Work(operation, request, key if keep else None, flight, entry, leader, look)
         try:
             if shared is not None:
@@ -309,6 +322,8 @@ class Runner:
             if place is not None and not place.has_slot:
                 await place.turn
                 self.metrics.queue_seconds().observe(run.elapsed_s)
+                if run.span is not None:
+                    run.span.note(describe_wait, run, run.span.began_ns)
                 execution.append(Event("progress", (0, "Your turn")))
             result = _encode(await self._work(operation, work.request, context))
         except asyncio.CancelledError:
@@ -387,6 +402,9 @@ class Runner:
         execution.runs = []  # they refer to each other, and would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:
+        span, run.span = run.span, None  # it is kept for minutes, and the span with all around it is not
+        if span is not None:
+            span.end(describe_run, run)
         outcome = run.outcome
         failed = outcome is not None and outcome.error is not None and outcome.error.status >= 500
         self.tally(run.agent).count(failed=failed)
@@ -447,6 +465,10 @@ def _expire(run: Run) -> None:
 
 def _is_fresh(entry: Entry | None) -> bool:
     return entry is not None and entry.is_fresh
+
+
+def _found(entry: Entry | None) -> str:
+    return "hit" if _is_fresh(entry) else "miss" if entry is None else "stale"
 
 
 def _cache_result(run: Run, *, reuse: bool) -> CacheResult:

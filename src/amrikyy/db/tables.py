@@ -3,7 +3,21 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -249,6 +263,7 @@ workflows = Table(
     Column("process", String(200), nullable=False),
     Column("role", String(16), nullable=False),  # of the owner, for budgets
     Column("limited", Boolean, nullable=False),
+    Column("traceparent", String(55)),  # of the request that started it; null: it is not traced
     Column("cancel_requested", Boolean, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
@@ -258,6 +273,25 @@ workflows = Table(
     Index(None, "strategy", "id"),
     Index(None, "status", "process"),
     Index(None, "created_at"),
+)
+
+trace_segments = Table(
+    "trace_segments",
+    metadata,
+    _id(),  # sorts by time
+    Column("trace_id", String(32), nullable=False),
+    Column("agent", String(64)),  # null: a workflow's own, or a request that is no agent's
+    Column("operation", String(64)),
+    Column("model", String(200)),
+    Column("status", String(16), nullable=False),
+    Column("began_us", BigInteger, nullable=False),  # since 1970; a Moment costs more than all the rest of a row
+    Column("ended_us", BigInteger, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", Float),  # null: the price is not known
+    Column("spans", LargeBinary, nullable=False, info=SEALED),  # JSON
+    Index(None, "agent", "id"),
+    Index(None, "trace_id"),
 )
 
 workflow_events = Table(

@@ -23,6 +23,7 @@ from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import Prices, estimate_tokens
 from amrikyy.llm.request import Emit, Pieces, Request, Usage
 from amrikyy.llm.wire import MAX_BODY_BYTES, Events
+from amrikyy.telemetry.spans import Span
 
 log = structlog.get_logger(__name__)
 
@@ -154,7 +155,7 @@ class WireClient(ABC):
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
         answer = _Answer(self, request, emit, clock)
         try:
-            await self._exchange("POST", self._url(request), body, answer, clock)
+            await self._exchange("POST", self._url(request), body, answer, clock, request.span)
         except (ModelTimeout, ModelUnreachable):
             if not answer.tally.finished:
                 raise
@@ -164,11 +165,20 @@ class WireClient(ABC):
         self._check(answer.tally, request)
 
     async def _exchange(
-        self, method: str, url: str, body: dict[str, Any] | None, receiver: "_Answer | _Whole", clock: Clock
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | None,
+        receiver: "_Answer | _Whole",
+        clock: Clock,
+        span: Span | None = None,
     ) -> None:
+        headers = self._headers
+        if span is not None:
+            headers += f"traceparent: {span.context}\r\n".encode()
         try:
             await self._http.exchange(
-                method, url, receiver, headers=self._headers, body=None if body is None else _encode(body),
+                method, url, receiver, headers=headers, body=None if body is None else _encode(body),
                 connect_s=self._deadlines.connect_s, patience=clock,
             )  # fmt: skip
         except ConnectTimeout:

@@ -6,6 +6,9 @@ from typing import Any, Literal, Protocol
 import msgspec
 from pydantic import BaseModel
 
+from amrikyy.llm.spans import ModelCall
+from amrikyy.telemetry.spans import Span
+
 Tier = Literal["standard", "pro"]
 
 Pieces = list[str]
@@ -28,6 +31,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         max_output_tokens: upper bound of the answer's length.
         temperature: 0 to 2; the provider's meaning.
         agent: whose call it is, for metrics.
+        span: what the call is a part of; None if it is not traced.
+        calls: where each attempt is noted, if it is traced.
     """
 
     prompt: str
@@ -40,6 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int = 8192
     temperature: float = 0.7
     agent: str = ""
+    span: Span | None = None
+    calls: list[ModelCall] | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from amrikyy.errors import AmrikyyError, RunCancelled
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome, Spent
+from amrikyy.telemetry.spans import Span
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -47,6 +48,7 @@ class Run:
         detached: it goes on when nobody reads it.
         joined: another run started the execution, and pays for it.
         on_end: called once, when the run has ended, however it did.
+        span: what is traced of it, while it goes on; None if it is not.
     """
 
     owner: str
@@ -59,6 +61,7 @@ class Run:
     joined: bool = False
     parent_id: str | None = None
     on_end: Callable[["Run"], None] | None = None
+    span: Span | None = None
     id: str = field(default_factory=new_run_id)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_clock: float = field(default_factory=time.perf_counter)

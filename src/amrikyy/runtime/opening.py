@@ -27,9 +27,11 @@ from amrikyy.runs.store import RunRecords
 from amrikyy.runtime import chores
 from amrikyy.runtime.identity import open_identity
 from amrikyy.runtime.runtime import STOPPING, Runtime
+from amrikyy.runtime.tracing import open_traces
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Tracer
 from amrikyy.workflows.steps import Charge
 from amrikyy.workflows.workflows import Bounds, Workflows
 
@@ -48,7 +50,7 @@ CALLS_PER_RUN = 3
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, registry: Registry, metrics: Metrics | None = None
+    settings: Settings, registry: Registry, metrics: Metrics | None = None, tracer: Tracer | None = None
 ) -> AsyncIterator[Runtime]:
     """Open everything, bring the schema up to date, and close everything at the end.
 
@@ -57,8 +59,12 @@ async def open_runtime(
         Unavailable: the database's schema does not fit this program.
     """
     metrics = metrics or Metrics()
+    tracer = tracer or Tracer(settings.otel_traces_sampler_arg)
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
+        traces = open_traces(settings, database, metrics)
+        stack.push_async_callback(traces.close)
+        tracer.sink = traces.put
         models = await _open_models(settings, metrics)
         stack.push_async_callback(models.close)
         records = RunRecords(database)
@@ -87,6 +93,7 @@ async def open_runtime(
             timeout_s=settings.run_timeout_s,
             sharing=shared_runs,
             second_look=second_look,
+            traces_content=settings.otel_instrumentation_genai_capture_message_content,
         )
         idempotency = IdempotencyKeys(database)
         redis = await _open_redis(settings, metrics, stack)
@@ -102,6 +109,7 @@ async def open_runtime(
             _charging(limits, metrics),
             budgets,
             metrics,
+            tracer,
             Bounds(settings.max_concurrent_workflows, settings.max_workflows_per_caller, settings.max_queued_workflows),
         )
         stack.push_async_callback(workflows.close)
@@ -118,6 +126,7 @@ async def open_runtime(
         deletions: dict[str, Callable[[], Awaitable[int]]] = {
             "runs": lambda: records.purge(timedelta(days=settings.run_retention_days)),
             "workflows": lambda: workflows.purge(timedelta(days=settings.run_retention_days)),
+            "traces": lambda: traces.store.purge(timedelta(days=settings.trace_retention_days)),
             "idempotency_keys": idempotency.purge,
             "tokens": accounts.delete_expired,
             "budgets": budgets.purge,
@@ -128,6 +137,8 @@ async def open_runtime(
             settings=settings,
             registry=registry,
             metrics=metrics,
+            tracer=tracer,
+            traces=traces,
             database=database,
             models=models,
             cache=cache,

@@ -23,6 +23,8 @@ from amrikyy.settings import Settings
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.process import resident_bytes
+from amrikyy.telemetry.spans import Tracer
+from amrikyy.traces import Traces
 from amrikyy.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Runtime:
     settings: Settings
     registry: Registry
     metrics: Metrics
+    tracer: Tracer
+    traces: Traces
     database: Database
     models: Models
     cache: Cache
@@ -144,7 +148,7 @@ class Runtime:
     def features(self) -> list[tuple[str, bool]]:
         """The guide's features, and whether each is on."""
         return [
-            ("LangSmith Tracing", False),
+            ("LangSmith Tracing", self.settings.langsmith_api_key is not None),
             ("SSE Streaming", True),
             ("Multi-Agent Coordination", True),
             ("Agent Management API", True),

@@ -127,6 +127,13 @@ class Metrics:
             "runs_shared", "1 while all processes can take up this one's streams, 0 while Redis is away, NaN without",
             mode="min",
         )  # fmt: skip
+        self.traces_delivered = self._counter(
+            "traces_delivered", "Parts of traces that were stored, or taken by a collector", "destination"
+        )
+        self.traces_lost = self._counter(
+            "traces_lost", "Parts of traces that were given up, because a destination was away or too slow",
+            "destination",
+        )  # fmt: skip
         self.redis_up = self._gauge(
             "redis_up", "1 while Redis is used, 0 while each process counts alone, NaN where none is configured",
             mode="min",

@@ -192,7 +192,11 @@ class Routes:
         """Handle one HTTP request."""
         endpoint, params = self._find(scope)
         call = Call(scope, receive, self._runtime(), endpoint, params)
-        call.exchange.route = endpoint.path
+        exchange = call.exchange
+        exchange.route = endpoint.path
+        exchange.operation = endpoint.operation
+        if exchange.span is not None:
+            exchange.traced = endpoint.operation is not None or (exchange.span.keeps_all and not endpoint.unlimited)
         await self._admit(call)
         answer = await endpoint.handler(call)
         if isinstance(answer, BaseModel):

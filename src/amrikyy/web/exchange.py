@@ -4,6 +4,8 @@ import time
 from typing import Any
 
 from amrikyy.auth.principal import Principal
+from amrikyy.runs.run import Run
+from amrikyy.telemetry.spans import Span
 
 
 class Exchange:
@@ -14,21 +16,34 @@ class Exchange:
         route: the template of the path ("/api/runs/{runId}"), once it has matched.
         principal: who asks, once that is known.
         status: of the response, once it has begun; None before.
+        operation: `agent.operation` that it is to run, once that is known.
         run_id: of the run that was started or read.
+        run: what it started.
+        cost_usd: of the workflow that it started and waited for.
+        span: what is traced of it; None if it is not.
+        traced: whoever looks for its trace will find it.
         timings: milliseconds by stage, for `Server-Timing`.
         cache: what the cache had to do with it, for `x-cache`.
         extra_headers: headers that are added to the response, whatever it will be.
     """
 
-    __slots__ = ("cache", "extra_headers", "principal", "request_id", "route", "run_id", "started", "status", "timings")
+    __slots__ = (
+        "cache", "cost_usd", "extra_headers", "operation", "principal", "request_id", "route", "run", "run_id", "span",
+        "started", "status", "timings", "traced",
+    )  # fmt: skip
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.started = time.perf_counter()
         self.route: str | None = None
+        self.operation: str | None = None
         self.principal: Principal | None = None
         self.status: int | None = None
         self.run_id: str | None = None
+        self.run: Run | None = None
+        self.cost_usd: float | None = None
+        self.span: Span | None = None
+        self.traced = False
         self.cache: str | None = None
         self.timings: list[tuple[str, float]] = []
         self.extra_headers: list[tuple[bytes, bytes]] = []

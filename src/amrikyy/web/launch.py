@@ -133,6 +133,7 @@ async def _start(
 ) -> Run:
     principal = call.principal
     allowance = allowance_of(call)
+    call.exchange.traced = call.exchange.span is not None
     run = await call.runtime.runner.start(
         operation,
         call.body,
@@ -144,7 +145,9 @@ async def _start(
         keep=wishes.keep,
         run_id=run_id,
         allowance=allowance,
+        within=call.exchange.span,
     )
+    call.exchange.run = run
     if allowance is not None and streams and not run.joined:
         await _until_covered(run, allowance)
     return run

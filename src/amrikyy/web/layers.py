@@ -15,8 +15,11 @@ from amrikyy.auth.authenticator import Authenticator
 from amrikyy.errors import AmrikyyError, InternalError
 from amrikyy.telemetry.logs import AccessLog
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
+from amrikyy.telemetry.spans import Tracer
 from amrikyy.web.errors import error_response
 from amrikyy.web.exchange import Exchange, exchange_of
+from amrikyy.web.replies import dollars
+from amrikyy.web.spans import describe_exchange
 
 log = structlog.get_logger(__name__)
 
@@ -48,17 +51,20 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 class Observe:
     """Outermost: gives the request its id, every response its standard headers, the log its line, and counts."""
 
-    def __init__(self, app: ASGIApp, access_log: AccessLog, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, access_log: AccessLog, metrics: Metrics, tracer: Tracer) -> None:
         self._app = app
         self._access_log = access_log
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; other kinds of scope pass untouched."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(_request_id(scope))
+        given_id, traceparent = _given(scope)
+        exchange = Exchange(given_id or f"req_{_PROCESS}{next(_numbers):012x}")  # it is no secret, only unique
+        exchange.span = self._tracer.begin(traceparent)
         scope["exchange"] = exchange
         request_id = exchange.request_id.encode()
 
@@ -74,6 +80,8 @@ class Observe:
                 ]
                 if exchange.cache is not None:
                     message["headers"].append((b"x-cache", exchange.cache.encode()))
+                if exchange.traced and exchange.span is not None:
+                    message["headers"].append((b"x-trace-id", exchange.span.trace_id.encode()))
             await send(message)
 
         try:
@@ -81,6 +89,11 @@ class Observe:
         finally:
             self._write_line(scope, exchange)
             self._count(scope["method"], exchange)
+            if exchange.span is not None:
+                if exchange.traced:
+                    exchange.span.end(describe_exchange, (scope["method"], exchange))
+                else:
+                    exchange.span.discard()
 
     def _count(self, method: str, exchange: Exchange) -> None:
         method = method if method in METHODS else "other"
@@ -90,6 +103,7 @@ class Observe:
         self._metrics.http_seconds(method, route).observe(exchange.elapsed_ms / 1000)
 
     def _write_line(self, scope: Scope, exchange: Exchange) -> None:
+        run = exchange.run
         self._access_log.write(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -101,6 +115,9 @@ class Observe:
                 "ms": round(exchange.elapsed_ms, 2),
                 "caller": exchange.principal.id if exchange.principal else None,
                 "run_id": exchange.run_id,
+                "tokens": run.spent.total_tokens if run is not None else None,
+                "cost_usd": dollars(run.spent.cost_usd if run is not None else exchange.cost_usd),
+                "trace_id": exchange.span.trace_id if exchange.traced and exchange.span is not None else None,
             }
         )
 
@@ -168,8 +185,12 @@ def _printable(path: str) -> str:
     return path[:MAX_LOGGED_PATH].encode("unicode_escape").decode()
 
 
-def _request_id(scope: Scope) -> str:
+def _given(scope: Scope) -> tuple[str | None, bytes | None]:
+    """The caller's id of the request, and the trace that it is a part of."""
+    request_id = traceparent = None
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value, "ascii")
-    return f"req_{_PROCESS}{next(_numbers):012x}"  # it is no secret, only unique
+            request_id = str(value, "ascii")
+        elif name == b"traceparent":
+            traceparent = value
+    return request_id, traceparent

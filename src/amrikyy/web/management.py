@@ -66,6 +66,8 @@ class Tracing(Wire):
     """Traces."""
 
     enabled: bool
+    sampled: float = Field(description="The share of requests that are traced, 0 to 1 (OTEL_TRACES_SAMPLER_ARG).")
+    exports: list[str] = Field(description="Where traces are sent besides: `langsmith`, `otlp`.")
 
 
 class Stats(Wire):
@@ -107,10 +109,14 @@ class CacheCheck(Wire):
     hit_rate: float
 
 
-class PlainCheck(Wire):
-    """A part that works, or is not configured."""
+class TracingCheck(Wire):
+    """Traces. They fail alone: an agent does its work without them."""
 
-    status: Literal["healthy", "not_configured"]
+    status: Literal["healthy", "degraded", "not_configured"] = Field(
+        description="`degraded`: they cannot be stored or sent at the moment, and what is too much is lost."
+    )
+    sampled: float = Field(description="The share of requests that are traced, 0 to 1.")
+    failing: list[str] = Field(description="What cannot be reached: `database`, `langsmith`, `otlp`.")
 
 
 class StreamingCheck(Wire):
@@ -126,7 +132,7 @@ class Checks(Wire):
 
     error_handler: ErrorHandlerCheck
     cache: CacheCheck
-    tracing: PlainCheck
+    tracing: TracingCheck
     streaming: StreamingCheck
 
 
@@ -297,7 +303,11 @@ def _stats(runtime: Runtime, agent: str, statistics: Statistics) -> Stats:
             hits=statistics.cached,
             hit_rate=round(100 * statistics.cached / statistics.runs, 2) if statistics.runs else 0.0,
         ),
-        tracing=Tracing(enabled=False),
+        tracing=Tracing(
+            enabled=runtime.tracer.enabled,
+            sampled=runtime.tracer.ratio,
+            exports=[exporter.name for exporter in runtime.traces.exporters],
+        ),
         streaming=Streaming(total=statistics.streamed, active=_active_streams(runtime, agent)),
     )
 
@@ -326,12 +336,20 @@ def _health(runtime: Runtime, agent: Agent) -> AgentHealthInfo:
                 entries=len(runtime.cache.memory),
                 hit_rate=round(100 * runtime.cache.stats[agent.name].hit_rate, 2),
             ),
-            tracing=PlainCheck(status="not_configured"),
+            tracing=_tracing(runtime),
             streaming=StreamingCheck(
                 status=streaming, active=_active_streams(runtime, agent.name), queued=slots.waiting
             ),
         ),
     )
+
+
+def _tracing(runtime: Runtime) -> TracingCheck:
+    failing = runtime.traces.failing
+    status: Literal["healthy", "degraded", "not_configured"] = "degraded" if failing else "healthy"
+    if not runtime.tracer.enabled:
+        status = "not_configured"
+    return TracingCheck(status=status, sampled=runtime.tracer.ratio, failing=failing)
 
 
 def _circuit(runtime: Runtime) -> Circuit:

@@ -83,7 +83,11 @@ async def _start(call: Call, plan: Plan, tree: Group, workflow_id: str) -> str:
     if owner.limited:
         times = Counter(f"{each.agent}.{each.method}" for each in tree.calls() if each.method is not None)
         await charge(call, runtime.limits.table.operations(counted_caller(call), times))
-    return await runtime.workflows.start(plan, tree, owner, workflow_id=workflow_id)
+    span = call.exchange.span
+    call.exchange.traced = span is not None
+    return await runtime.workflows.start(
+        plan, tree, owner, workflow_id=workflow_id, trace=span.context if span is not None else None
+    )
 
 
 async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:

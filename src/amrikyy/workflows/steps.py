@@ -15,9 +15,11 @@ from amrikyy.agents.runner import Runner
 from amrikyy.errors import AmrikyyError, BodyTooLarge, InternalError, ValidationFailed
 from amrikyy.runs.run import Run
 from amrikyy.spend import Allowance
+from amrikyy.telemetry.spans import Span, Tracer
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import MAX_BYTES, Call
 from amrikyy.workflows.requests import fitting, plain
+from amrikyy.workflows.spans import describe_step, part_of
 from amrikyy.workflows.store import WorkflowRecord, error_body
 
 log = structlog.get_logger(__name__)
@@ -36,7 +38,8 @@ RETRY_AFTER_S = 0.5
 class Steps:
     """Runs steps as child runs of their workflow."""
 
-    def __init__(self, runner: Runner, registry: Registry, planner: Planner, charge: Charge) -> None:
+    def __init__(self, runner: Runner, registry: Registry, planner: Planner, charge: Charge, tracer: Tracer) -> None:
+        self._tracer = tracer
         self._runner = runner
         self._charge = charge
         self._registry = registry
@@ -65,14 +68,15 @@ class Steps:
         started = time.perf_counter()
         outcome: Outcome = {"step": call.path, "agent": call.agent, "method": call.method, "input": None, "assumed": {}}
         outcome |= {"output": None, "error": None, "success": False, "runId": None, "attempts": 0, "costUsd": 0.0}
+        span = self._tracer.resume(part_of(workflow))
         try:
-            choice = await self._choose(call, given, produced, workflow, allowance)
+            choice = await self._choose(call, given, produced, workflow, allowance, span)
             outcome["costUsd"] = choice.cost_usd
             outcome["method"] = choice.operation.name
             outcome["input"] = choice.request.model_dump(mode="json", by_alias=True)
             outcome["assumed"] = choice.assumed
             retries = workflow.options.retries if call.retries is None else call.retries
-            output = await self._try(choice.operation, choice.request, workflow, allowance, retries, outcome)
+            output = await self._try(choice.operation, choice.request, workflow, allowance, retries, outcome, span)
             outcome["output"] = await apply(call.transform, output)
             outcome["success"] = True
         except AmrikyyError as error:
@@ -83,6 +87,9 @@ class Steps:
             log.exception("step_crashed", workflow_id=workflow.id, step=call.path)
             message = "The step failed unexpectedly. The log has the cause, under the workflow's id."
             outcome["error"] = error_body(InternalError(message))
+        finally:
+            if span is not None:
+                span.end(describe_step, (workflow, outcome))
         outcome["durationMs"] = round((time.perf_counter() - started) * 1000, 3)
         return outcome
 
@@ -93,20 +100,19 @@ class Steps:
         produced: Mapping[str, Any],
         workflow: WorkflowRecord,
         allowance: Allowance | None,
+        span: Span | None,
     ) -> Choice:
         agent = self._registry[call.agent]
         given = given if call.input is None else call.input
         params = await selected(call.select, {**given, **produced}) | call.params
-        part_of: Any = {"owner": workflow.owner, "parent_id": workflow.id, "allowance": allowance}
+        place: Any = {"owner": workflow.owner, "parent_id": workflow.id, "allowance": allowance, "within": span}
         if call.method is None:
-            choice = await self._planner.choose(
-                list(agent.operations.values()), {**plain(produced), **given}, **part_of
-            )
+            choice = await self._planner.choose(list(agent.operations.values()), {**plain(produced), **given}, **place)
             if workflow.limited:
                 await self._charge(workflow.owner, choice.operation.key)
             return choice
         operation = agent[call.method]
-        return await self._planner.complete(operation, params, fitting(operation, given, produced), **part_of)
+        return await self._planner.complete(operation, params, fitting(operation, given, produced), **place)
 
     async def _try(
         self,
@@ -116,12 +122,14 @@ class Steps:
         allowance: Allowance | None,
         retries: int,
         outcome: Outcome,
+        span: Span | None,
     ) -> Any:
         while True:
             outcome["attempts"] += 1
             run = await self._runner.start(
-                operation, request, owner=workflow.owner, detached=True, parent_id=workflow.id, allowance=allowance
-            )
+                operation, request, owner=workflow.owner, detached=True, parent_id=workflow.id, allowance=allowance,
+                within=span,
+            )  # fmt: skip
             outcome["runId"] = run.id
             try:
                 ended = await run.wait()

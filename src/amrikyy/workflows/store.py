@@ -18,6 +18,7 @@ from amrikyy.db.tables import workflow_events as events
 from amrikyy.db.tables import workflows
 from amrikyy.errors import AmrikyyError, NotFound, RunCancelled
 from amrikyy.runs.run import new_run_id
+from amrikyy.telemetry.spans import Context
 from amrikyy.workflows.plan import MAX_STEPS, Group, Options
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -67,6 +68,7 @@ class WorkflowRecord:
     Attributes:
         role: the owner's when it was started.
         limited: as in `Owner`.
+        trace: what started it, if that is traced.
         cost_usd: of its runs; None when the price of one is not known.
     """
 
@@ -74,6 +76,7 @@ class WorkflowRecord:
     owner: str
     role: str
     limited: bool
+    trace: Context | None
     name: str | None
     strategy: str
     status: Status
@@ -133,14 +136,23 @@ class WorkflowStore:
 
     # --- A workflow's life ---
 
-    async def create(self, workflow_id: str, tree: Group, given: dict[str, Any], options: Options, who: Owner) -> None:
-        """Record a workflow that has not begun."""
+    async def create(
+        self,
+        workflow_id: str,
+        tree: Group,
+        given: dict[str, Any],
+        options: Options,
+        who: Owner,
+        trace: Context | None = None,
+    ) -> None:
+        """Record a workflow that has not begun. `trace`: what starts it."""
         now = datetime.now(UTC)
         row = {
             "id": workflow_id,
             "owner": who.id,
             "role": who.role,
             "limited": who.limited,
+            "traceparent": str(trace) if trace is not None else None,
             "name": tree.name,
             "strategy": tree.strategy,
             "status": "queued",
@@ -454,6 +466,7 @@ def _record(row: Row[Any]) -> WorkflowRecord:
         owner=row.owner,
         role=row.role,
         limited=row.limited,
+        trace=Context.parse(row.traceparent.encode()) if row.traceparent else None,
         name=row.name,
         strategy=row.strategy,
         status=row.status,

@@ -25,10 +25,12 @@ from amrikyy.errors import (
 )
 from amrikyy.spend import Budgets
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Context, Tracer
 from amrikyy.workflows.definitions import Definitions
 from amrikyy.workflows.flow import Flow
 from amrikyy.workflows.plan import Call, Group, Options, Plan, check
 from amrikyy.workflows.processes import BEAT_EVERY_S, Processes
+from amrikyy.workflows.spans import describe_workflow, span_id_of
 from amrikyy.workflows.steps import Charge, Outcome, Steps
 from amrikyy.workflows.store import (
     Claim,
@@ -104,6 +106,7 @@ class Workflows:
         charge: charges an owner for what the planner has chosen.
         budgets: what owners may spend.
         metrics: is told what has ended.
+        tracer: traces workflows whose start is traced.
         bounds: how many there may be.
     """
 
@@ -117,11 +120,13 @@ class Workflows:
         charge: Charge,
         budgets: Budgets,
         metrics: Metrics,
+        tracer: Tracer,
         bounds: Bounds,
     ) -> None:
         self._processes = Processes(database)
         self._store = WorkflowStore(database, self._processes.id)
-        self._steps = Steps(runner, registry, planner, charge)
+        self._steps = Steps(runner, registry, planner, charge, tracer)
+        self._tracer = tracer
         self._registry = registry
         self._budgets = budgets
         self._metrics = metrics
@@ -198,7 +203,15 @@ class Workflows:
         plan = saved.definition.plan
         return plan.model_copy(update={"input": {**plan.input, **inputs}, "options": options or plan.options})
 
-    async def start(self, plan: Plan, tree: Group, owner: Owner, *, workflow_id: str | None = None) -> str:
+    async def start(
+        self,
+        plan: Plan,
+        tree: Group,
+        owner: Owner,
+        *,
+        workflow_id: str | None = None,
+        trace: Context | None = None,
+    ) -> str:
         """Begin a workflow. Once this returns it will be finished, whatever becomes of this process.
 
         Args:
@@ -206,6 +219,7 @@ class Workflows:
             tree: the same, checked.
             owner: whose it is.
             workflow_id: its id, if it has been given one.
+            trace: what starts it, if that is traced.
 
         Returns:
             its id.
@@ -219,17 +233,17 @@ class Workflows:
         workflow_id = workflow_id or new_workflow_id()
         self._here.add(workflow_id)
         try:
-            await self._begin(plan, tree, owner, workflow_id)
+            await self._begin(plan, tree, owner, workflow_id, trace)
         except BaseException:
             self._here.discard(workflow_id)
             raise
         return workflow_id
 
-    async def _begin(self, plan: Plan, tree: Group, owner: Owner, workflow_id: str) -> None:
+    async def _begin(self, plan: Plan, tree: Group, owner: Owner, workflow_id: str, trace: Context | None) -> None:
         engine = await self._opened()
 
         async def begin() -> None:
-            await self._store.create(workflow_id, tree, plan.input, plan.options, owner)
+            await self._store.create(workflow_id, tree, plan.input, plan.options, owner, trace)
             try:
                 await engine.start(workflow_id)
             except Exception as error:
@@ -460,6 +474,11 @@ class Workflows:
         strategy = claim.record.strategy
         self._metrics.workflows(strategy, status).inc()
         self._metrics.workflow_seconds(strategy).observe(duration_ms / 1000)
+        record = claim.record
+        span = self._tracer.resume(record.trace, span_id=span_id_of(record.id))
+        if span is not None:
+            span.began_ns = span.now_ns() - int(duration_ms * 1e6)
+            span.end(describe_workflow, (record, status, error))
 
     async def _persist(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do what needs the database, for as long as it takes: a workflow does not fail because it was away."""

@@ -20,6 +20,7 @@ from amrikyy.errors import ValidationFailed
 from amrikyy.llm.values import TOPICS
 from amrikyy.runs.run import Run
 from amrikyy.spend import Allowance
+from amrikyy.telemetry.spans import Span
 
 MAX_WANTED = 20_000
 """Characters of the fields, as JSON, that a model is shown; what flows through a workflow may be a megabyte."""
@@ -122,6 +123,7 @@ class Planner:
         owner: str,
         parent_id: str | None = None,
         allowance: Allowance | None = None,
+        within: Span | None = None,
     ) -> Choice:
         """The operation that is asked for in words, or by a bag of fields, and its request.
 
@@ -133,13 +135,16 @@ class Planner:
             owner: the principal who pays.
             parent_id: the run that it is a part of.
             allowance: what it may spend; None if nothing limits it.
+            within: what it is traced as a part of; None if it is not traced.
 
         Raises:
             ValidationFailed: naming what is missing or wrong.
             AmrikyyError: what planning failed with.
         """
         plan, request = self.question(operations, wanted)
-        run = await self._runner.start(plan, request, owner=owner, parent_id=parent_id, allowance=allowance)
+        run = await self._runner.start(
+            plan, request, owner=owner, parent_id=parent_id, allowance=allowance, within=within
+        )
         try:
             await run.wait()
         except asyncio.CancelledError:
@@ -156,6 +161,7 @@ class Planner:
         owner: str,
         parent_id: str | None = None,
         allowance: Allowance | None = None,
+        within: Span | None = None,
     ) -> Choice:
         """A request of `params`, then same-named fields of what flows, then defaults, then what the rest tells.
 
@@ -174,7 +180,9 @@ class Planner:
         if params.keys() - names:
             assert done.error is not None
             raise done.error  # no model can make an unknown field known
-        return await self.choose([operation], everything, owner=owner, parent_id=parent_id, allowance=allowance)
+        return await self.choose(
+            [operation], everything, owner=owner, parent_id=parent_id, allowance=allowance, within=within
+        )
 
     def plan_offline(self, question: Request) -> Planned:
         """What the offline model's answer to a question comes to.

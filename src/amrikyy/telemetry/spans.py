@@ -1,0 +1,235 @@
+"""What happens, as spans: cheap objects while it happens, put into words once it is over.
+
+A span costs a microsecond on the way of a request. Attributes, ids in hexadecimal and redaction are left to whoever
+keeps the trace (`traces`), which is given the run, the call or the exchange itself together with a function that
+describes it.
+"""
+
+import re
+from collections.abc import Callable
+from random import getrandbits
+from time import perf_counter_ns, time_ns
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Kind = Literal["internal", "server", "client"]
+Value = str | int | float | bool
+Clean = Callable[[str], str]
+
+MAX_SPANS = 500
+"""Spans of one request that are kept; a planner that goes round in circles must not fill the memory."""
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+
+
+class Description(NamedTuple):
+    """A span in words.
+
+    Attributes:
+        name: by OpenTelemetry's conventions.
+        kind: which side of a call it is.
+        attributes: by the conventions, too; None is left out.
+        error: the code of the error that it ended with.
+        message: what the error says.
+    """
+
+    name: str
+    kind: Kind
+    attributes: dict[str, Value | None]
+    error: str | None = None
+    message: str = ""
+
+
+Describe = Callable[[Any, Clean | None], Description]
+"""Puts a subject into words. With the second argument prompts and results are wanted too, each passed through it."""
+
+
+class Context(NamedTuple):
+    """Where a span belongs, as W3C's `traceparent` says it."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{self.sampled:02x}"
+
+    @classmethod
+    def parse(cls, traceparent: bytes) -> "Context | None":
+        """Read the header; None if it is none (W3C Trace Context §3.2: then it is as if it were not there)."""
+        match = _TRACEPARENT.fullmatch(traceparent)
+        if match is None or (traceparent[:2] == b"00" and len(traceparent) != 55):
+            return None
+        trace_id, span_id = int(match[1], 16), int(match[2], 16)
+        return cls(trace_id, span_id, bool(int(match[3], 16) & 1)) if trace_id and span_id else None
+
+
+def message(role: str, text: str, clean: Clean) -> str:
+    """A list of one message, as the conventions have it in JSON."""
+    return _json([{"role": role, "parts": [{"type": "text", "content": clean(text)}]}]).decode()
+
+
+def instructions(text: str, clean: Clean) -> str:
+    """What a model is to be, as the conventions have it in JSON."""
+    return _json([{"type": "text", "content": clean(text)}]).decode()
+
+
+_json = msgspec.json.Encoder().encode
+
+
+class Ended(NamedTuple):
+    """Spans of one trace that have ended in this process.
+
+    Attributes:
+        lost: how many more there were than are kept.
+    """
+
+    trace_id: int
+    spans: "list[Span]"
+    lost: int
+
+
+Sink = Callable[[Ended], None]
+
+
+class _Trace:
+    """The spans of one piece of work in this process. They are handed on when the last one that is open has ended."""
+
+    __slots__ = ("id", "lost", "offset_ns", "open", "sink", "spans", "tracer")
+
+    def __init__(self, trace_id: int, tracer: "Tracer") -> None:
+        self.id = trace_id
+        self.tracer = tracer
+        self.sink = tracer.sink
+        self.spans: list[Span] = []
+        self.open = 0
+        self.lost = 0
+        # The clock of durations, which nobody sets, from where the wall clock is now.
+        self.offset_ns = time_ns() - perf_counter_ns()
+
+    def keep(self, span: "Span") -> None:
+        if len(self.spans) < MAX_SPANS:
+            self.spans.append(span)
+        else:
+            self.lost += 1
+
+    def hand_on(self) -> None:
+        if self.sink is not None:
+            ended = Ended(self.id, self.spans, self.lost)
+            self.spans, self.lost = [], 0
+            self.sink(ended)
+
+
+class Span:
+    """Something that takes time, and what it is a part of.
+
+    Attributes:
+        parent_id: of the span around it, which may be another program's; 0 if there is none.
+        describe, subject: what it was, and how that is put into words; known at its end.
+    """
+
+    __slots__ = ("_trace", "began_ns", "describe", "ended_ns", "id", "parent_id", "subject")
+
+    def __init__(self, trace: _Trace, parent_id: int, began_ns: int, span_id: int = 0) -> None:
+        self._trace = trace
+        self.id = span_id or getrandbits(64) or 1
+        self.parent_id = parent_id
+        self.began_ns = began_ns
+        self.ended_ns = 0
+        self.describe: Describe | None = None
+        self.subject: Any = None
+
+    @property
+    def trace_id(self) -> str:
+        """As it is written."""
+        return f"{self._trace.id:032x}"
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether requests are wanted, too, that have nothing to do with agents."""
+        return self._trace.tracer.keeps_all
+
+    @property
+    def context(self) -> Context:
+        """For whoever is told that he is a part of it."""
+        return Context(self._trace.id, self.id, sampled=True)
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return perf_counter_ns() + self._trace.offset_ns
+
+    def child(self, began_ns: int | None = None) -> "Span":
+        """Begin a part of it."""
+        trace = self._trace
+        trace.open += 1
+        return Span(trace, self.id, perf_counter_ns() + trace.offset_ns if began_ns is None else began_ns)
+
+    def note(self, describe: Describe, subject: Any, began_ns: int, ended_ns: int | None = None) -> None:
+        """A part of it has ended, just now or then, that was not worth a span while it went on."""
+        span = Span(self._trace, self.id, began_ns)
+        span.ended_ns = self.now_ns() if ended_ns is None else ended_ns
+        span.describe, span.subject = describe, subject
+        self._trace.keep(span)
+
+    def end(self, describe: Describe, subject: Any) -> None:
+        """It is over."""
+        trace = self._trace
+        self.ended_ns = perf_counter_ns() + trace.offset_ns
+        self.describe, self.subject = describe, subject
+        trace.keep(self)
+        trace.open -= 1
+        if not trace.open:
+            trace.hand_on()
+
+    def discard(self) -> None:
+        """Nobody wants to know of the trace."""
+        self._trace.sink = None
+        self._trace.spans.clear()
+
+
+class Tracer:
+    """Decides what is traced, and begins it.
+
+    Args:
+        ratio: the share of traces that begin here which are kept, 0 to 1. What is a part of a caller's trace is kept
+            if the caller's is, whatever the ratio; with 0 nothing is ever kept.
+        keeps_all: requests that have nothing to do with agents are kept, too.
+
+    Attributes:
+        sink: gets what has ended.
+    """
+
+    def __init__(self, ratio: float, *, keeps_all: bool = False) -> None:
+        self.ratio = ratio
+        self.keeps_all = keeps_all
+        self.sink: Sink | None = None
+        self._below = round(ratio * 2**64)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._below > 0 and self.sink is not None
+
+    def begin(self, traceparent: bytes | None = None) -> Span | None:
+        """The first span of this process in a trace; None if it is not sampled."""
+        if not self._below or self.sink is None:
+            return None
+        caller = Context.parse(traceparent) if traceparent is not None else None
+        if caller is not None:
+            return _root(caller.trace_id, caller.span_id, self) if caller.sampled else None
+        # As OpenTelemetry's TraceIdRatioBased does it: by the lower half of the id, so that all who use it agree.
+        trace_id = getrandbits(128) or 1
+        return _root(trace_id, 0, self) if trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._below else None
+
+    def resume(self, context: Context | None, *, span_id: int = 0) -> Span | None:
+        """A span of a trace that was begun before, maybe by another process; None if that one is not traced."""
+        if context is None or not context.sampled or not self._below or self.sink is None:
+            return None
+        return _root(context.trace_id, context.span_id, self, span_id)
+
+
+def _root(trace_id: int, parent_id: int, tracer: Tracer, span_id: int = 0) -> Span:
+    trace = _Trace(trace_id, tracer)
+    trace.open = 1
+    return Span(trace, parent_id, time_ns(), span_id)

@@ -1,0 +1,193 @@
+"""From what has ended to where it is kept: described and redacted off the request's path, written in batches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from amrikyy.errors import AmrikyyError
+from amrikyy.telemetry.metrics import Metrics
+from amrikyy.telemetry.spans import Clean, Ended
+from amrikyy.traces.segment import Segment, segment_of
+from amrikyy.traces.store import TraceStore
+
+log = structlog.get_logger(__name__)
+
+WRITE_AFTER_S = 0.1
+"""How long a segment waits for company."""
+
+BATCH = 200
+"""Segments that are described without a break, some milliseconds, and written in one transaction."""
+
+MAX_PENDING = 5_000
+"""Segments that may wait while the database is away or slow. What comes beyond is lost, and counted."""
+
+RETRY_AFTER_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
+
+
+class Exporter(Protocol):
+    """Sends segments elsewhere."""
+
+    name: str
+
+    def put(self, segment: Segment) -> None:
+        """Take a segment. Never waits, never fails."""
+        ...
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to send failed."""
+        ...
+
+    async def close(self) -> None:
+        """Send what waits, if that is quick."""
+        ...
+
+
+class Traces:
+    """Keeps what has ended, and passes it on to exporters.
+
+    Args:
+        store: where it is kept.
+        exporters: where else it goes.
+        metrics: is told what was delivered and lost.
+        redact: what every text that a caller may have written goes through.
+        clean: the same for prompts and results; None if they are not wanted.
+    """
+
+    def __init__(
+        self,
+        store: TraceStore,
+        exporters: Sequence[Exporter],
+        metrics: Metrics,
+        redact: Clean,
+        clean: Clean | None = None,
+    ) -> None:
+        self.store = store
+        self.exporters = exporters
+        self._database_fails = False
+        self._metrics = metrics
+        self._redact = redact
+        self._clean = clean
+        self._ended: deque[Ended] = deque()
+        self._described: deque[Segment] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._destinations = ("database", *(exporter.name for exporter in exporters))
+        for name in self._destinations:  # so that there is a zero to begin from
+            metrics.traces_delivered(name).inc(0)
+            metrics.traces_lost(name).inc(0)
+        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="traces")
+
+    @property
+    def waiting(self) -> int:
+        """Segments that are not in the database yet."""
+        return len(self._ended) + len(self._described)
+
+    @property
+    def failing(self) -> list[str]:
+        """Where traces cannot be delivered at the moment."""
+        away = ["database"] if self._database_fails else []
+        return away + [exporter.name for exporter in self.exporters if exporter.failing]
+
+    def put(self, ended: Ended) -> None:
+        """Take what has ended. Never waits, never fails."""
+        if self.waiting < MAX_PENDING:
+            self._ended.append(ended)
+            self._work.set()
+        else:
+            for name in self._destinations:
+                self._metrics.traces_lost(name).inc()
+
+    async def flush(self) -> None:
+        """Write what waits at the time of the call.
+
+        The writing is a task of its own: a caller who is cancelled must not break off a transaction.
+
+        Raises:
+            Unavailable: the database cannot be reached; the writer tries again.
+        """
+        if self._flushing is not None:
+            await asyncio.shield(self._flushing)  # it may have begun before the latest
+        if self.waiting:
+            if self._flushing is None:
+                self._flushing = asyncio.get_running_loop().create_task(self._write_waiting())
+                self._flushing.add_done_callback(self._flushed)
+            await asyncio.shield(self._flushing)
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        self._closing.set()
+        self._work.set()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._writer
+                await self.flush()
+        except (AmrikyyError, TimeoutError) as error:
+            self._metrics.traces_lost("database").inc(self.waiting)
+            log.error("traces_not_kept", lost=self.waiting, reason=str(error) or type(error).__name__)
+        await asyncio.gather(*(exporter.close() for exporter in self.exporters))
+
+    def _describe(self) -> None:
+        for _ in range(min(BATCH, len(self._ended))):
+            ended = self._ended.popleft()
+            try:
+                segment = segment_of(ended, self._redact, self._clean)
+            except Exception:
+                log.exception("trace_not_described")
+                for name in self._destinations:
+                    self._metrics.traces_lost(name).inc()
+                continue
+            self._described.append(segment)
+            for exporter in self.exporters:
+                exporter.put(segment)
+
+    async def _write_waiting(self) -> None:
+        while self._ended or self._described:
+            while self._ended:  # all of them, for exporters have nothing to do with the database
+                self._describe()
+                await asyncio.sleep(0)
+            batch = [self._described.popleft() for _ in range(min(BATCH, len(self._described)))]
+            if not batch:
+                return
+            try:
+                await self.store.write(batch)
+            except AmrikyyError:
+                self._described.extendleft(reversed(batch))
+                raise
+            except Exception:
+                log.exception("traces_not_written")
+                self._metrics.traces_lost("database").inc(len(batch))
+            else:
+                self._metrics.traces_delivered("database").inc(len(batch))
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing = None
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+    async def _write_forever(self) -> None:
+        while not self._closing.is_set():
+            await self._work.wait()
+            await self._pause(WRITE_AFTER_S)
+            self._work.clear()
+            try:
+                await self.flush()
+            except AmrikyyError as error:
+                if not self._database_fails:
+                    log.error("traces_cannot_be_kept", reason=error.message)
+                self._database_fails = True
+                self._work.set()
+                await self._pause(RETRY_AFTER_S)
+            else:
+                self._database_fails = False
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()

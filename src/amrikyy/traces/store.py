@@ -1,0 +1,184 @@
+"""Traces in the database: written many at a time, bounded in number and age, read for one agent or by their id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import getrandbits
+from time import time_ns
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select
+
+from amrikyy.db.engine import Database
+from amrikyy.db.sealed import seal_row, unseal_row
+from amrikyy.db.tables import trace_segments as segments
+from amrikyy.errors import NotFound
+from amrikyy.sealing import PLAIN, Sealer
+from amrikyy.traces.segment import Segment, SpanRecord, decode
+
+MAX_SPANS = 5_000
+"""Spans of one trace that are read: a caller may put any number of requests into a trace of its own."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WORST = ("failed", "cancelled", "refused", "completed")
+_SUMMARY = [column for column in segments.columns if column.name != "spans"]
+
+_insert = insert(segments)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary:
+    """A trace, or one agent's part of it.
+
+    Attributes:
+        operation: the one that began first.
+        model: all that answered, separated by commas.
+        status: the worst of its parts'.
+        cost_usd: US dollars; None when the price of a part is not known.
+    """
+
+    id: str
+    operation: str | None
+    model: str | None
+    status: str
+    started_at: datetime
+    duration_ms: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class TraceStore:
+    """Writes and reads the `trace_segments` table.
+
+    Args:
+        database: where it is.
+        max_segments: how many are kept; the oldest go first.
+        sealer: seals the spans.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_segments: int,
+        sealer: Sealer = PLAIN,
+    ) -> None:
+        self._database = database
+        self._max_segments = max_segments
+        self._sealer = sealer
+        self._untrimmed = 0
+
+    async def write(self, batch: Sequence[Segment]) -> None:
+        """Write segments, and delete the oldest if there are too many.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        rows = [
+            {
+                "id": _new_id(),
+                "trace_id": each.trace_id,
+                "agent": each.agent,
+                "operation": each.operation,
+                "model": each.model,
+                "status": each.status,
+                "began_us": each.began_ns // 1000,
+                "ended_us": each.ended_ns // 1000,
+                "input_tokens": each.input_tokens,
+                "output_tokens": each.output_tokens,
+                "cost_usd": each.cost_usd,
+                "spans": each.spans,
+            }
+            for each in batch
+        ]
+        if self._sealer.key_id is not None:
+            rows = [seal_row(self._sealer, segments, row) for row in rows]
+        self._untrimmed += len(rows)
+        trims = self._untrimmed >= max(1, self._max_segments // 20)
+        async with self._database.begin() as connection:
+            await connection.execute(_insert, rows)
+            if trims:
+                beyond = select(segments.c.id).order_by(segments.c.id.desc()).offset(self._max_segments).limit(1)
+                await connection.execute(delete(segments).where(segments.c.id <= beyond.scalar_subquery()))
+        if trims:
+            self._untrimmed = 0
+
+    async def page(self, agent: str, limit: int) -> list[TraceSummary]:
+        """The newest traces that an agent had part in, with its part of them.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        newest = (
+            select(segments.c.trace_id)
+            .where(segments.c.agent == agent)
+            .group_by(segments.c.trace_id)
+            .order_by(func.max(segments.c.id).desc())
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            ids = [row.trace_id for row in await connection.execute(newest)]
+            parts = select(*_SUMMARY).where(segments.c.trace_id.in_(ids), segments.c.agent == agent)
+            rows = (await connection.execute(parts)).all() if ids else []
+        by_id: dict[str, list[Row[Any]]] = {trace_id: [] for trace_id in ids}
+        for row in rows:
+            by_id[row.trace_id].append(row)
+        return [_summary(found) for found in by_id.values() if found]
+
+    async def get(self, trace_id: str, agent: str) -> tuple[TraceSummary, list[SpanRecord]]:
+        """A whole trace, all agents' parts and what is around them: summed up, and its spans in the order of time.
+
+        Raises:
+            NotFound: there is none, or the agent had no part in it.
+            Unavailable: the database cannot be reached.
+        """
+        query = select(segments).where(segments.c.trace_id == trace_id).order_by(segments.c.id).limit(MAX_SPANS)
+        async with self._database.connect() as connection:
+            rows = list((await connection.execute(query)).all())
+        if not any(row.agent == agent for row in rows):
+            raise NotFound(
+                f"There is no such trace of the agent {agent} here: it was not sampled, or it is too old.",
+                code="trace_not_found",
+            )
+        spans = [span for row in rows for span in decode(unseal_row(self._sealer, segments, row)["spans"])][:MAX_SPANS]
+        return _summary(rows), sorted(spans, key=lambda span: span.began_ns)
+
+    async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
+        """Delete old segments, a batch a transaction.
+
+        Returns:
+            how many were deleted.
+        """
+        until_us = (datetime.now(UTC) - older_than - _EPOCH) // timedelta(microseconds=1)
+        old = select(segments.c.id).where(segments.c.began_us < until_us).order_by(segments.c.id).limit(batch)
+        deleted = 0
+        while True:
+            async with self._database.begin() as connection:
+                count = (await connection.execute(delete(segments).where(segments.c.id.in_(old)))).rowcount
+            deleted += count
+            if count < batch:
+                return deleted
+
+
+def _new_id() -> str:
+    """An id that sorts by time: microseconds, and 72 random bits."""
+    return f"{time_ns() // 1000:014x}{getrandbits(72):018x}"
+
+
+def _summary(rows: Sequence[Row[Any]]) -> TraceSummary:
+    rows = sorted(rows, key=lambda row: row.began_us)
+    began_us, ended_us = rows[0].began_us, max(row.ended_us for row in rows)
+    costs = [row.cost_usd for row in rows]
+    models = dict.fromkeys(name for row in rows if row.model for name in row.model.split(","))
+    return TraceSummary(
+        id=rows[0].trace_id,
+        operation=next((row.operation for row in rows if row.operation), None),
+        model=",".join(models) or None,
+        status=next(status for status in _WORST if any(row.status == status for row in rows)),
+        started_at=_EPOCH + timedelta(microseconds=began_us),
+        duration_ms=(ended_us - began_us) / 1000,
+        input_tokens=sum(row.input_tokens for row in rows),
+        output_tokens=sum(row.output_tokens for row in rows),
+        cost_usd=None if None in costs else sum(costs),
+    )

@@ -1,0 +1,28 @@
+"""Requests as spans, by OpenTelemetry's conventions for HTTP servers."""
+
+from amrikyy.telemetry.metrics import METHODS
+from amrikyy.telemetry.spans import Clean, Description, Value
+from amrikyy.web.exchange import Exchange
+
+
+def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> Description:
+    """A request, by its method, and what came of it."""
+    method, exchange = answered
+    method = method if method in METHODS else "_OTHER"
+    agent, _, operation = (exchange.operation or "").partition(".")
+    attributes: dict[str, Value | None] = {
+        "http.request.method": method,
+        "http.route": exchange.route,
+        "http.response.status_code": exchange.status,
+        "gen_ai.agent.name": agent or None,
+        "amrikyy.operation": operation or None,
+        "amrikyy.request.id": exchange.request_id,
+        "user.id": exchange.principal.id if exchange.principal is not None else None,
+    }
+    attributes |= {f"amrikyy.{stage}_ms": round(duration_ms, 3) for stage, duration_ms in exchange.timings}
+    error = None
+    if exchange.status is None:
+        error = "left"  # the client, before there was an answer
+    elif exchange.status >= 500:
+        error = str(exchange.status)
+    return Description(f"{method} {exchange.route}", "server", attributes, error)

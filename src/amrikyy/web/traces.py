@@ -1,0 +1,170 @@
+"""`/api/agents/{agent}/traces`: what was done lately, how long each part took, and what it cost."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from amrikyy.agents.registry import Registry
+from amrikyy.auth.roles import Permission
+from amrikyy.errors import NotFound, Unavailable
+from amrikyy.traces import SpanRecord, TraceSummary
+from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.replies import Success, Wire, dollars
+
+TraceStatus = Literal["completed", "failed", "cancelled", "refused"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LIST = (
+    "Newest first: requests of the agent's operations, steps of workflows, and what was refused. One appears within "
+    "half a second of its end. OTEL_TRACES_SAMPLER_ARG is the share of requests that are traced; the answer to one "
+    "that is has its id in `x-trace-id`."
+)
+
+
+class TraceQuery(BaseModel):
+    """How many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class TraceTokens(Wire):
+    """Tokens that models used."""
+
+    input: int
+    output: int
+
+
+class TraceInfo(Wire):
+    """A trace in a few words."""
+
+    id: str
+    operation: str | None
+    model: str | None = Field(description="That answered; several are separated by commas.")
+    status: TraceStatus = Field(description="The worst of its parts'; `refused` is a 4xx before anything began.")
+    started_at: datetime
+    duration_ms: float
+    tokens: TraceTokens
+    cost_usd: float | None = Field(description="US dollars; null when a price is not known.")
+
+
+class TraceList(Success):
+    """An agent's part in the newest traces."""
+
+    agent: str
+    count: int
+    traces: list[TraceInfo]
+
+
+class TraceSpan(Wire):
+    """A part of a trace, with its own parts."""
+
+    id: str
+    parent_id: str | None = Field(description="Null at the top, or the caller's own span.")
+    name: str
+    kind: Literal["internal", "server", "client"]
+    status: Literal["ok", "error"]
+    error: str | None = Field(description="The error's code.")
+    message: str
+    started_at: datetime
+    duration_ms: float
+    attributes: dict[str, str | int | float | bool] = Field(
+        description="By OpenTelemetry's semantic conventions; `amrikyy.…` are this server's own."
+    )
+    children: list["TraceSpan"]
+
+
+class WholeTrace(TraceInfo):
+    """A trace with all that is in it, of whichever agent."""
+
+    spans: list[TraceSpan] = Field(description="Those at the top: the trace as a tree.")
+
+
+class TraceReply(Success):
+    """One trace."""
+
+    agent: str
+    trace: WholeTrace
+
+
+def trace_endpoints(registry: Registry) -> list[Endpoint]:
+    """The routes of this file."""
+
+    async def listing(call: Call) -> Answer:
+        agent = registry[call.params["agent"]].name
+        traces = call.runtime.traces
+        await traces.flush()
+        found = await traces.store.page(agent, call.query.limit)
+        return TraceList(agent=agent, count=len(found), traces=[TraceInfo(**_info(each)) for each in found])
+
+    async def whole(call: Call) -> Answer:
+        agent = registry[call.params["agent"]].name
+        traces = call.runtime.traces
+        await traces.flush()
+        summary, spans = await traces.store.get(call.params["traceId"].lower(), agent)
+        return TraceReply(agent=agent, trace=WholeTrace(**_info(summary), spans=tree(spans)))
+
+    see = Permission.AGENT_STATS
+    return [
+        Endpoint(method="GET", path="/api/agents/{agent}/traces", handler=listing, needs=see, tag="Agents",
+                 summary="Recent traces", description=_LIST, query=TraceQuery, answer=TraceList,
+                 errors=(NotFound, Unavailable)),
+        Endpoint(method="GET", path="/api/agents/{agent}/traces/{traceId}", handler=whole, needs=see, tag="Agents",
+                 summary="A trace with its spans", answer=TraceReply, errors=(NotFound, Unavailable),
+                 description="Of a workflow, the steps that other agents and other processes did are in it, too."),
+    ]  # fmt: skip
+
+
+def tree(records: Sequence[SpanRecord]) -> list[TraceSpan]:
+    """Spans with their children, in the order of time; one whose parent is not there is at the top."""
+    spans = {record.id: _span(record) for record in records}
+    top: list[TraceSpan] = []
+    for span in spans.values():
+        parent = spans.get(span.parent_id) if span.parent_id is not None else None
+        # Ids within a trace may be a caller's: what is its own ancestor would otherwise be lost, or never end.
+        (top if parent is None or _is_within(parent, span, spans) else parent.children).append(span)
+    return top
+
+
+def _is_within(span: TraceSpan, other: TraceSpan, spans: dict[str, TraceSpan]) -> bool:
+    seen: set[str] = set()
+    at: TraceSpan | None = span
+    while at is not None and at.id not in seen:
+        if at is other:
+            return True
+        seen.add(at.id)
+        at = spans.get(at.parent_id) if at.parent_id is not None else None
+    return False
+
+
+def _info(summary: TraceSummary) -> dict[str, Any]:
+    return {
+        "id": summary.id,
+        "operation": summary.operation,
+        "model": summary.model,
+        "status": summary.status,
+        "started_at": summary.started_at,
+        "duration_ms": summary.duration_ms,
+        "tokens": TraceTokens(input=summary.input_tokens, output=summary.output_tokens),
+        "cost_usd": dollars(summary.cost_usd),
+    }
+
+
+def _span(record: SpanRecord) -> TraceSpan:
+    return TraceSpan(
+        id=record.id,
+        parent_id=record.parent_id,
+        name=record.name,
+        kind=record.kind,
+        status="ok" if record.error is None else "error",
+        error=record.error,
+        message=record.message,
+        started_at=_EPOCH + timedelta(microseconds=record.began_ns // 1000),
+        duration_ms=round((record.ended_ns - record.began_ns) / 1e6, 3),
+        attributes=record.attributes,
+        children=[],
+    )
