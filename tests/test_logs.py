@@ -13,7 +13,7 @@ from amrikyy.telemetry.logs import configure_logs
 def test_a_traceback_has_no_local_variables(as_json: bool) -> None:
     output = io.StringIO()
     before = structlog.get_config()
-    configure_logs(json=as_json, debug=False, stream=output)
+    configure_logs(json=as_json, stream=output)
     try:
         prompt = "my secret " + "prompt"
         try:

@@ -252,7 +252,7 @@ async def test_no_prompt_and_no_key_is_logged(
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     before = structlog.get_config()
-    configure_logs(json=True, debug=True, stream=output)
+    configure_logs(json=True, level="debug", stream=output)
     secret = "a-very-private-topic"
     async with serve(settings_for(protocol, models, make_settings, app_env="production")) as server:
         models.script.append(Behaviour(status=500, body="oops"))
