@@ -233,6 +233,8 @@ class RunContext:
                 if request.calls:
                     request.calls[-1].usage = used
                     request.calls[-1].pieces = answer.pieces or []
+            if request.calls:
+                request.calls.clear()  # each refers to the request
             if cover is not None:
                 cover.settle(used.cost_usd if usage is not None else 0.0)
         if not answer.length:

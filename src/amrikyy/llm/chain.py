@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 
 import structlog
 from msgspec import structs
@@ -47,23 +48,20 @@ Observe = Callable[[str, str, float, str], None]
 class _Attempt:
     """Passes an answer on, and notes when its text has begun: from then on nobody else is asked."""
 
-    __slots__ = ("_begun", "_call", "_emit", "_timeout", "begun")
+    __slots__ = ("_call", "_emit", "_timeout", "begun", "begun_ns")
 
-    def __init__(
-        self, emit: Emit, call: Call, timeout: asyncio.Timeout | None, begun: Callable[[], None] | None
-    ) -> None:
-        self._begun = begun
+    def __init__(self, emit: Emit, call: Call, timeout: asyncio.Timeout | None) -> None:
         self._emit = emit
         self._call = call
         self._timeout = timeout
         self.begun = False
+        self.begun_ns = 0
 
     def __call__(self, item: Pieces | Usage) -> None:
         if not self.begun and isinstance(item, list):
             self.begun = True
+            self.begun_ns = perf_counter_ns()
             self._call.answers()
-            if self._begun is not None:
-                self._begun()
             if self._timeout is not None:
                 self._timeout.reschedule(None)  # the client's own deadlines hold
         self._emit(item)
@@ -137,10 +135,7 @@ class ModelChain:
                 return failure or _left_alone(client, breaker)  # the failure before tells more
             # The first attempt has all the time that its own deadlines give it.
             left_s = None if is_first and number == 1 else ends_at - self._now()
-            if request.span is None:
-                failure = await self._attempt(client, breaker, call, request, emit, left_s)
-            else:
-                failure = await self._traced_attempt(client, breaker, call, request, emit, left_s, number)
+            failure = await self._attempt(client, breaker, call, request, emit, left_s, number)
             if failure is None:
                 return None
             pause_s = self._pause_s(failure, number, ends_at)
@@ -159,7 +154,7 @@ class ModelChain:
     def _now(self) -> float:
         return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
 
-    async def _traced_attempt(
+    async def _attempt(
         self,
         client: Client,
         breaker: Breaker,
@@ -169,46 +164,21 @@ class ModelChain:
         left_s: float | None,
         number: int,
     ) -> ModelError | None:
-        assert request.span is not None
-        made = ModelCall(client.name, request, number)
-        if request.calls is not None:
-            request.calls.append(made)
-        span = request.span.child()
-
-        def begun() -> None:
-            made.first_text_ms = (span.now_ns() - span.began_ns) / 1e6
-
-        made.outcome = "cancelled"
-        try:
-            asked = structs.replace(request, span=span)
-            failure = await self._attempt(client, breaker, call, asked, emit, left_s, begun)
-            made.outcome = "ok" if failure is None else failure.code
-        except ModelError as error:
-            made.outcome = error.code
-            raise
-        finally:
-            span.end(describe_call, made)
-        return failure
-
-    async def _attempt(
-        self,
-        client: Client,
-        breaker: Breaker,
-        call: Call,
-        request: Request,
-        emit: Emit,
-        left_s: float | None,
-        begun: Callable[[], None] | None = None,
-    ) -> ModelError | None:
         """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
         state, began, outcome = breaker.state, self._now(), "cancelled"
-        attempt = _Attempt(emit, call, None, begun)
+        span = made = None
+        if request.span is not None:
+            made, span = ModelCall(client.name, request, number), request.span.child()
+            if request.calls is not None:
+                request.calls.append(made)
+            request = structs.replace(request, span=span)
+        attempt = _Attempt(emit, call, None)
         try:
             if left_s is None:
                 await client.stream(request, attempt)
             else:
                 async with asyncio.timeout(left_s) as timeout:
-                    attempt = _Attempt(emit, call, timeout, begun)
+                    attempt = _Attempt(emit, call, timeout)
                     await client.stream(request, attempt)
             call.succeeded()
             outcome = "ok"
@@ -228,6 +198,11 @@ class ModelChain:
                 raise
             return error
         finally:
+            if made is not None and span is not None:
+                made.outcome = outcome
+                if attempt.begun:
+                    made.first_text_ms = (attempt.begun_ns - span.began_ns + span.offset_ns) / 1e6
+                span.end(describe_call, made)
             if self._observe is not None:
                 model = client.name.partition(":")[2] or client.name
                 self._observe(model, request.agent, self._now() - began, outcome)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from amrikyy.telemetry.spans import Clean, Description, Value, instructions, message
 
 if TYPE_CHECKING:
@@ -11,11 +13,12 @@ _PROVIDERS = {"gemini": "gcp.gemini"}
 """Names that the conventions have; the others are ours."""
 
 
-class ModelCall:
+class ModelCall(msgspec.Struct, gc=False):
     """One attempt to get an answer.
 
     Attributes:
         model: `provider:model`.
+        request: what was asked.
         attempt: which one of this model it is, from 1.
         usage: what it used, once that is known.
         pieces: its answer, if that is wanted.
@@ -23,16 +26,13 @@ class ModelCall:
         first_text_ms: after how long the answer began.
     """
 
-    __slots__ = ("attempt", "first_text_ms", "model", "outcome", "pieces", "request", "usage")
-
-    def __init__(self, model: str, request: "Request", attempt: int) -> None:
-        self.model = model
-        self.request = request
-        self.attempt = attempt
-        self.usage: Usage | None = None
-        self.pieces: list[str] = []
-        self.outcome = "ok"
-        self.first_text_ms: float | None = None
+    model: str
+    request: "Request"
+    attempt: int
+    usage: "Usage | None" = None
+    pieces: "list[str]" = []
+    outcome: str = "ok"
+    first_text_ms: float | None = None
 
 
 def describe_call(call: ModelCall, clean: Clean | None) -> Description:

@@ -93,20 +93,16 @@ class Ended(NamedTuple):
 Sink = Callable[[Ended], None]
 
 
-class _Trace:
+class _Trace(msgspec.Struct, gc=False):
     """The spans of one piece of work in this process. They are handed on when the last one that is open has ended."""
 
-    __slots__ = ("id", "lost", "offset_ns", "open", "sink", "spans", "tracer")
-
-    def __init__(self, trace_id: int, tracer: "Tracer") -> None:
-        self.id = trace_id
-        self.tracer = tracer
-        self.sink = tracer.sink
-        self.spans: list[Span] = []
-        self.open = 0
-        self.lost = 0
-        # The clock of durations, which nobody sets, from where the wall clock is now.
-        self.offset_ns = time_ns() - perf_counter_ns()
+    id: int
+    tracer: "Tracer"
+    sink: "Sink | None"
+    offset_ns: int
+    spans: "list[Span]"
+    open: int = 1
+    lost: int = 0
 
     def keep(self, span: "Span") -> None:
         if len(self.spans) < MAX_SPANS:
@@ -121,24 +117,24 @@ class _Trace:
             self.sink(ended)
 
 
-class Span:
+class Span(msgspec.Struct, gc=False):
     """Something that takes time, and what it is a part of.
+
+    The garbage collector does not look at spans, of which a busy server has many: nothing that a span refers to may
+    go on referring to it once it has ended.
 
     Attributes:
         parent_id: of the span around it, which may be another program's; 0 if there is none.
         describe, subject: what it was, and how that is put into words; known at its end.
     """
 
-    __slots__ = ("_trace", "began_ns", "describe", "ended_ns", "id", "parent_id", "subject")
-
-    def __init__(self, trace: _Trace, parent_id: int, began_ns: int, span_id: int = 0) -> None:
-        self._trace = trace
-        self.id = span_id or getrandbits(64) or 1
-        self.parent_id = parent_id
-        self.began_ns = began_ns
-        self.ended_ns = 0
-        self.describe: Describe | None = None
-        self.subject: Any = None
+    _trace: _Trace
+    id: int
+    parent_id: int
+    began_ns: int
+    ended_ns: int = 0
+    describe: Describe | None = None
+    subject: Any = None
 
     @property
     def trace_id(self) -> str:
@@ -155,6 +151,11 @@ class Span:
         """For whoever is told that he is a part of it."""
         return Context(self._trace.id, self.id, sampled=True)
 
+    @property
+    def offset_ns(self) -> int:
+        """From the clock of durations (`perf_counter_ns`) to nanoseconds since 1970."""
+        return self._trace.offset_ns
+
     def now_ns(self) -> int:
         """Nanoseconds since 1970."""
         return perf_counter_ns() + self._trace.offset_ns
@@ -163,14 +164,14 @@ class Span:
         """Begin a part of it."""
         trace = self._trace
         trace.open += 1
-        return Span(trace, self.id, perf_counter_ns() + trace.offset_ns if began_ns is None else began_ns)
+        return Span(
+            trace, getrandbits(64) or 1, self.id, perf_counter_ns() + trace.offset_ns if began_ns is None else began_ns
+        )
 
     def note(self, describe: Describe, subject: Any, began_ns: int, ended_ns: int | None = None) -> None:
         """A part of it has ended, just now or then, that was not worth a span while it went on."""
-        span = Span(self._trace, self.id, began_ns)
-        span.ended_ns = self.now_ns() if ended_ns is None else ended_ns
-        span.describe, span.subject = describe, subject
-        self._trace.keep(span)
+        ended_ns = self.now_ns() if ended_ns is None else ended_ns
+        self._trace.keep(Span(self._trace, getrandbits(64) or 1, self.id, began_ns, ended_ns, describe, subject))
 
     def end(self, describe: Describe, subject: Any) -> None:
         """It is over."""
@@ -230,6 +231,7 @@ class Tracer:
 
 
 def _root(trace_id: int, parent_id: int, tracer: Tracer, span_id: int = 0) -> Span:
-    trace = _Trace(trace_id, tracer)
-    trace.open = 1
-    return Span(trace, parent_id, time_ns(), span_id)
+    began_ns = time_ns()
+    # The clock of durations, which nobody sets, from where the wall clock is now.
+    trace = _Trace(trace_id, tracer, tracer.sink, began_ns - perf_counter_ns(), [])
+    return Span(trace, span_id or getrandbits(64) or 1, parent_id, began_ns)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Protocol
 
 import structlog
@@ -20,7 +21,10 @@ WRITE_AFTER_S = 0.1
 """How long a segment waits for company."""
 
 BATCH = 200
-"""Segments that are described without a break, some milliseconds, and written in one transaction."""
+"""Segments that are written in one transaction."""
+
+SLICE_S = 0.004
+"""How long segments are described without a break. One is some 20 microseconds, with content milliseconds."""
 
 MAX_PENDING = 5_000
 """Segments that may wait while the database is away or slow. What comes beyond is lost, and counted."""
@@ -134,7 +138,8 @@ class Traces:
         await asyncio.gather(*(exporter.close() for exporter in self.exporters))
 
     def _describe(self) -> None:
-        for _ in range(min(BATCH, len(self._ended))):
+        until = perf_counter() + SLICE_S
+        while self._ended and perf_counter() < until:
             ended = self._ended.popleft()
             try:
                 segment = segment_of(ended, self._redact, self._clean)

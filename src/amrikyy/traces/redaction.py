@@ -14,7 +14,7 @@ MAX_TEXT = 16_000
 _AHEAD = 4_096
 """How much more is looked at, so that what is cut off does not leave half of a key behind."""
 
-_EMAIL = re.compile(r"[^\s@<>()\[\]{}\"',;:]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,63}")
+_EMAIL = re.compile(r"[^\s@<>()\[\]{}\"',;:=&?/|]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,63}")
 
 _KEYS = re.compile(
     r"""
@@ -39,13 +39,17 @@ _NAMED = re.compile(
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}")
 """Digits as card numbers are written; which of them are one is found out by their checksum."""
 
-_CARD_LENGTHS = (19, 18, 17, 16, 15, 14, 13)
+_GROUP = re.compile(r"\d+")
+MIN_CARD_DIGITS, MAX_CARD_DIGITS = 13, 19
+MIN_CARD_GROUP = 2
+MIN_PHONE_DIGITS = 7
 
 _PHONE = re.compile(
     r"""
       (?<![\w+])(?:\+|00)[1-9](?:[ ().\-/]{0,3}\d){6,14}(?!\d)                # international
-    | (?<![\w.-])\(?[2-9]\d{2}\)?[ .\-]{0,2}[2-9]\d{2}[ .\-]?\d{4}(?![\w-])   # North America
-    | (?<![\w.-])\(?0\d{1,5}\)?[ \-/]{1,3}\d{2,8}(?:[ \-/]\d{2,8}){0,3}(?![\w-])  # with a trunk prefix
+    | (?<![\w.-])(?:\([2-9]\d{2}\)|[2-9]\d{2})[ .\-]{0,2}[2-9]\d{2}[ .\-]?\d{4}(?![\w-])   # North America
+    | (?<![\w.-])(?<!\d[ ])(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})[ \-/]{1,3}\d{3,8}(?:[ \-/]\d{2,8}){0,3}(?![\w-])
+                                                                              # with a trunk prefix
     """,
     re.VERBOSE,
 )
@@ -71,7 +75,7 @@ class Redactor:
         text = _KEYS.sub("[key]", text)
         text = _NAMED.sub(r"\1\2\3[key]", text)
         text = _DIGITS.sub(_without_cards, text)
-        text = _PHONE.sub("[phone]", text)
+        text = _PHONE.sub(_without_phone, text)
         for replace in self._extra:
             text = replace("[redacted]", text)
         return text
@@ -100,29 +104,43 @@ def _compile(patterns: Sequence[str]) -> list[Callable[[str, str], str]]:
     return compiled
 
 
+def _without_phone(match: re.Match[str]) -> str:
+    return "[phone]" if sum(map(str.isdigit, match[0])) >= MIN_PHONE_DIGITS else match[0]
+
+
 def _without_cards(match: re.Match[str]) -> str:
-    """A run of digits without the card numbers in it."""
-    text = match[0]
-    places = [place for place, character in enumerate(text) if character.isdigit()]
-    digits = [int(text[place]) for place in places]
-    kept, start, at = "", 0, 0
-    while at <= len(digits) - _CARD_LENGTHS[-1]:
-        length = next((length for length in _CARD_LENGTHS if _is_card(digits[at : at + length], length)), None)
-        if length is None:
+    """A run of digits in groups without the card numbers in it, which begin and end with a group."""
+    groups = list(_GROUP.finditer(match[0]))
+    kept, at, start = "", 0, 0
+    while at < len(groups):
+        end = _card_end(groups, at)
+        if end is None:
             at += 1
             continue
-        kept += f"{text[start : places[at]]}[card]"
-        at += length
-        start = places[at - 1] + 1
-    return kept + text[start:]
+        kept += f"{match[0][start : groups[at].start()]}[card]"
+        start = groups[end].end()
+        at = end + 1
+    return kept + match[0][start:]
 
 
-def _is_card(digits: Sequence[int], length: int) -> bool:
+def _card_end(groups: Sequence[re.Match[str]], first: int) -> int | None:
+    """With which group a card number ends that begins with group `first`."""
+    digits = ""
+    for place in range(first, len(groups)):
+        digits += groups[place][0]
+        if len(groups[place][0]) < MIN_CARD_GROUP or len(digits) > MAX_CARD_DIGITS:
+            return None
+        if len(digits) >= MIN_CARD_DIGITS and _is_card(digits):
+            return place
+    return None
+
+
+def _is_card(digits: str) -> bool:
     """Luhn's checksum (ISO/IEC 7812-1), and a first digit that cards have."""
-    if len(digits) != length or not 2 <= digits[0] <= 6:
+    if digits[0] not in "23456":
         return False
     total = 0
-    for place, digit in enumerate(reversed(digits)):
+    for place, digit in enumerate(map(int, reversed(digits))):
         doubled = digit * 2 if place % 2 else digit
         total += doubled - 9 if doubled > 9 else doubled
     return total % 10 == 0

@@ -1,7 +1,7 @@
 """A segment: the spans of one trace that ended together in one process, described, redacted and summed up."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -11,7 +11,8 @@ Status = Literal["completed", "failed", "cancelled", "refused"]
 
 CLEAN = frozenset(
     {
-        "amrikyy.cache", "amrikyy.operation", "amrikyy.run.id", "amrikyy.run.status", "amrikyy.step.path",
+        "amrikyy.cache", "amrikyy.operation", "amrikyy.request.id", "amrikyy.run.id", "amrikyy.run.status",
+        "amrikyy.step.path",
         "amrikyy.workflow.id", "amrikyy.workflow.strategy", "gen_ai.agent.name", "gen_ai.input.messages",
         "gen_ai.operation.name", "gen_ai.output.messages", "gen_ai.output.type", "gen_ai.provider.name",
         "gen_ai.request.model", "gen_ai.response.model", "gen_ai.system_instructions", "http.request.method",
@@ -82,45 +83,50 @@ def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
     if ended.lost:
         first.attributes["amrikyy.spans_lost"] = ended.lost
     runs = [record for record in records if record.attributes.get("gen_ai.operation.name") == "invoke_agent"]
-    ids = {run.id for run in runs}
-    outer = [run for run in runs if run.parent_id not in ids]
+    outer = runs
+    if len(runs) > 1:
+        ids = {run.id for run in runs}
+        outer = sorted((run for run in runs if run.parent_id not in ids), key=lambda run: run.began_ns)
     # A request in words is two runs: the one that plans, and the one that is told of.
-    told = max(outer, key=lambda run: run.began_ns) if outer else first
+    told = outer[-1] if outer else first
     step = next((record for record in records if "amrikyy.step.path" in record.attributes), None)
     agent, operation = told.attributes.get("gen_ai.agent.name"), told.attributes.get("amrikyy.operation")
-    models = dict.fromkeys(str(run.attributes["gen_ai.response.model"]) for run in outer if _has_model(run))
-    costs = [run.attributes.get("amrikyy.cost_usd") for run in outer]
+    used = [_used(run.attributes) for run in outer]
+    costs = [cost_usd for _, _, _, cost_usd in used]
     return Segment(
         trace_id=f"{ended.trace_id:032x}",
         agent=str(agent) if agent is not None else None,
         operation=str(operation) if operation is not None else None,
-        model=",".join(models) or None,
+        model=",".join(dict.fromkeys(model for model, _, _, _ in used if model)) or None,
         status=_status(step or told),
         began_ns=first.began_ns,
         ended_ns=max(record.ended_ns for record in records),
-        input_tokens=_sum(outer, "gen_ai.aggregated_usage.input_tokens"),
-        output_tokens=_sum(outer, "gen_ai.aggregated_usage.output_tokens"),
-        cost_usd=None if None in costs else sum(float(cost) for cost in costs if cost is not None),
+        input_tokens=sum(each[1] for each in used),
+        output_tokens=sum(each[2] for each in used),
+        cost_usd=None if None in costs else sum(cost_usd for cost_usd in costs if cost_usd is not None),
         is_of_agents=agent is not None or any("amrikyy.workflow.id" in record.attributes for record in records),
         spans=encode(records),
     )
 
 
-def _has_model(run: SpanRecord) -> bool:
-    return "gen_ai.response.model" in run.attributes
-
-
-def _sum(runs: list[SpanRecord], key: str) -> int:
-    return sum(int(run.attributes[key]) for run in runs)
+def _used(attributes: dict[str, Any]) -> tuple[str, int, int, float | None]:
+    """The model, tokens in and out, and dollars of a run."""
+    return (
+        attributes.get("gen_ai.response.model", ""),
+        attributes["gen_ai.aggregated_usage.input_tokens"],
+        attributes["gen_ai.aggregated_usage.output_tokens"],
+        attributes.get("amrikyy.cost_usd"),
+    )
 
 
 def _record(span: Span, redact: Clean, clean: Clean | None) -> SpanRecord:
     assert span.describe is not None
     name, kind, attributes, error, message = span.describe(span.subject, clean)
-    kept: dict[str, Value] = {}
-    for key, value in attributes.items():
-        if value is not None:
-            kept[key] = redact(value) if isinstance(value, str) and key not in CLEAN else value
+    for key in [key for key, value in attributes.items() if value is None]:
+        del attributes[key]
+    for key in attributes.keys() - CLEAN:
+        if isinstance(value := attributes[key], str):
+            attributes[key] = redact(value)
     return SpanRecord(
         f"{span.id:016x}",
         f"{span.parent_id:016x}" if span.parent_id else None,
@@ -128,7 +134,7 @@ def _record(span: Span, redact: Clean, clean: Clean | None) -> SpanRecord:
         kind,
         span.began_ns,
         span.ended_ns,
-        kept,
+        cast("dict[str, Value]", attributes),
         error,
         redact(message) if message else "",
     )

@@ -293,6 +293,7 @@ async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = Non
         accepted = WorkflowAccepted(workflow_id=workflow_id, strategy=record.strategy, status=record.status)
         return Response(accepted.model_dump_json(by_alias=True), 202, where, "application/json")
     record = await end_of(call, workflow_id, goes_on=wishes.key is not None)
+    call.exchange.cost_usd = record.cost_usd
     if record.error is not None:
         call.exchange.extra_headers.append((b"location", where["location"].encode()))
         raise error_of(record.error)

@@ -16,6 +16,7 @@ from amrikyy.errors import AmrikyyError, InternalError
 from amrikyy.telemetry.logs import AccessLog
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
 from amrikyy.telemetry.spans import Tracer
+from amrikyy.traces import Redactor
 from amrikyy.web.errors import error_response
 from amrikyy.web.exchange import Exchange, exchange_of
 from amrikyy.web.replies import dollars
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _PROCESS = secrets.token_hex(6)
 _numbers = itertools.count(1)
+
+_redact = Redactor()
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,64}")
 MAX_LOGGED_PATH = 200
@@ -89,11 +92,12 @@ class Observe:
         finally:
             self._write_line(scope, exchange)
             self._count(scope["method"], exchange)
-            if exchange.span is not None:
+            span, exchange.span = exchange.span, None
+            if span is not None:
                 if exchange.traced:
-                    exchange.span.end(describe_exchange, (scope["method"], exchange))
+                    span.end(describe_exchange, (scope["method"], exchange))
                 else:
-                    exchange.span.discard()
+                    span.discard()
 
     def _count(self, method: str, exchange: Exchange) -> None:
         method = method if method in METHODS else "other"
@@ -181,8 +185,8 @@ class Authenticate:
 
 
 def _printable(path: str) -> str:
-    """A path as a log line may have it: no line break and no control character that a caller put in."""
-    return path[:MAX_LOGGED_PATH].encode("unicode_escape").decode()
+    """A path as a log line may have it: without what a caller put in that must not rest, or would break the line."""
+    return _redact(path[:MAX_LOGGED_PATH]).encode("unicode_escape").decode()
 
 
 def _given(scope: Scope) -> tuple[str | None, bytes | None]:

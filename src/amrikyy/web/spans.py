@@ -1,8 +1,12 @@
 """Requests as spans, by OpenTelemetry's conventions for HTTP servers."""
 
+import re
+
 from amrikyy.telemetry.metrics import METHODS
 from amrikyy.telemetry.spans import Clean, Description, Value
 from amrikyy.web.exchange import Exchange
+
+_OURS = re.compile(r"req_[0-9a-f]{24}")
 
 
 def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> Description:
@@ -16,7 +20,10 @@ def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> D
         "http.response.status_code": exchange.status,
         "gen_ai.agent.name": agent or None,
         "amrikyy.operation": operation or None,
-        "amrikyy.request.id": exchange.request_id,
+        # A caller's own may be anything, and is redacted; that costs as much as all the rest.
+        "amrikyy.request.id" if _OURS.fullmatch(exchange.request_id) else "http.request.header.x-request-id": (
+            exchange.request_id
+        ),
         "user.id": exchange.principal.id if exchange.principal is not None else None,
     }
     attributes |= {f"amrikyy.{stage}_ms": round(duration_ms, 3) for stage, duration_ms in exchange.timings}

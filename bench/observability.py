@@ -1,0 +1,113 @@
+"""What seeing costs: traces, metrics and the ledger against none of them: `python -m bench.observability`."""
+
+import asyncio
+import gc
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from amrikyy.telemetry.metrics import Metrics
+from amrikyy.web.metrics import aside
+from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
+from bench.candidates import Candidate, Running, amrikyy, model, start
+from bench.load import put_load
+from bench.measure import set_manner, settle, warm_up
+from bench.processes import LOAD_CORE
+from bench.scenarios import TOKENS
+
+ROUNDS = 5
+SLICE_S = 0.8
+CALLERS = 16
+LABEL_SETS = 200
+SCRAPES = 30
+TICK_S = 0.001
+
+CALLS: dict[str, Call] = {"JSON operation": BLOG_POST, "searchFlights": FLIGHTS, "stream": BLOG_STREAM}
+NOTHING, COUNTED, SAMPLED, EVERYTHING = "nothing", "counted", "sampled", "traced"
+"""No metrics and no ledger; with them; 5 % of requests traced, too; all of them traced."""
+
+
+def candidates() -> list[Candidate]:
+    """The same server, seeing more and more. What cannot be switched off is taken out by `bench/unobserved.py`."""
+    program = [sys.executable, str(Path(__file__).with_name("unobserved.py"))]
+    return [
+        replace(amrikyy(NOTHING, OTEL_TRACES_SAMPLER_ARG="0"), command=lambda _: program),
+        amrikyy(COUNTED, OTEL_TRACES_SAMPLER_ARG="0"),
+        amrikyy(SAMPLED, OTEL_TRACES_SAMPLER_ARG="0.05"),
+        amrikyy(EVERYTHING, OTEL_TRACES_SAMPLER_ARG="1"),
+    ]
+
+
+async def compare(servers: Mapping[str, Running], models: Running) -> None:
+    """Measure each call on each server in turn; print CPU, and the ratio to the first one's."""
+    for server in servers.values():
+        await warm_up(server, list(CALLS.values()), models, 0.5)
+    await set_manner(models, TOKENS, 0)
+    for title, call in CALLS.items():
+        cpu_us: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, server in servers.items():
+                began_s = server.process.cpu_s
+                load = await put_load(server.port, call.requests(server.candidate.credential), CALLERS, SLICE_S)
+                done = load.tokens if call.streams else load.calls
+                cpu_us[name].append((await settle(server.process) - began_s) / done * 1e6)
+        costs = {name: statistics.median(values) for name, values in cpu_us.items()}
+        unit = "token" if call.streams else "call"
+        sys.stdout.write(f"{title}, us of CPU a {unit}: ")
+        sys.stdout.write(", ".join(f"{name} {cost:.1f} ({costs[NOTHING] / cost:.2f})" for name, cost in costs.items()))
+        sys.stdout.write(f"; all traced to none traced {costs[COUNTED] / costs[EVERYTHING]:.2f}\n")
+
+
+async def scrape() -> None:
+    """How long `/api/metrics` takes with many label sets, and how late that makes the event loop."""
+    metrics = Metrics()
+    for number in range(LABEL_SETS):
+        route = f"/api/agents/agent-{number}/operation"
+        metrics.http_requests("POST", route, "200").inc()
+        metrics.http_seconds("POST", route).observe(0.1)
+    took_ms, late_ms = [], []
+    loop = asyncio.get_running_loop()
+    for _ in range(SCRAPES):
+        gc.collect()
+        rendering = loop.create_task(aside(metrics.render, ""))
+        began = time.perf_counter()
+        worst = 0.0
+        while not rendering.done():
+            due = time.perf_counter() + TICK_S
+            await asyncio.sleep(TICK_S)
+            worst = max(worst, time.perf_counter() - due)
+        took_ms.append((time.perf_counter() - began) * 1000)
+        late_ms.append(worst * 1000)
+    sys.stdout.write(
+        f"a scrape of {LABEL_SETS} label sets of two metrics: {statistics.median(took_ms):.1f} ms; the event loop is "
+        f"late by {statistics.median(late_ms):.1f} ms at worst (median of {SCRAPES}), {max(late_ms):.1f} once\n"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    uvloop.run(scrape())
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        models = model(Path(name))
+        started: dict[str, Running] = {}
+        try:
+            for number, candidate in enumerate(candidates()):
+                folder = Path(name) / str(number)
+                folder.mkdir()
+                started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
+            uvloop.run(compare(started, models))
+        finally:
+            for server in (*started.values(), models):
+                server.process.stop()
+
+
+if __name__ == "__main__":
+    main()
