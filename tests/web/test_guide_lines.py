@@ -62,7 +62,9 @@ async def test_with_redis_and_gemini_health_is_the_example_of_the_guide(
         async with serve(settings) as server:
             reply = await server.ask("GET", "/api/health", key=None)
     assert reply.status == 200
-    assert shape(reply.json) == shape(HEALTH)
+    body = reply.json
+    assert body["components"].pop("gemini:gemini-2.5-pro")["status"] == "healthy"  # the guide's server had one model
+    assert shape(body) == shape(HEALTH)
 
 
 async def run(line: str, server: Served) -> Any:
