@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from amrikyy import __version__
@@ -127,7 +128,9 @@ async def test_nothing_else_notices_a_collector_in_trouble(
 
 
 def segment(trace_id: int, size: int = 0) -> Segment:
-    return Segment(f"{trace_id:032x}", "content", None, None, "completed", 0, 0, 0, 0, 0.0, True, b"[]" + b" " * size)
+    span = [trace_id, 0, "span", "internal", 0, 0, {}, None, "m" * size]
+    spans = msgspec.msgpack.encode([span])
+    return Segment(f"{trace_id:032x}", "content", None, None, "completed", 0, 0, 0, 0, 0.0, True, spans)
 
 
 async def exporter(url: str, metrics: Metrics, **options: Any) -> OtlpExporter:
@@ -157,7 +160,7 @@ async def test_what_waits_for_a_collector_is_bounded_in_bytes(monkeypatch: pytes
     async with Collector() as collector:
         opened = await exporter(collector.url, metrics)
         for number in range(5):
-            opened.put(segment(number, 1000))
+            opened.put(segment(number + 1, 1000))
         assert metrics.traces_lost("otlp")._value.get() == 3
         await opened.close()  # what waits is sent at once
         assert metrics.traces_delivered("otlp")._value.get() == 2

@@ -289,7 +289,7 @@ trace_segments = Table(
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
     Column("cost_usd", Float),  # null: the price is not known
-    Column("spans", LargeBinary, nullable=False, info=SEALED),  # JSON
+    Column("spans", LargeBinary, nullable=False, info=SEALED),  # MessagePack
     Index(None, "agent", "id"),
     Index(None, "trace_id"),
 )
@@ -301,7 +301,7 @@ workflow_events = Table(
     Column("number", Integer, primary_key=True),  # from 1, without gaps
     Column("kind", String(16), nullable=False),
     Column("path", String(200), nullable=False),  # of the step that it is about, or empty
-    Column("data", Text, nullable=False, info=SEALED),  # JSON
+    Column("data", Text, nullable=False, info=SEALED),  # MessagePack
     Column("at", Moment, nullable=False),
     Index(None, "workflow_id", "kind", "path", unique=True),  # nothing happens twice
 )

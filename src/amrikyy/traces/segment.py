@@ -1,29 +1,32 @@
 """A segment: the spans of one trace that ended together in one process, described, redacted and summed up."""
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from amrikyy.telemetry.spans import Clean, Ended, Kind, Span, Value
+from amrikyy.telemetry.spans import Clean, Description, Ended, Kind, Span, Value
 
 Status = Literal["completed", "failed", "cancelled", "refused"]
 
-CLEAN = frozenset(
-    {
-        "amrikyy.cache", "amrikyy.operation", "amrikyy.request.id", "amrikyy.run.id", "amrikyy.run.status",
-        "amrikyy.step.path",
-        "amrikyy.workflow.id", "amrikyy.workflow.strategy", "gen_ai.agent.name", "gen_ai.input.messages",
-        "gen_ai.operation.name", "gen_ai.output.messages", "gen_ai.output.type", "gen_ai.provider.name",
-        "gen_ai.request.model", "gen_ai.response.model", "gen_ai.system_instructions", "http.request.method",
-        "gen_ai.workflow.name", "http.route", "user.id",
-    }
+CODED = (
+    "amrikyy.cache", "amrikyy.operation", "amrikyy.request.id", "amrikyy.run.id", "amrikyy.run.status",
+    "amrikyy.step.path", "amrikyy.workflow.id", "amrikyy.workflow.strategy", "gen_ai.agent.name",
+    "gen_ai.input.messages", "gen_ai.operation.name", "gen_ai.output.messages", "gen_ai.output.type",
+    "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.response.model", "gen_ai.system_instructions",
+    "gen_ai.workflow.name", "http.request.method", "http.route", "user.id", "http.response.status_code",
+    "gen_ai.aggregated_usage.input_tokens", "gen_ai.aggregated_usage.output_tokens", "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens", "gen_ai.usage.cost", "gen_ai.request.max_tokens", "gen_ai.request.temperature",
+    "gen_ai.request.stream", "amrikyy.cost_usd", "amrikyy.attempt", "amrikyy.auth_ms", "amrikyy.limit_ms",
+    "amrikyy.model_ms",
 )  # fmt: skip
-"""Attributes that need no redaction: the server's own words, and what has been through it."""
+"""Attributes that are stored as their place here, which makes a row a third as long. So new ones are only ever
+appended. The values of these need no redaction: they are the server's own words, or have been through it."""
+
+_CODES = {key: code for code, key in enumerate(CODED)}
 
 
-class SpanRecord(msgspec.Struct, array_like=True, frozen=True):
-    """A span as it is kept and exported.
+class SpanRecord(msgspec.Struct, frozen=True, gc=False):
+    """A span as it is shown and exported.
 
     Attributes:
         began_ns, ended_ns: since 1970.
@@ -42,6 +45,20 @@ class SpanRecord(msgspec.Struct, array_like=True, frozen=True):
     message: str
 
 
+class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A span as it is stored, and waits for exporters."""
+
+    id: int
+    parent_id: int
+    name: str
+    kind: Kind
+    began_ns: int
+    took_ns: int
+    attributes: dict[int | str, Value]
+    error: str | None
+    message: str
+
+
 class Segment(NamedTuple):
     """What is kept together.
 
@@ -49,7 +66,7 @@ class Segment(NamedTuple):
         agent, operation: of the run that is a part of no other; None if there is none.
         model, input_tokens, output_tokens, cost_usd: of such runs together.
         is_of_agents: a run or a workflow has to do with it.
-        spans: encoded, from `encode`.
+        spans: encoded, for `decode`.
     """
 
     trace_id: str
@@ -66,8 +83,26 @@ class Segment(NamedTuple):
     spans: bytes
 
 
-encode = msgspec.json.Encoder().encode
-decode: Callable[[bytes], list[SpanRecord]] = msgspec.json.Decoder(list[SpanRecord]).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[_Stored]).decode
+
+
+def decode(spans: bytes) -> list[SpanRecord]:
+    """The spans of a segment."""
+    return [
+        SpanRecord(
+            f"{each.id:016x}",
+            f"{each.parent_id:016x}" if each.parent_id else None,
+            each.name,
+            each.kind,
+            each.began_ns,
+            each.began_ns + each.took_ns,
+            {CODED[key] if isinstance(key, int) else key: value for key, value in each.attributes.items()},
+            each.error,
+            each.message,
+        )
+        for each in _decode(spans)
+    ]
 
 
 def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
@@ -78,73 +113,76 @@ def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
         redact: what every text that a caller may have written goes through.
         clean: the same for prompts and results, if they are wanted.
     """
-    records = [_record(span, redact, clean) for span in ended.spans]
-    first = min(records, key=lambda record: record.began_ns)
+    spans = ended.spans
+    described = [(span, _described(span, clean)) for span in spans]
+    first, first_told = min(described, key=lambda each: each[0].began_ns)
     if ended.lost:
-        first.attributes["amrikyy.spans_lost"] = ended.lost
-    runs = [record for record in records if record.attributes.get("gen_ai.operation.name") == "invoke_agent"]
-    outer = runs
+        first_told.attributes["amrikyy.spans_lost"] = ended.lost
+    runs = [each for each in described if each[1].attributes.get("gen_ai.operation.name") == "invoke_agent"]
     if len(runs) > 1:
-        ids = {run.id for run in runs}
-        outer = sorted((run for run in runs if run.parent_id not in ids), key=lambda run: run.began_ns)
+        ids = {run.id for run, _ in runs}
+        runs = sorted((each for each in runs if each[0].parent_id not in ids), key=lambda each: each[0].began_ns)
     # A request in words is two runs: the one that plans, and the one that is told of.
-    told = outer[-1] if outer else first
-    step = next((record for record in records if "amrikyy.step.path" in record.attributes), None)
-    agent, operation = told.attributes.get("gen_ai.agent.name"), told.attributes.get("amrikyy.operation")
-    used = [_used(run.attributes) for run in outer]
+    told: Any = (runs[-1][1] if runs else first_told).attributes
+    step = next((each for _, each in described if "amrikyy.step.path" in each.attributes), None)
+    used = [_used(run.attributes) for _, run in runs]
     costs = [cost_usd for _, _, _, cost_usd in used]
+    agent = told.get("gen_ai.agent.name")
     return Segment(
         trace_id=f"{ended.trace_id:032x}",
-        agent=str(agent) if agent is not None else None,
-        operation=str(operation) if operation is not None else None,
+        agent=agent,
+        operation=told.get("amrikyy.operation"),
         model=",".join(dict.fromkeys(model for model, _, _, _ in used if model)) or None,
-        status=_status(step or told),
+        status=_status(step or (runs[-1][1] if runs else first_told)),
         began_ns=first.began_ns,
-        ended_ns=max(record.ended_ns for record in records),
+        ended_ns=max(span.ended_ns for span in spans),
         input_tokens=sum(each[1] for each in used),
         output_tokens=sum(each[2] for each in used),
         cost_usd=None if None in costs else sum(cost_usd for cost_usd in costs if cost_usd is not None),
-        is_of_agents=agent is not None or any("amrikyy.workflow.id" in record.attributes for record in records),
-        spans=encode(records),
+        is_of_agents=agent is not None or any("amrikyy.workflow.id" in each.attributes for _, each in described),
+        spans=_encode([_stored(span, told, redact) for span, told in described]),
     )
 
 
-def _used(attributes: dict[str, Any]) -> tuple[str, int, int, float | None]:
+def _described(span: Span, clean: Clean | None) -> Description:
+    assert span.describe is not None
+    told = span.describe(span.subject, clean)
+    span.subject = None  # what it was may refer to the span
+    return told
+
+
+def _used(attributes: dict[str, Any]) -> tuple[str | None, int, int, float | None]:
     """The model, tokens in and out, and dollars of a run."""
     return (
-        attributes.get("gen_ai.response.model", ""),
+        attributes["gen_ai.response.model"],
         attributes["gen_ai.aggregated_usage.input_tokens"],
         attributes["gen_ai.aggregated_usage.output_tokens"],
-        attributes.get("amrikyy.cost_usd"),
+        attributes["amrikyy.cost_usd"],
     )
 
 
-def _record(span: Span, redact: Clean, clean: Clean | None) -> SpanRecord:
-    assert span.describe is not None
-    name, kind, attributes, error, message = span.describe(span.subject, clean)
-    for key in [key for key, value in attributes.items() if value is None]:
-        del attributes[key]
-    for key in attributes.keys() - CLEAN:
-        if isinstance(value := attributes[key], str):
-            attributes[key] = redact(value)
-    return SpanRecord(
-        f"{span.id:016x}",
-        f"{span.parent_id:016x}" if span.parent_id else None,
-        name,
-        kind,
-        span.began_ns,
-        span.ended_ns,
-        cast("dict[str, Value]", attributes),
-        error,
-        redact(message) if message else "",
+def _stored(span: Span, told: Description, redact: Clean) -> _Stored:
+    name, kind, attributes, error, message = told
+    kept: dict[int | str, Value] = {}
+    for key, value in attributes.items():
+        if value is None:
+            continue
+        code = _CODES.get(key)
+        if code is not None:
+            kept[code] = value
+        else:
+            kept[key] = redact(value) if isinstance(value, str) else value
+    took_ns = span.ended_ns - span.began_ns
+    return _Stored(
+        span.id, span.parent_id, name, kind, span.began_ns, took_ns, kept, error, redact(message) if message else ""
     )
 
 
-def _status(record: SpanRecord) -> Status:
-    status = record.attributes.get("amrikyy.run.status")
+def _status(told: Description) -> Status:
+    status = told.attributes.get("amrikyy.run.status")
     if status in ("completed", "failed", "cancelled"):
         return cast("Status", status)
-    code = record.attributes.get("http.response.status_code")
+    code = told.attributes.get("http.response.status_code")
     if isinstance(code, int) and 400 <= code < 500:
         return "refused"
-    return "failed" if record.error is not None else "completed"
+    return "failed" if told.error is not None else "completed"
