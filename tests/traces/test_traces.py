@@ -228,3 +228,30 @@ async def test_while_the_database_is_away_traces_wait_up_to_a_bound_and_the_rest
     assert (check["status"], check["checks"]["tracing"]["failing"]) == ("healthy", ["database"])
     assert len(await listed(server)) == 3
     assert server.runtime.metrics.traces_lost("database")._value.get() == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_two_processes_do_for_one_workflow_is_one_trace(make_settings: MakeSettings) -> None:
+    async with ModelServer() as models:
+        models.rule = lambda post: Behaviour(hang_after=0) if "Part two" in str(post.json) else Behaviour()
+        settings = settings_for("gemini", models, make_settings, drain_timeout_s=0)
+        steps = [{**STEP, "params": {"topic": f"Part {name}"}} for name in ("one", "two")]
+        async with serve(settings) as first:
+            reply = await first.ask("POST", "/api/coordinator/sequential", {"steps": steps, "input": {}, "async": True})
+            assert reply.status == 202
+            async with asyncio.timeout(30):
+                while not any("Part two" in str(post.json) for post in models.posts):
+                    await asyncio.sleep(0.02)
+        models.rule = lambda _: Behaviour()
+        async with serve(settings) as second:
+            status = f"/api/coordinator/status/{reply.json['workflowId']}"
+            async with asyncio.timeout(60):
+                while (await second.ask("GET", status)).json["status"] != "completed":
+                    await asyncio.sleep(0.05)
+            (request,) = (await whole(second, reply.headers["x-trace-id"]))["spans"]
+            (trace,) = await listed(second)
+    (workflow,) = request["children"]
+    assert workflow["attributes"]["amrikyy.run.status"] == "completed"
+    ended = {child["name"]: child["attributes"]["amrikyy.run.status"] for child in workflow["children"]}
+    assert ended == {"step steps.0": "completed", "step steps.1": "completed"}
+    assert trace["operation"] == "generateBlogPost"
