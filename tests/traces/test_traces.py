@@ -164,6 +164,8 @@ async def test_parts_of_a_run_and_a_question_in_words_are_in_its_trace(server: S
     assert trace["operation"] == "searchFlights"
     (request,) = (await whole(server, trace["id"], "travel"))["spans"]
     assert [run["attributes"]["amrikyy.operation"] for run in request["children"]] == ["plan", "searchFlights"]
+    await server.ask("POST", BLOG, BODY)
+    assert await listed(server, "travel", limit=1) == [trace]  # a newer one of another agent is not counted
 
 
 async def test_the_steps_of_a_workflow_and_what_started_it_are_one_trace(server: Served) -> None:
