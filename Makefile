@@ -8,7 +8,7 @@ PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-deploy test-monitoring check format bench openapi lock clean
+.PHONY: help run dev test test-deploy test-monitoring check format bench bench-peers bench-ladder openapi lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,21 @@ format: .venv/dev ## Format the code and mend what the linter can
 bench: .venv/dev bench/peers/express/node_modules ## Measure the server beside an Express server and a bare ASGI app: four minutes
 	@$(BIN)/python -m bench
 
+PEERS := litellm agno langgraph adk
+
+bench-peers: .venv/dev bench/peers/express/node_modules $(PEERS:%=bench/peers/.venv-%/installed) ## Install LiteLLM, Agno, LangGraph and ADK, each by itself, and measure the server beside them: ten minutes
+	@$(BIN)/python -m bench.peers
+
+bench-ladder: .venv/dev ## Find the server's limits: rates, open streams, and what grows with what; ten minutes
+	@$(BIN)/python -m bench.ladder
+
+# One that cannot be installed is a line in the report.
+bench/peers/.venv-%/installed: bench/peers/%/requirements.txt
+	@echo "Installing $* for the bench (once) ..."
+	@$(PYTHON) -m venv bench/peers/.venv-$*
+	@bench/peers/.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \
+		&& touch $@ || echo "$* could not be installed: it is left out."
+
 bench/peers/express/node_modules: bench/peers/express/package-lock.json
 	@npm ci --silent --no-audit --no-fund --prefix bench/peers/express
 	@touch $@
@@ -60,6 +75,8 @@ lock: .venv/dev ## Lock the dependencies anew, by name, version and hash
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@for kind in run dev; do $(BIN)/uv pip compile --quiet pyproject.toml --group build $$(test $$kind = dev && echo --group dev) \
 		--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/$$kind.txt; done
+	@cd bench/peers; for peer in $(PEERS); do ../../$(BIN)/uv pip compile --quiet $$peer/requirements.in \
+		--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o $$peer/requirements.txt; done
 
 clean: ## Remove the virtual environment and all caches (./data stays)
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import count
+from urllib.parse import urlencode
 
-from bench.load import Requests
+from bench.load import OUR_MARKS, Marks, Requests
 from bench.model import MODEL
 
 HEADERS = "Host: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n"
@@ -23,12 +24,16 @@ class Call:
         body: of a POST; `{n}` in a text becomes a new number each time, `{day}` a new day.
         headers: beside the usual ones and the credential.
         streams: its answer is a stream of events.
+        marks: of that stream.
+        form: the body is sent as a form, not as JSON.
     """
 
     path: str
     body: Mapping[str, object] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     streams: bool = False
+    marks: Marks = OUR_MARKS
+    form: bool = False
 
     def requests(self, credential: Mapping[str, str]) -> Requests:
         """Requests of one caller after another."""
@@ -36,8 +41,9 @@ class Call:
         if self.body is None:
             ready = f"GET {self.path} HTTP/1.1\r\n{HEADERS}{lines}\r\n".encode()
             return lambda: ready
-        template = json.dumps(self.body)
-        head = f"POST {self.path} HTTP/1.1\r\n{HEADERS}{lines}Content-Type: application/json\r\nContent-Length: "
+        template = urlencode(self.body, safe="{}") if self.form else json.dumps(self.body)
+        kind = "application/x-www-form-urlencoded" if self.form else "application/json"
+        head = f"POST {self.path} HTTP/1.1\r\n{HEADERS}{lines}Content-Type: {kind}\r\nContent-Length: "
 
         def request() -> bytes:
             number = next(_numbers)

@@ -30,7 +30,9 @@ class Candidate:
         environment: from the port, the model's URL and an empty folder to the variables.
         credential: the headers that let a caller in.
         ready: the path that answers 200 once it serves.
-        core: where it runs.
+        core: where it runs and is watched.
+        more_cores: where else it may run.
+        files: what it wants to find in its working directory.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Candidate:
     credential: Mapping[str, str] = field(default_factory=dict)
     ready: str = "/api/health/live"
     core: int = SERVER_CORE
+    more_cores: tuple[int, ...] = ()
+    files: Path | None = None
 
 
 @dataclass
@@ -61,8 +65,10 @@ def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
     port = free_port()
     folder = folder / candidate.name
     folder.mkdir(parents=True, exist_ok=True)
+    if candidate.files is not None:
+        shutil.copytree(candidate.files, folder, dirs_exist_ok=True)
     process = Process(
-        candidate.name, candidate.command(port), core=candidate.core,
+        candidate.name, candidate.command(port), cores=(candidate.core, *candidate.more_cores),
         environment=candidate.environment(port, model_url, folder), folder=folder,
     )  # fmt: skip
     started_s = process.wait_until_ready(port, candidate.ready)
@@ -125,7 +131,7 @@ def model(folder: Path) -> Running:
     """The model server, on the core of the load."""
     port = free_port()
     command = [sys.executable, str(HERE / "model.py"), str(port)]
-    process = Process("model", command, core=LOAD_CORE, environment={}, folder=folder)
+    process = Process("model", command, cores=(LOAD_CORE,), environment={}, folder=folder)
     started_s = process.wait_until_ready(port, "/")
     candidate = Candidate("model", lambda _: command, lambda *_: {}, core=LOAD_CORE)
     return Running(candidate, process, port, started_s, process.resident_bytes)

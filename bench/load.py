@@ -9,9 +9,19 @@ from typing import cast
 Requests = Callable[[], bytes]
 """Gives the next request, ready to be sent."""
 
-TOKEN = b"event: token\n"
-COMPLETE = b"event: complete\n"
 ANSWER_WITHIN_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How a stream's tokens and its end are recognised in its bytes. Every server has its own."""
+
+    token: bytes = b"event: token\n"
+    complete: bytes = b"event: complete\n"
+
+
+OUR_MARKS = Marks()
+"""Express has the same."""
 
 
 @dataclass(slots=True)
@@ -44,9 +54,10 @@ class Caller(asyncio.Protocol):
     end, so that an event that two reads share is counted.
     """
 
-    def __init__(self, requests: Requests, load: Load) -> None:
+    def __init__(self, requests: Requests, load: Load, marks: Marks = OUR_MARKS) -> None:
         self._requests = requests
         self._load = load
+        self._marks = marks
         self._parts: list[bytes] = []
         self._needed = 0
         self._has_token = False
@@ -101,17 +112,17 @@ class Caller(asyncio.Protocol):
             if len(data) >= self._needed or sum(map(len, parts)) >= self._needed:
                 self._answered()
             return
-        if not self._has_token and TOKEN in b"".join(parts):
+        if not self._has_token and self._marks.token in b"".join(parts):
             self._has_token = True
             self._load.first_tokens_ms.append((time.perf_counter() - self._sent_at) * 1000)
             if not self.has_token.done():
                 self.has_token.set_result(None)
         if data.endswith(b"0\r\n\r\n") or (len(data) < 5 and b"".join(parts).endswith(b"0\r\n\r\n")):
             whole = b"".join(parts)
-            if COMPLETE not in whole:
+            if self._marks.complete not in whole:
                 self._fail(whole[-500:].decode("latin-1"))
                 return
-            self._load.tokens += whole.count(TOKEN)
+            self._load.tokens += whole.count(self._marks.token)
             self._answered()
 
     def _answered(self) -> None:
@@ -130,13 +141,14 @@ class Caller(asyncio.Protocol):
                 future.exception()  # looked at, should nobody await it
 
 
-async def connect(port: int, requests: Requests, load: Load) -> Caller:
+async def connect(port: int, requests: Requests, load: Load, marks: Marks = OUR_MARKS) -> Caller:
     """Open a caller's connection."""
-    _, caller = await asyncio.get_running_loop().create_connection(lambda: Caller(requests, load), "127.0.0.1", port)
+    loop = asyncio.get_running_loop()
+    _, caller = await loop.create_connection(lambda: Caller(requests, load, marks), "127.0.0.1", port)
     return caller
 
 
-async def put_load(port: int, requests: Requests, callers: int, seconds: float) -> Load:
+async def put_load(port: int, requests: Requests, callers: int, seconds: float, marks: Marks = OUR_MARKS) -> Load:
     """Let so many callers call for so long; each finishes what it has begun.
 
     Raises:
@@ -144,7 +156,7 @@ async def put_load(port: int, requests: Requests, callers: int, seconds: float) 
         TimeoutError: an answer did not come.
     """
     load = Load()
-    connections = [await connect(port, requests, load) for _ in range(callers)]
+    connections = [await connect(port, requests, load, marks) for _ in range(callers)]
     try:
         began = time.perf_counter()
         for each in connections:

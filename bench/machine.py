@@ -21,7 +21,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": _python(),
         "node": _said("node", "--version"),
-        "express": _installed("express"),
+        "express": installed("express"),
         "commit": _said("git", "describe", "--always", "--dirty", "--exclude", "*"),
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
@@ -44,9 +44,10 @@ def _cpu() -> str:
     return platform.processor()
 
 
-def _installed(package: str) -> str:
+def installed(package: str) -> str:
+    """The version of a package of the Express server."""
     manifest = Path(__file__).parent / "peers/express/node_modules" / package / "package.json"
-    return str(json.loads(manifest.read_text())["version"])
+    return str(json.loads(manifest.read_text())["version"]) if manifest.exists() else "not installed"
 
 
 def _said(*command: str) -> str:

@@ -62,9 +62,9 @@ async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Run
         requests[DIRECT] = scenario.direct.requests({})
         takes_part[DIRECT] = model
     for name, server in takes_part.items():
-        await put_load(server.port, requests[name], scenario.callers, scenario.slice_s / 2)
+        await put_load(server.port, requests[name], scenario.callers, scenario.slice_s / 2, scenario.call.marks)
     return [
-        replace(await _slice(scenario, server, requests[name], model), candidate=name)
+        replace(await take_slice(scenario, server, requests[name], model), candidate=name)
         for _ in range(rounds)
         for name, server in takes_part.items()
     ]
@@ -82,7 +82,8 @@ async def warm_up(server: Running, calls: Sequence[Call], model: Running, cpu_s:
     for call in calls:
         until = server.process.cpu_s + cpu_s
         for _ in range(WARM_UPS):
-            await put_load(server.port, call.requests(server.candidate.credential), WARM_UP_CALLERS, cpu_s)
+            requests = call.requests(server.candidate.credential)
+            await put_load(server.port, requests, WARM_UP_CALLERS, cpu_s, call.marks)
             if server.process.cpu_s >= until:
                 break
 
@@ -147,12 +148,17 @@ def _requests(call: Call, server: Running, scenario: Scenario) -> Requests:
     return call.requests(server.candidate.credential)
 
 
-async def _slice(scenario: Scenario, server: Running, requests: Requests, model: Running) -> Slice:
+async def take_slice(scenario: Scenario, server: Running, requests: Requests, model: Running) -> Slice:
+    """Put load on one server for as long as the scenario says.
+
+    Raises:
+        WrongAnswer, TimeoutError: it did not do what is measured.
+    """
     core = server.candidate.core
     before_ms = calibrate()
     cpu_s, model_s, own_s = server.process.cpu_s, model.process.cpu_s, time.process_time()
     began, core_s = time.perf_counter(), busy_s(core)
-    load = await put_load(server.port, requests, scenario.callers, scenario.slice_s)
+    load = await put_load(server.port, requests, scenario.callers, scenario.slice_s, scenario.call.marks)
     own_s, model_s = time.process_time() - own_s, model.process.cpu_s - model_s
     cpu_s = await settle(server.process) - cpu_s
     foreign_s = busy_s(core) - core_s - cpu_s

@@ -1,12 +1,14 @@
-"""A model server in as few microseconds as Python allows: `python -m bench.model PORT`. It speaks Gemini's protocol.
+"""A model server in as few microseconds as Python allows: `python -m bench.model PORT`.
 
-`GET /set?tokens=200&tokens_per_s=100` says how it streams from then on: so many tokens, all at once (0) or at a pace.
-Each POST to `…:generateContent` is answered at once, with flights where the prompt asks for JSON and else with prose.
+It speaks Gemini's protocol and, at `/v1/chat/completions`, OpenAI's. `GET /set?tokens=200&tokens_per_s=100` says how it
+streams from then on: so many tokens, all at once (0) or at a pace. What is not to be streamed is answered at once, with
+flights where Gemini's prompt asks for JSON and else with prose.
 """
 
 import asyncio
 import gc
 import json
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -54,6 +56,20 @@ def event(text: str, tokens: int, finish: str | None = None) -> bytes:
     ).encode()
 
 
+def completion(text: str, finish: str | None = None, *, tokens: int | None = None, streamed: bool = True) -> bytes:
+    """An answer of OpenAI's protocol or a piece of one: with the tokens it is the last one, or the only one."""
+    words = {"role": "assistant", "content": text}
+    choice = {"index": 0, "delta" if streamed else "message": words, "finish_reason": finish}
+    answer: dict[str, object] = {
+        "id": "chatcmpl-bench", "object": "chat.completion.chunk" if streamed else "chat.completion",
+        "created": 1_700_000_000, "model": MODEL, "choices": [] if streamed and tokens else [choice],
+    }  # fmt: skip
+    if tokens:
+        total = PROMPT_TOKENS + tokens
+        answer["usage"] = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": total}
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
 def response(body: bytes) -> bytes:
     """A whole HTTP response."""
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
@@ -68,7 +84,17 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 LAST = b"0\r\n\r\n"
 OBJECT = response(event(json.dumps(FLIGHTS), 180, "STOP"))
 PROSE = response(event("".join(texts(200)), 200, "STOP"))
+COMPLETION = response(completion("".join(texts(200)), "stop", tokens=200, streamed=False))
 OK = response(b"{}")
+STREAM = re.compile(rb'"stream" ?: ?true')
+
+
+class Streamed:
+    """An answer as it goes over the wire: whole, and in pieces."""
+
+    def __init__(self, events: list[bytes], end: bytes) -> None:
+        self.whole = HEAD + chunk(b"".join([*events, end])) + LAST
+        self.pieces = [HEAD + chunk(events[0]), *map(chunk, events[1:]), chunk(end) + LAST]
 
 
 class Manner:
@@ -77,9 +103,10 @@ class Manner:
     def __init__(self, tokens: int = 200, tokens_per_s: float = 0) -> None:
         self.pause_s = 1 / tokens_per_s if tokens_per_s else 0
         events = [b"data: " + event(text, count) + b"\r\n\r\n" for count, text in enumerate(texts(tokens), 1)]
-        end = b"data: " + event("", tokens, "STOP") + b"\r\n\r\n"
-        self.whole = HEAD + chunk(b"".join([*events, end])) + LAST
-        self.pieces = [HEAD + chunk(events[0]), *map(chunk, events[1:]), chunk(end) + LAST]
+        self.gemini = Streamed(events, b"data: " + event("", tokens, "STOP") + b"\r\n\r\n")
+        events = [b"data: " + completion(text) + b"\n\n" for text in texts(tokens)]
+        last = (completion("", "stop"), completion("", tokens=tokens), b"[DONE]")
+        self.openai = Streamed(events, b"".join(b"data: %b\n\n" % each for each in last))
 
 
 class Connection(asyncio.Protocol):
@@ -117,24 +144,32 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, line: bytes, body: bytes) -> None:
         if b":streamGenerateContent" in line:
-            if self.manner.pause_s:
-                self._pace(self.manner, 0, self._loop.time())
-            else:
-                self._transport.write(self.manner.whole)
+            self._stream(self.manner.gemini)
         elif b":generateContent" in line:
             self._transport.write(OBJECT if b"responseMimeType" in body else PROSE)
+        elif line.startswith(b"POST /v1/chat/completions"):
+            if STREAM.search(body):
+                self._stream(self.manner.openai)
+            else:
+                self._transport.write(COMPLETION)
         else:
             if line.startswith(b"GET /set?"):
                 asked = dict(parse_qsl(line.split()[1].decode().partition("?")[2]))
                 Connection.manner = Manner(int(asked["tokens"]), float(asked["tokens_per_s"]))
             self._transport.write(OK)
 
-    def _pace(self, manner: Manner, number: int, began: float) -> None:
-        self._transport.write(manner.pieces[number])
+    def _stream(self, answer: Streamed) -> None:
+        if self.manner.pause_s:
+            self._pace(answer.pieces, self.manner.pause_s, 0, self._loop.time())
+        else:
+            self._transport.write(answer.whole)
+
+    def _pace(self, pieces: list[bytes], pause_s: float, number: int, began: float) -> None:
+        self._transport.write(pieces[number])
         number += 1
-        if number < len(manner.pieces):
-            at = began + number * manner.pause_s  # from the beginning, so that a late timer delays one token only
-            self._timer = self._loop.call_at(at, self._pace, manner, number, began)
+        if number < len(pieces):
+            at = began + number * pause_s  # from the beginning, so that a late timer delays one token only
+            self._timer = self._loop.call_at(at, self._pace, pieces, pause_s, number, began)
 
 
 async def serve(port: int) -> None:

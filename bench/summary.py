@@ -1,5 +1,6 @@
 """From slices to figures: medians over the slices of one state of the machine."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,8 +107,8 @@ def _figures(scenario: Scenario, slices: Sequence[Slice]) -> Figures:
     return Figures(
         per_s=middle(units(each) / each.load.wall_s for each in slices),
         cpu_us=middle(each.cpu_s * 1e6 / units(each) for each in slices),
-        p50_ms=middle(_quantile(each.load.latencies_ms, 0.5) for each in slices),
-        p99_ms=middle(_quantile(each.load.latencies_ms, 0.99) for each in slices),
+        p50_ms=middle(quantile(each.load.latencies_ms, 0.5) for each in slices),
+        p99_ms=middle(quantile(each.load.latencies_ms, 0.99) for each in slices),
         first_token_ms=middle(first) if first else None,
         busy=middle(each.cpu_s / each.load.wall_s for each in slices),
         load_share=middle(each.load_share for each in slices),
@@ -117,6 +118,13 @@ def _figures(scenario: Scenario, slices: Sequence[Slice]) -> Figures:
     )
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least so large a share of them does not exceed.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not values:
+        raise ValueError("no values")
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

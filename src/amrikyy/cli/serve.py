@@ -44,6 +44,7 @@ def serve(
     overrides = {"phase2_port": port, "host": host, "web_concurrency": workers}
     settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
     warnings = settings.check()
+    raise_descriptor_limit()
     listening, link, greets = _inherited() or (_listen(settings.bind_host, settings.phase2_port), None, True)
     if greets:
         for warning in warnings:
@@ -163,6 +164,21 @@ def dev() -> None:
     os.environ.setdefault("APP_ENV", "development")
     watched = [path for path in (Path("src"), Path(".env"), Path(__file__).parents[1]) if path.exists()]
     watchfiles.run_process(*watched, target=f"{sys.executable} -m amrikyy serve", target_type="command")
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and its workers, open as many descriptors as the system lets it.
+
+    A login shell gives 1,024, for programs that use `select`; a stream takes two.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS refuses what is not really finite
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,1 @@
+"""The agent that `adk api_server` serves."""
