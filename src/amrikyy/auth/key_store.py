@@ -10,6 +10,10 @@ from amrikyy.auth.audit import Act, note
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import api_keys
+from amrikyy.db.together import Together
+
+TOUCH_TOGETHER_S = 0.1
+"""How long the first of some keys waits to be noted as used, so that those of a busy moment share a transaction."""
 
 TOUCH_EVERY = timedelta(minutes=1)
 """How exactly `last_used_at` of a key is known; each request writing it would cost more than the check."""
@@ -35,6 +39,8 @@ class KeyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lookups: Together[str, ApiKey] = Together(self._by_hashes)
+        self._touches: Together[str, None] = Together(self._touch_all, TOUCH_TOGETHER_S)
 
     async def add(
         self,
@@ -65,9 +71,7 @@ class KeyStore:
 
     async def by_hash(self, key_hash: str) -> ApiKey | None:
         """The key with that hash, revoked and expired ones too."""
-        async with self._database.connect() as connection:
-            row = (await connection.execute(select(api_keys).where(api_keys.c.key_hash == key_hash))).one_or_none()
-        return _key(row) if row is not None else None
+        return await self._lookups.get(key_hash)
 
     async def get(self, key_id: str) -> ApiKey | None:
         """The key with that id."""
@@ -94,13 +98,21 @@ class KeyStore:
 
     async def touch(self, key: ApiKey) -> None:
         """Note that a key was used; at most one write a minute, whatever the number of replicas."""
+        if key.last_used_at is None or key.last_used_at <= datetime.now(UTC) - TOUCH_EVERY:
+            await self._touches.get(key.id)
+
+    async def _by_hashes(self, hashes: list[str]) -> dict[str, ApiKey]:
+        async with self._database.connect() as connection:
+            rows = await connection.execute(select(api_keys).where(api_keys.c.key_hash.in_(hashes)))
+            return {row.key_hash: _key(row) for row in rows}
+
+    async def _touch_all(self, ids: list[str]) -> dict[str, None]:
         now = datetime.now(UTC)
         last = api_keys.c.last_used_at
-        if key.last_used_at is not None and key.last_used_at > now - TOUCH_EVERY:
-            return
-        due = (api_keys.c.id == key.id) & or_(last.is_(None), last <= now - TOUCH_EVERY)
+        due = api_keys.c.id.in_(ids) & or_(last.is_(None), last <= now - TOUCH_EVERY)
         async with self._database.begin() as connection:
             await connection.execute(update(api_keys).where(due).values(last_used_at=now))
+        return {}
 
 
 def _key(row: Row[Any]) -> ApiKey:
