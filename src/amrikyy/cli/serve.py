@@ -86,9 +86,14 @@ async def _serve(
     async with app.lifespan():
         stopping = (signal.SIGTERM, signal.SIGINT)
         before = {each: signal.getsignal(each) for each in stopping}
+
+        def stop(*_: object) -> None:
+            server.should_exit = True
+
         for each in stopping:
-            # uvicorn raises the signal once more when it has stopped, and what is open must still be closed then.
-            signal.signal(each, signal.SIG_IGN)
+            # Holds until uvicorn listens for signals, and again when it has stopped: then it raises the signal once
+            # more, and what is open must still be closed.
+            signal.signal(each, stop)
         if link is not None:
             _join(server, link, app.metrics)
         try:
