@@ -9,6 +9,7 @@ import pytest
 
 from amrikyy import __version__
 from amrikyy.http_client import HttpClient
+from amrikyy.settings import ConfigurationError
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.traces import OtlpExporter, export
 from amrikyy.traces.segment import Segment
@@ -164,3 +165,19 @@ async def test_what_waits_for_a_collector_is_bounded_in_bytes(monkeypatch: pytes
         assert metrics.traces_lost("otlp")._value.get() == 3
         await opened.close()  # what waits is sent at once
         assert metrics.traces_delivered("otlp")._value.get() == 2
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"redact_patterns": ["("]}, "REDACT_PATTERNS: .* is no regular expression of RE2"),
+        ({"langsmith_api_key": "lsv2\n"}, "LANGSMITH_API_KEY cannot be sent"),
+    ],
+)
+async def test_what_cannot_be_used_stops_the_start_with_a_line_that_names_it(
+    make_settings: MakeSettings, wrong: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=line):
+        async with serve(make_settings(**wrong)):
+            pass

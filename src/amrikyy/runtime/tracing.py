@@ -5,8 +5,8 @@ import socket
 
 from amrikyy import __version__
 from amrikyy.db import Database
-from amrikyy.http_client import HttpClient
-from amrikyy.settings import ConfigurationError, Settings, reveal
+from amrikyy.http_client import HttpClient, encode_headers
+from amrikyy.settings import ConfigurationError, Settings
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.traces import OtlpExporter, Redactor, Traces, TraceStore
 
@@ -18,7 +18,7 @@ def open_traces(settings: Settings, database: Database, metrics: Metrics) -> Tra
     """Begin to keep and to send what is traced.
 
     Raises:
-        ConfigurationError: REDACT_PATTERNS cannot be used.
+        ConfigurationError: REDACT_PATTERNS, or a header for a collector, cannot be used.
     """
     try:
         redactor = Redactor(settings.redact_patterns)
@@ -41,25 +41,23 @@ def _exporters(settings: Settings, metrics: Metrics) -> list[OtlpExporter]:
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
         "deployment.environment.name": settings.app_env,
     }
+
+    def exporter(name: str, variable: str, url: str, headers: dict[str, str], *, only_agents: bool) -> OtlpExporter:
+        try:
+            encode_headers(headers)
+        except ValueError as error:
+            raise ConfigurationError(f"{variable} cannot be sent: {error}.") from None
+        http = HttpClient(max_connections=CONNECTIONS)
+        return OtlpExporter(name, url, headers, http, metrics, resource, timeout_s=timeout_s, only_agents=only_agents)
+
     exporters: list[OtlpExporter] = []
     if settings.langsmith_api_key is not None:
+        key = settings.langsmith_api_key.get_secret_value()
+        headers = {"x-api-key": key, "Langsmith-Project": settings.langsmith_project}
         url = f"{settings.langsmith_endpoint.rstrip('/')}/otel/v1/traces"
-        headers = {
-            "x-api-key": reveal(settings.langsmith_api_key) or "",
-            "Langsmith-Project": settings.langsmith_project,
-        }
-        exporters.append(
-            OtlpExporter(
-                "langsmith", url, headers, HttpClient(max_connections=CONNECTIONS), metrics, resource,
-                timeout_s=timeout_s, only_agents=True,
-            )
-        )  # fmt: skip
+        exporters.append(exporter("langsmith", "LANGSMITH_API_KEY", url, headers, only_agents=True))
     if settings.otel_exporter_otlp_endpoint is not None:
         url = f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
-        exporters.append(
-            OtlpExporter(
-                "otlp", url, settings.otlp_headers, HttpClient(max_connections=CONNECTIONS), metrics, resource,
-                timeout_s=timeout_s,
-            )
-        )  # fmt: skip
+        headers = settings.otlp_headers
+        exporters.append(exporter("otlp", "OTEL_EXPORTER_OTLP_HEADERS", url, headers, only_agents=False))
     return exporters

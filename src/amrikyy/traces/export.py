@@ -146,7 +146,9 @@ class OtlpExporter:
             self._lost(len(batch), "the server stops")
             raise
         except Exception:
-            log.exception("traces_not_exported", to=self.name)
+            why = "it failed unexpectedly"
+            if not self.failing:
+                log.exception("traces_not_exported", to=self.name)
         self._lost(len(batch), why)
 
     def _encode(self, batch: list[Segment]) -> bytes:

@@ -186,6 +186,7 @@ def _planned(queries: list[WarmQuery | str], choices: list[Choice]) -> list[Plan
 
 
 async def _warm(call: Call, queries: list[Choice]) -> tuple[int, list[NotWarmed]]:
+    call.exchange.traced = call.exchange.span is not None
     places = asyncio.Semaphore(AT_A_TIME)
     failed: list[NotWarmed] = []
     runs: list[Run] = []
@@ -199,6 +200,7 @@ async def _warm(call: Call, queries: list[Choice]) -> tuple[int, list[NotWarmed]
                     owner=call.principal.id,
                     streams=True,
                     allowance=allowance_of(call),
+                    within=call.exchange.span,
                 )
                 runs.append(run)
                 error = (await run.wait()).error
