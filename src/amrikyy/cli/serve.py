@@ -209,7 +209,7 @@ def _print_banner(runtime: "Runtime", started_s: float) -> None:
     settings = runtime.settings
     base = _base_url(settings)
     features = "\n".join(
-        f"  {'✓' if on else '·'} {name}{'' if on else ' (not in this version)'}" for name, on in runtime.features()
+        f"  {'✓' if on else '·'} {name}{'' if on else ' (not configured)'}" for name, on in runtime.features()
     )
     print(  # the banner is for a person at a terminal; logs go to stderr
         f"{RULE}\n🚀 Amrikyy Agent Phase 2 Server Started\n{RULE}\n"
