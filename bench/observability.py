@@ -22,8 +22,10 @@ from bench.measure import set_manner, settle, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
-ROUNDS = 5
-SLICE_S = 0.8
+ROUNDS = 11
+SLICE_S = 0.4
+"""Short and many: a machine that others use changes its speed, and only neighbours are compared."""
+
 CALLERS = 16
 LABEL_SETS = 200
 SCRAPES = 30
@@ -58,11 +60,18 @@ async def compare(servers: Mapping[str, Running], models: Running) -> None:
                 load = await put_load(server.port, call.requests(server.candidate.credential), CALLERS, SLICE_S)
                 done = load.tokens if call.streams else load.calls
                 cpu_us[name].append((await settle(server.process) - began_s) / done * 1e6)
-        costs = {name: statistics.median(values) for name, values in cpu_us.items()}
         unit = "token" if call.streams else "call"
-        sys.stdout.write(f"{title}, us of CPU a {unit}: ")
-        sys.stdout.write(", ".join(f"{name} {cost:.1f} ({costs[NOTHING] / cost:.2f})" for name, cost in costs.items()))
-        sys.stdout.write(f"; all traced to none traced {costs[COUNTED] / costs[EVERYTHING]:.2f}\n")
+        shown = [
+            f"{name} {statistics.median(values):.1f} ({_ratio(cpu_us[NOTHING], values):.2f} of nothing, "
+            f"{_ratio(cpu_us[COUNTED], values):.2f} of counted)"
+            for name, values in cpu_us.items()
+        ]
+        sys.stdout.write(f"{title}, us of CPU a {unit}: {', '.join(shown)}\n")
+
+
+def _ratio(base: list[float], other: list[float]) -> float:
+    """How much of what the one does the other does with the same CPU, round by round."""
+    return statistics.median(one / two for one, two in zip(base, other, strict=True))
 
 
 async def scrape() -> None:
