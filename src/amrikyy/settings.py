@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         try:
             _keys(value)
         except ValueError as error:
-            raise ValueError(f"each key {error}; one with a comma in it is written in hex digits") from None
+            raise ValueError(f"each key {error} (one with a comma in it: as hex digits)") from None
         return value
 
     @property

@@ -22,6 +22,7 @@ from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.sharing import Leader, Lease, Sharing
 from amrikyy.runs.slots import Place, Slots
 from amrikyy.runs.spans import describe_look, describe_run, describe_wait
+from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.spend import Allowance
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Span
@@ -72,6 +73,7 @@ class Runner:
         sharing: Sharing | None = None,
         second_look: SecondLook | None = None,
         traces_content: bool = False,
+        sealer: Sealer = PLAIN,
     ) -> None:
         self.traces_content = traces_content
         self.models = models
@@ -83,6 +85,7 @@ class Runner:
         self._timeout_s = timeout_s
         self._sharing = sharing
         self._second_look = second_look
+        self._sealer = sealer
         self._tasks: set[asyncio.Task[None]] = set()
         self._flights: dict[_Flight, Execution] = {}
         self._claimed: dict[_Flight, asyncio.Event] = {}
@@ -132,7 +135,7 @@ class Runner:
         """
         began_ns = within.now_ns() if within is not None else 0
         values = request.model_dump(mode="json", by_alias=True)
-        key = _cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
+        key = self._cache_key(operation, values, owner) if operation.cache_for and (reuse or keep) else None
         sharing = self._sharing if parent_id is None else None
         run_id = run_id or new_run_id()
         entry, lease, look = None, None, None
@@ -254,6 +257,10 @@ class Runner:
         if work.flight is not None:
             self._flights[work.flight] = execution
         task.add_done_callback(lambda done: self._task_ended(execution, done, place, work.flight))
+
+    def _cache_key(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
+        whose = None if operation.shared else owner
+        return key_of(operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint)
 
     def count_usage(self, agent: str, used: Usage) -> None:
         """Count what a model call has used: once, however its stream has ended."""
@@ -477,11 +484,6 @@ def _cache_result(run: Run, *, reuse: bool) -> CacheResult:
     if run.execution.cached == "similar":
         return "similar"
     return "hit" if run.cached else "join" if run.joined else "miss"
-
-
-def _cache_key(operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
-    whose = None if operation.shared else owner
-    return key_of(operation.agent, operation.name, operation.version, whose, values)
 
 
 def _encode(result: Result) -> bytes:

@@ -2,10 +2,13 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+
+from amrikyy.sealing import PLAIN
 
 OVERHEAD_BYTES = 400
 """Of one entry in memory beside its texts: key, structure, dictionary slot; measured with tracemalloc."""
@@ -58,7 +61,14 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Entry).decode
 
 
-def key_of(agent: str, operation: str, version: int, owner: str | None, request: dict[str, Any]) -> str:
+def key_of(
+    agent: str,
+    operation: str,
+    version: int,
+    owner: str | None,
+    request: dict[str, Any],
+    fingerprint: Callable[[bytes], str] = PLAIN.fingerprint,
+) -> str:
     """The key of a result: `agent:operation:v1:<whose>:<request>`, readable up to the two hashes.
 
     Args:
@@ -67,9 +77,10 @@ def key_of(agent: str, operation: str, version: int, owner: str | None, request:
         version: of the operation.
         owner: whose it is; None when anybody may have it.
         request: as validated, with its defaults, so that two ways of saying the same have one key.
+        fingerprint: what stands for the request.
     """
     whose = "shared" if owner is None else _hash(owner)[:16]
-    return f"{agent}:{operation}:v{version}:{whose}:{hashlib.sha256(_normal(request)).hexdigest()[:40]}"
+    return f"{agent}:{operation}:v{version}:{whose}:{fingerprint(_normal(request))[:40]}"
 
 
 @lru_cache(maxsize=1024)

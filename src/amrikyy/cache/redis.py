@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from amrikyy.cache.entry import Entry, decode, encode
 from amrikyy.cache.memory import MemoryCache, matcher
-from amrikyy.errors import RedisUnavailable
+from amrikyy.errors import RedisUnavailable, Undecryptable
 from amrikyy.redis_link import LinkState, RedisLink
+from amrikyy.sealing import PLAIN, Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -44,12 +45,16 @@ class RedisCache:
         news: a client for the subscription; its reads may block.
         memory: this process' part, for what others clear.
         prefix: of all keys.
+        sealer: seals entries.
     """
 
-    def __init__(self, link: RedisLink, news: Redis, memory: MemoryCache, *, prefix: str) -> None:
+    def __init__(
+        self, link: RedisLink, news: Redis, memory: MemoryCache, *, prefix: str, sealer: Sealer = PLAIN
+    ) -> None:
         self._link = link
         self._news = news
         self._memory = memory
+        self._sealer = sealer
         self._prefix = f"{prefix}:cache"
         self._swept: dict[str, int] = {}
         self._owed: dict[tuple[str, str], None] = {}
@@ -61,10 +66,11 @@ class RedisCache:
         """The entry, if it is there and can be had in time."""
         if self._owed and any(agent == key.partition(":")[0] for agent, _ in self._owed):
             return None
+        place = self._key(key)
         try:
-            found = await self._link.send("GET", self._key(key))
-            return decode(cast("bytes", found)) if found is not None else None
-        except RedisUnavailable:
+            found = await self._link.send("GET", place)
+            return decode(self._sealer.unseal(cast("bytes", found), place)) if found is not None else None
+        except (RedisUnavailable, Undecryptable):
             return None
         except msgspec.DecodeError:
             log.warning("cache_entry_unreadable", key=key)
@@ -76,9 +82,9 @@ class RedisCache:
         lives_ms = int(1000 * (entry.fresh_s + entry.stale_s - entry.age_s))
         if lives_ms <= 0:
             return
-        now = int(time.time())
+        now, place = int(time.time()), self._key(key)
         with suppress(RedisUnavailable):
-            self._link.tell(b"SET", self._key(key), encode(entry), b"PX", lives_ms)
+            self._link.tell(b"SET", place, self._sealer.seal(encode(entry), place), b"PX", lives_ms)
             self._link.tell(b"ZADD", self._index(agent), now + lives_ms // 1000 + 1, key)
             if now >= self._swept.get(agent, 0) + SWEEP_S:
                 self._swept[agent] = now

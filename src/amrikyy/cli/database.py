@@ -62,18 +62,28 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
         fail(str(error))
     for each in made:
         typer.echo(f"{each}  {each.stat().st_size / 1e6:.1f} MB")
+    if keys := asyncio.run(_noted()):
+        names = ", ".join(sorted(keys))
+        typer.echo(f"To read it, ENCRYPTION_KEY is needed too (the key {names}): keep that elsewhere.")
 
 
 @database.command()
 def check() -> None:
-    """See whether the database is sound, and has the schema that this program needs."""
-    from amrikyy.db import open_database
+    """See whether the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY."""
+    from amrikyy.db import encryption_keys, migrate, open_database
     from amrikyy.db.backup import faults
+    from amrikyy.settings import ConfigurationError
 
     async def go() -> list[str]:
-        db = open_database(load_settings().database)
+        settings = load_settings()
+        db = open_database(settings.database)
         try:
-            return await faults(db)
+            found = await faults(db)
+            if await migrate.current(db) == migrate.head():
+                await encryption_keys.check(db, settings.sealer())
+            return found
+        except ConfigurationError as error:
+            return [*found, str(error)]
         finally:
             await db.close()
 
@@ -83,3 +93,43 @@ def check() -> None:
     if found:
         raise typer.Exit(1)
     typer.echo("The database is sound.")
+
+
+@database.command()
+def reseal() -> None:
+    """Encrypt anew, with ENCRYPTION_KEY, what is stored in the clear or with a former key.
+
+    The server may run meanwhile. It can be broken off at any time, and begun again.
+    """
+    from amrikyy.cli.resealing import reseal_all
+
+    if asyncio.run(reseal_all(load_settings())):
+        raise typer.Exit(1)
+
+
+@database.command("forget-key")
+def forget_key(key_id: Annotated[str, typer.Argument(help="Eight hex digits, as messages name the key.")]) -> None:
+    """Let the server start without a key that is lost. What it encrypted stays, and cannot be read."""
+    from amrikyy.db import encryption_keys, open_database
+
+    async def go() -> bool:
+        db = open_database(load_settings().database)
+        try:
+            return await encryption_keys.forget(db, key_id)
+        finally:
+            await db.close()
+
+    if not asyncio.run(go()):
+        fail(f"The database has no note of a key {key_id}.")
+    typer.echo(f"The key {key_id} is no longer asked for.")
+
+
+async def _noted() -> frozenset[str]:
+    """The ids of the keys that the database's values may be encrypted with."""
+    from amrikyy.db import encryption_keys, migrate, open_database
+
+    db = open_database(load_settings().database)
+    try:
+        return await encryption_keys.noted(db) if await migrate.current(db) == migrate.head() else frozenset()
+    finally:
+        await db.close()

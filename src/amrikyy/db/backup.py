@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from amrikyy.db.engine import Database
 from amrikyy.db.migrate import HEAD, current
+from amrikyy.db.urls import beside
 
 TIMEOUT_S = 3600
 """For PostgreSQL's own tool: a large database takes minutes."""
@@ -42,10 +43,9 @@ def back_up(url: str, target: Path) -> list[Path]:
         _dump(url, target)
         return [target]
     source = Path(url.removeprefix("sqlite:///"))
-    beside = source.with_name(f"{source.stem}-workflows{source.suffix}")
     made = [(source, target)]
-    if beside.exists():
-        made.append((beside, target.with_name(f"{target.stem}-workflows{target.suffix}")))
+    if beside(source).exists():
+        made.append((beside(source), beside(target)))
     for original, copy in made:
         _copy(original, copy)
     return [copy for _, copy in made]

@@ -1,6 +1,7 @@
 """DATABASE_URL: what it may say, and what the drivers are told."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,6 +41,11 @@ class PostgresqlTarget:
     url: URL
     arguments: dict[str, Any]
     pooled: bool
+
+
+def beside(path: Path) -> Path:
+    """The file that the engine of workflows has beside an SQLite database."""
+    return path.with_name(f"{path.stem}-workflows.db")
 
 
 def parse(url: str) -> URL:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import idempotency_keys as keys
+from amrikyy.sealing import PLAIN, Sealer
 
 KEPT_FOR = timedelta(hours=24)
 
@@ -23,10 +24,16 @@ class Claim:
 
 
 class IdempotencyKeys:
-    """Reads and writes the keys. Every method raises `Unavailable` when the database cannot be reached."""
+    """Reads and writes the keys. Every method raises `Unavailable` when the database cannot be reached.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are.
+        sealer: hashes bodies so that nobody who has the database can tell what they were.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer = PLAIN) -> None:
         self._database = database
+        self._sealer = sealer
 
     async def find(self, key_hash: str) -> Claim | None:
         """What the key stands for; None when it is new, or older than it is kept."""
@@ -35,12 +42,16 @@ class IdempotencyKeys:
             row = (await connection.execute(select(keys).where(keys.c.key_hash == key_hash, alive))).one_or_none()
         return Claim(row.run_id, row.body_hash, row.created_at) if row is not None else None
 
-    async def claim(self, key_hash: str, body_hash: str, run_id: str, *, instead_of: str | None = None) -> bool:
+    def is_of(self, claim: Claim, body: bytes) -> bool:
+        """Whether the key came with this body (from `framed`)."""
+        return claim.body_hash in self._sealer.fingerprints(body)
+
+    async def claim(self, key_hash: str, body: bytes, run_id: str, *, instead_of: str | None = None) -> bool:
         """Let the key stand for a run that is about to start. Of several who try, one succeeds.
 
         Args:
             key_hash: from `hash_of` caller, route and key.
-            body_hash: from `hash_of` the request.
+            body: the request, from `framed`.
             run_id: the run.
             instead_of: the run that the key stood for, whose outcome is not kept.
 
@@ -48,7 +59,7 @@ class IdempotencyKeys:
             whether it does; if not, somebody else was faster.
         """
         now = datetime.now(UTC)
-        row = {"body_hash": body_hash, "run_id": run_id, "created_at": now}
+        row = {"body_hash": self._sealer.fingerprint(body), "run_id": run_id, "created_at": now}
         mine = keys.c.key_hash == key_hash
         replaceable = keys.c.created_at <= now - KEPT_FOR
         if instead_of is not None:
@@ -81,9 +92,11 @@ class IdempotencyKeys:
 
 
 def hash_of(*parts: str) -> str:
-    """SHA-256 of the parts, none of which can run into the next."""
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode(errors="surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.hexdigest()
+    """SHA-256 of the parts."""
+    return hashlib.sha256(framed(*parts)).hexdigest()
+
+
+def framed(*parts: str) -> bytes:
+    """The parts one after another, none of which can run into the next."""
+    encoded = [part.encode(errors="surrogatepass") for part in parts]
+    return b"".join(len(each).to_bytes(8, "big") + each for each in encoded)

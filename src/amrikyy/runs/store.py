@@ -18,10 +18,12 @@ from sqlalchemy import Row, Select, delete, select
 
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
+from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
 from amrikyy.runs.run import Run
+from amrikyy.sealing import PLAIN, Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +40,8 @@ _CHANGING = (
     "status", "result", "error", "model", "input_tokens", "output_tokens", "usage_estimated", "cost_usd", "cached",
     "events", "finished_at", "duration_ms",
 )  # fmt: skip
+
+_WITHOUT_CONTENT = [column for column in runs.c if column.name not in ("request", "result", "error")]
 
 MAX_BOOKED = 20_000
 """Ended runs whose hour is known to be written. A run is noted a second time within seconds, if at all."""
@@ -81,10 +85,16 @@ class RunRecord:
 
 
 class RunRecords:
-    """Writes and reads the `runs` table."""
+    """Writes and reads the `runs` table.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where it is.
+        sealer: seals what went in and came out.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer = PLAIN) -> None:
         self._database = database
+        self._sealer = sealer
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pending: dict[str, Run] = {}
         self._booked: OrderedDict[str, None] = OrderedDict()
@@ -162,13 +172,15 @@ class RunRecords:
         before: str | None = None,
         limit: int = 20,
     ) -> list[RunRecord]:
-        """Runs, newest first. `before` is the id of the last run of the page before; ids sort by time.
+        """Runs, newest first, without what went in and came out.
+
+        `before` is the id of the last run of the page before; ids sort by time.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
         await self.flush()
-        query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        query = select(*_WITHOUT_CONTENT).order_by(runs.c.id.desc()).limit(limit)
         wanted = {
             runs.c.owner: owner,
             runs.c.agent: agent,
@@ -268,8 +280,9 @@ class RunRecords:
         ended = [run for run in batch if run.ended]
         entries = [row for run in ended for row in ledger_rows(run)]
         new = [run for run in ended if run.id not in self._booked]
+        rows = [seal_row(self._sealer, runs, self._row(run)) for run in batch]
         async with self._database.begin() as connection:
-            await connection.execute(_upsert(dialect), [self._row(run) for run in batch])
+            await connection.execute(_upsert(dialect), rows)
             if entries:
                 await connection.execute(ledger_insert(dialect), entries)
             if new:
@@ -311,7 +324,11 @@ class RunRecords:
         }
 
     def _record(self, row: Row[Any]) -> RunRecord:
-        status, error = row.status, json.loads(row.error) if row.error else None
+        content = unseal_row(self._sealer, runs, row)
+        request, result, error = (
+            json.loads(text) if (text := content.get(name)) else None for name in ("request", "result", "error")
+        )
+        status = row.status
         if status in ("queued", "running") and row.instance != self.instance and self._is_lost(row):
             status = "failed"
             error = _error(RunLost("The process that ran this died before the run had ended. Start it again."))
@@ -321,8 +338,8 @@ class RunRecords:
             agent=row.agent,
             operation=row.operation,
             status=status,
-            request=json.loads(row.request) if row.request else None,
-            result=json.loads(row.result) if row.result else None,
+            request=request,
+            result=result,
             error=error,
             model=row.model,
             input_tokens=row.input_tokens,

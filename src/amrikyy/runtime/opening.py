@@ -12,7 +12,7 @@ from amrikyy.agents.runner import Runner
 from amrikyy.agents.second_look import SecondLook
 from amrikyy.auth import AuditLog, Directory
 from amrikyy.cache import Cache, MemoryCache
-from amrikyy.db import Database, migrate, open_database
+from amrikyy.db import Database, encryption_keys, migrate, open_database
 from amrikyy.errors import Unavailable
 from amrikyy.http_client import HttpClient
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry, open_models
@@ -28,6 +28,7 @@ from amrikyy.runtime import chores
 from amrikyy.runtime.identity import open_identity
 from amrikyy.runtime.runtime import STOPPING, Runtime
 from amrikyy.runtime.tracing import open_traces
+from amrikyy.sealing import Sealer
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
@@ -55,19 +56,21 @@ async def open_runtime(
     """Open everything, bring the schema up to date, and close everything at the end.
 
     Raises:
-        ConfigurationError: a setting cannot be used, or the database cannot be reached.
+        ConfigurationError: a setting cannot be used, an encryption key is missing, or the database cannot be reached.
         Unavailable: the database's schema does not fit this program.
     """
     metrics = metrics or Metrics()
     tracer = tracer or Tracer(settings.otel_traces_sampler_arg)
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
+        sealer = settings.sealer()
+        await encryption_keys.note(database, sealer)
         traces = open_traces(settings, database, metrics)
         stack.push_async_callback(traces.close)
         tracer.sink = traces.put
         models = await _open_models(settings, metrics)
         stack.push_async_callback(models.close)
-        records = RunRecords(database)
+        records = RunRecords(database, sealer)
         stack.push_async_callback(records.close)
         budgets = Budgets(
             database,
@@ -78,8 +81,8 @@ async def open_runtime(
         live = LiveRuns(settings.stream_resume_s)
         slots = Slots(settings.max_concurrent_streams, settings.max_queued_streams)
         store = await _open_store(settings, metrics, stack)
-        cache = await _open_cache(settings, metrics, store, stack)
-        shared_runs = _open_shared_runs(settings, store, live, stack)
+        cache = await _open_cache(settings, metrics, store, sealer, stack)
+        shared_runs = _open_shared_runs(settings, store, live, sealer, stack)
         second_look = _open_second_look(settings)
         if second_look is not None:
             stack.push_async_callback(second_look.close)
@@ -94,8 +97,9 @@ async def open_runtime(
             sharing=shared_runs,
             second_look=second_look,
             traces_content=settings.otel_instrumentation_genai_capture_message_content,
+            sealer=sealer,
         )
-        idempotency = IdempotencyKeys(database)
+        idempotency = IdempotencyKeys(database, sealer)
         redis = await _open_redis(settings, metrics, stack)
         limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
@@ -111,6 +115,7 @@ async def open_runtime(
             metrics,
             tracer,
             Bounds(settings.max_concurrent_workflows, settings.max_workflows_per_caller, settings.max_queued_workflows),
+            sealer,
         )
         stack.push_async_callback(workflows.close)
         await workflows.open()
@@ -229,7 +234,9 @@ async def _open_store(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     return link
 
 
-async def _open_cache(settings: Settings, metrics: Metrics, link: "RedisLink | None", stack: AsyncExitStack) -> Cache:
+async def _open_cache(
+    settings: Settings, metrics: Metrics, link: "RedisLink | None", sealer: Sealer, stack: AsyncExitStack
+) -> Cache:
     memory = MemoryCache(settings.cache_max_mb * 1_000_000)
     shared = None
     if link is not None:
@@ -237,13 +244,13 @@ async def _open_cache(settings: Settings, metrics: Metrics, link: "RedisLink | N
         from amrikyy.redis_link import open_pool
 
         news = open_pool(link.address, timeout_s=2 * LISTEN_S, max_connections=1)
-        shared = RedisCache(link, news, memory, prefix=settings.redis_prefix)
+        shared = RedisCache(link, news, memory, prefix=settings.redis_prefix, sealer=sealer)
         stack.push_async_callback(shared.close)
     return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
 
 
 def _open_shared_runs(
-    settings: Settings, link: "RedisLink | None", live: LiveRuns, stack: AsyncExitStack
+    settings: Settings, link: "RedisLink | None", live: LiveRuns, sealer: Sealer, stack: AsyncExitStack
 ) -> "SharedRuns | None":
     if link is None:
         return None
@@ -256,6 +263,7 @@ def _open_shared_runs(
         keep_s=settings.stream_resume_s,
         grace_s=settings.stream_grace_s,
         timeout_s=settings.run_timeout_s,
+        sealer=sealer,
     )
     stack.push_async_callback(shared.close)
     return shared

@@ -86,11 +86,13 @@ class Runtime:
 
     @property
     def database_name(self) -> str:
-        """For people: what database, without its credentials."""
+        """For people: what database, without its credentials, and whether content is encrypted there."""
+        key = self.settings.sealer().key_id
+        encrypted = f", encrypted with the key {key}" if key is not None else ""
         if self.database.dialect == "sqlite":
-            return f"SQLite ({self.settings.database.removeprefix('sqlite:///')})"
+            return f"SQLite ({self.settings.database.removeprefix('sqlite:///')}){encrypted}"
         url = urlsplit(self.settings.database)
-        return f"PostgreSQL ({url.hostname}{url.path})"
+        return f"PostgreSQL ({url.hostname}{url.path}){encrypted}"
 
     @property
     def models_name(self) -> str:

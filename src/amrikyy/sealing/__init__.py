@@ -7,6 +7,6 @@ Rows of the database are sealed whole, by `amrikyy.db.sealed`.
 """
 
 from amrikyy.sealing.keys import key_bytes, key_id
-from amrikyy.sealing.sealer import PLAIN, Sealer
+from amrikyy.sealing.sealer import BYTES_MARK, PLAIN, TEXT_MARK, Sealer
 
-__all__ = ["PLAIN", "Sealer", "key_bytes", "key_id"]
+__all__ = ["BYTES_MARK", "PLAIN", "TEXT_MARK", "Sealer", "key_bytes", "key_id"]

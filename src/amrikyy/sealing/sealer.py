@@ -40,6 +40,7 @@ class Sealer:
         key_id: what the key is called; None if there is none.
         key_ids: what those are called with which a value may be sealed to be read.
         mark: what every text begins with that is sealed with `key`; empty if there is none.
+        bytes_mark: the same of bytes.
     """
 
     def __init__(self, key: bytes | None = None, fallbacks: Sequence[bytes] = ()) -> None:
@@ -48,7 +49,7 @@ class Sealer:
         self.key_id = None if key is None else key_id(key)
         self.key_ids = frozenset(self._keys)
         self.mark = f"{TEXT_MARK}{self.key_id}:" if key is not None else ""
-        self._bytes_mark = BYTES_MARK + bytes.fromhex(self.key_id or "")
+        self.bytes_mark = BYTES_MARK + bytes.fromhex(key_id(key)) if key is not None else b""
         if self._keys:
             from cryptography.exceptions import InvalidTag  # loaded only where there is a key
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -67,7 +68,7 @@ class Sealer:
         if isinstance(value, str):
             sealed = self._encrypt(self._key, value.encode(), place)
             return self.mark + b2a_base64(sealed, newline=False).decode()
-        return self._bytes_mark + self._encrypt(self._key, value, place)
+        return self.bytes_mark + self._encrypt(self._key, value, place)
 
     def unseal(self, value: AnyStr, *place: str | int) -> AnyStr:
         """What was sealed for this place; a value that is not sealed, as it is.

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, BudgetSpent, Conflict, NotFound, RunCancelled, ValidationFailed
-from amrikyy.runs.idempotency import Claim, hash_of
+from amrikyy.runs.idempotency import Claim, framed, hash_of
 from amrikyy.runs.restore import follow, restore
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.spend import Allowance
@@ -182,11 +182,11 @@ async def _once(
 ) -> Run:
     keys = call.runtime.idempotency
     key_hash = hash_of_key(call, key)
-    body_hash = hash_of(json.dumps(request.model_dump(mode="json"), sort_keys=True))
+    body = framed(json.dumps(request.model_dump(mode="json"), sort_keys=True))
     claim, is_charged = call.claim, call.claim is None
     while True:
         if claim is not None:
-            if claim.body_hash != body_hash:
+            if not keys.is_of(claim, body):
                 raise Conflict(
                     "This Idempotency-Key came with another body before. Use a new key for a new request.",
                     code="idempotency_conflict",
@@ -199,7 +199,7 @@ async def _once(
             await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
             is_charged = True
         run_id = new_run_id()
-        if await keys.claim(key_hash, body_hash, run_id, instead_of=claim.run_id if claim else None):
+        if await keys.claim(key_hash, body, run_id, instead_of=claim.run_id if claim else None):
             break
         claim = await keys.find(key_hash)
     try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from starlette.requests import ClientDisconnect
 
 from amrikyy.errors import Conflict, NotFound, ValidationFailed
-from amrikyy.runs.idempotency import Claim, hash_of
+from amrikyy.runs.idempotency import Claim, framed
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Call
 from amrikyy.web.launch import Wishes, allowance_of, hash_of_key, is_kept
@@ -93,11 +93,11 @@ async def _start(call: Call, plan: Plan, tree: Group, workflow_id: str) -> str:
 async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:
     keys = call.runtime.idempotency
     key_hash = hash_of_key(call, key)
-    body_hash = hash_of(tree.name or "", plan.model_dump_json())
+    body = framed(tree.name or "", plan.model_dump_json())
     while True:
         claim = await keys.find(key_hash)
         if claim is not None:
-            if claim.body_hash != body_hash:
+            if not keys.is_of(claim, body):
                 raise Conflict(
                     "This Idempotency-Key came with another body before. Use a new key for a new request.",
                     code="idempotency_conflict",
@@ -106,7 +106,7 @@ async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:
             if record is not None and (record.error is None or is_kept(error_of(record.error))):
                 return record.id
         workflow_id = new_workflow_id()
-        if await keys.claim(key_hash, body_hash, workflow_id, instead_of=claim.run_id if claim else None):
+        if await keys.claim(key_hash, body, workflow_id, instead_of=claim.run_id if claim else None):
             break
     try:
         return await _start(call, plan, tree, workflow_id)

@@ -8,8 +8,10 @@ from sqlalchemy import func, insert, select
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.audit import Act, Actor, note
 from amrikyy.db.engine import Database
+from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import workflow_definitions as table
 from amrikyy.errors import Conflict, NotFound, ValidationFailed
+from amrikyy.sealing import Sealer
 from amrikyy.workflows.library import LIBRARY
 from amrikyy.workflows.plan import Definition, check
 
@@ -31,8 +33,9 @@ class Saved:
 class Definitions:
     """The named workflows. Every method may raise Unavailable."""
 
-    def __init__(self, database: Database, registry: Registry) -> None:
+    def __init__(self, database: Database, registry: Registry, sealer: Sealer) -> None:
         self._database = database
+        self._sealer = sealer
         self._registry = registry
 
     async def all(self) -> dict[str, Saved]:
@@ -43,7 +46,7 @@ class Definitions:
         async with self._database.connect() as connection:
             for row in await connection.execute(query.order_by(table.c.name)):
                 if row.definition is not None:
-                    definition = Definition.model_validate_json(row.definition)
+                    definition = Definition.model_validate_json(unseal_row(self._sealer, table, row)["definition"])
                     saved[row.name] = Saved(definition, row.version, row.saved_by, row.saved_at)
         return saved
 
@@ -71,7 +74,7 @@ class Definitions:
                 "saved_by": actor.id,
                 "saved_at": datetime.now(UTC),
             }
-            await connection.execute(insert(table).values(row))
+            await connection.execute(insert(table).values(seal_row(self._sealer, table, row)))
             await note(connection, Act(actor, "workflow.save", definition.name, {"version": version}))
         return Saved(definition, version, actor.id, row["saved_at"])
 

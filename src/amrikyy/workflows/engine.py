@@ -17,7 +17,9 @@ from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID, error
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 
-from amrikyy.db.urls import libpq_url
+from amrikyy.db.urls import beside, libpq_url
+from amrikyy.sealing import TEXT_MARK, Sealer
+from amrikyy.workflows.outcomes import PLACE, SCHEMA
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -27,7 +29,6 @@ FORMAT = "1"
 """The version of what workflows record. It changes when a program cannot go on with what an older one has begun: the
 workflows of one version are not taken over by another."""
 
-SCHEMA = "workflows"
 CONNECTIONS = 4
 THREADS = 8
 OPEN_TIMEOUT_S = 60
@@ -44,12 +45,14 @@ class Engine:
         process: the id of this process, which no other one ever has: DBOS takes two of the same id for one.
         body: does a workflow's work on the server's loop, given its id. It returns when the workflow has ended
             and this is recorded; it raises CancelledError to leave the workflow to whoever comes next.
+        sealer: seals the outcomes of steps.
     """
 
-    def __init__(self, database_url: str, process: str, body: Body) -> None:
+    def __init__(self, database_url: str, process: str, body: Body, sealer: Sealer) -> None:
         self._database = _engine(make_url(database_url))
         self._process = process
         self._body = body
+        self._sealer = sealer
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workflows", daemon=True)
@@ -82,9 +85,9 @@ class Engine:
         except error.DBOSNonExistentWorkflowError:
             await self.start(workflow_id)
 
-    def reserve(self) -> "Step":
-        """The next step of the workflow whose body calls this. Bodies reserve in the same order each time."""
-        return Step(self, DBOS.reserve_step())
+    def reserve(self, workflow_id: str) -> "Step":
+        """The next step of this workflow, whose body calls this. Bodies reserve in the same order each time."""
+        return Step(self, workflow_id, DBOS.reserve_step())
 
     async def delete(self, workflow_ids: Sequence[str]) -> None:
         """Forget workflows that have ended."""
@@ -146,9 +149,10 @@ class Engine:
 class Step:
     """A place in a workflow's record, for one outcome."""
 
-    def __init__(self, engine: Engine, reservation: Any) -> None:
+    def __init__(self, engine: Engine, workflow_id: str, reservation: Any) -> None:
         self._engine = engine
         self._reservation = reservation
+        self._place = (PLACE, workflow_id, reservation.step_id)
 
     async def run(self, work: Callable[[], Awaitable[Json]]) -> Json:
         """The outcome that is recorded here; else do the work, and record its outcome.
@@ -158,11 +162,17 @@ class Step:
                 recorded.
         """
 
-        async def step() -> Json:
-            return await self._engine._here(work())
+        sealer = self._engine._sealer
 
-        outcome: Json = await self._engine._there(self._reservation.run_async({"name": "step"}, step))
-        return outcome
+        async def step() -> Json | str:
+            outcome = await self._engine._here(work())
+            return sealer.seal(json.dumps(outcome), *self._place) if sealer.key_id is not None else outcome
+
+        recorded: Json | str = await self._engine._there(self._reservation.run_async({"name": "step"}, step))
+        if isinstance(recorded, str):
+            opened: Json = json.loads(sealer.unseal(recorded, *self._place))
+            return opened
+        return recorded
 
 
 class _JsonSerializer(Serializer):
@@ -172,10 +182,13 @@ class _JsonSerializer(Serializer):
         return "json"
 
     def serialize(self, data: Any) -> str:
-        return json.dumps({"error": str(data)} if isinstance(data, BaseException) else data)
+        if isinstance(data, str) and data.startswith(TEXT_MARK):
+            return data
+        # The text of an error could quote what went in; who wants it finds it in the log.
+        return json.dumps({"error": type(data).__name__} if isinstance(data, BaseException) else data)
 
     def deserialize(self, serialized_data: str) -> Any:
-        return json.loads(serialized_data)
+        return serialized_data if serialized_data.startswith(TEXT_MARK) else json.loads(serialized_data)
 
 
 async def _cancel_all() -> None:
@@ -195,8 +208,7 @@ def _engine(url: URL) -> sa.Engine:
             hide_parameters=True,
             connect_args={"prepare_threshold": None, "connect_timeout": 5},  # a pooler has nothing prepared
         )
-    beside = Path(url.database or "")
-    path = beside.with_name(f"{beside.stem}-workflows.db")
+    path = beside(Path(url.database or ""))
     path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True)
 

@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
+from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import workflow_counts as counts
 from amrikyy.db.tables import workflow_events as events
 from amrikyy.db.tables import workflows
 from amrikyy.errors import AmrikyyError, NotFound, RunCancelled
 from amrikyy.runs.run import new_run_id
+from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.telemetry.spans import Context
 from amrikyy.workflows.plan import MAX_STEPS, Group, Options
 
@@ -130,9 +132,10 @@ class Count:
 class WorkflowStore:
     """Writes and reads the workflows' tables. Every method may raise Unavailable."""
 
-    def __init__(self, database: Database, process: str) -> None:
+    def __init__(self, database: Database, process: str, sealer: Sealer = PLAIN) -> None:
         self._database = database
         self._process = process
+        self._sealer = sealer
 
     # --- A workflow's life ---
 
@@ -169,8 +172,8 @@ class WorkflowStore:
             "created_at": now,
         }
         async with self._database.begin() as connection:
-            await connection.execute(insert(workflows).values(row))
-            await connection.execute(insert(events).values(_event(workflow_id, 1, "queued", "", {})))
+            await connection.execute(insert(workflows).values(seal_row(self._sealer, workflows, row)))
+            await connection.execute(insert(events).values(self._event(workflow_id, 1, "queued", "", {})))
 
     async def claim(self, workflow_id: str) -> Claim | None:
         """Begin to work on a workflow, or go on with it; who worked on it before can record nothing more.
@@ -197,7 +200,7 @@ class WorkflowStore:
                 return None
             known = select(events.c.kind, events.c.path).where(events.c.workflow_id == workflow_id)
             seen = frozenset((each.kind, each.path) for each in await connection.execute(known))
-        return Claim(_record(row), row.epoch, seen)
+        return Claim(self._record(row), row.epoch, seen)
 
     async def append(self, claim: Claim, kind: Kind, path: str, data: Any) -> None:
         """Record what happens, unless it has been recorded before.
@@ -211,7 +214,7 @@ class WorkflowStore:
                 number = await self._advance(connection, claim, {} if again else self._progress(kind, data))
                 if again:
                     return
-                await connection.execute(insert(events).values(_event(claim.record.id, number, kind, path, data)))
+                await connection.execute(insert(events).values(self._event(claim.record.id, number, kind, path, data)))
                 if kind in _STEP_ENDS:
                     ended = "completed" if kind == "step_completed" else "failed"
                     await self._count(connection, "agent", data["agent"], ended, data["durationMs"], data["costUsd"])
@@ -280,7 +283,7 @@ class WorkflowStore:
             row = (await connection.execute(query)).first()
         if row is None:
             raise NotFound("There is no such workflow, or it is not yours.", code="workflow_not_found")
-        return _record(row)
+        return self._record(row)
 
     async def page(
         self, *, owner: str | None, before: str | None, limit: int, **wanted: str | None
@@ -293,7 +296,7 @@ class WorkflowStore:
         if before is not None:
             query = query.where(workflows.c.id < before)
         async with self._database.connect() as connection:
-            return [_record(row) for row in await connection.execute(query)]
+            return [self._record(row) for row in await connection.execute(query)]
 
     async def events(
         self, workflow_id: str, *, after: int = 0, limit: int = MAX_READ, kinds: Sequence[str] = ()
@@ -309,7 +312,10 @@ class WorkflowStore:
             query = query.where(events.c.kind.in_(kinds))
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [WorkflowEvent(row.number, row.kind, row.path, json.loads(row.data), row.at) for row in rows]
+        data = [json.loads(unseal_row(self._sealer, events, row)["data"]) for row in rows]
+        return [
+            WorkflowEvent(row.number, row.kind, row.path, each, row.at) for row, each in zip(rows, data, strict=True)
+        ]
 
     async def ended_steps(self, workflow_id: str, *, until: int) -> int:
         """How many steps had ended when event number `until` happened."""
@@ -391,21 +397,22 @@ class WorkflowStore:
         now = datetime.now(UTC)
         duration_ms = (now - (record.started_at or record.created_at)).total_seconds() * 1000
         body = error_body(error) if error is not None else None
+        values = {
+            "status": status,
+            "result": json.dumps(result),
+            "error": json.dumps(body) if body else None,
+            "finished_at": now,
+            "duration_ms": duration_ms,
+        }
         ended = (
             update(workflows)
             .where(workflows.c.id == record.id)
-            .values(
-                status=status,
-                result=json.dumps(result),
-                error=json.dumps(body) if body else None,
-                finished_at=now,
-                duration_ms=duration_ms,
-            )
+            .values(seal_row(self._sealer, workflows, values, record.id))
             .returning(workflows.c.cost_usd)
         )
         cost_usd = (await connection.execute(ended)).scalar_one()
         data = {"finalResult": result, "error": body, "durationMs": duration_ms, "costUsd": cost_usd}
-        await connection.execute(insert(events).values(_event(record.id, number, status, "", data)))
+        await connection.execute(insert(events).values(self._event(record.id, number, status, "", data)))
         await self._count(connection, "strategy", record.strategy, status, duration_ms, cost_usd)
         return duration_ms
 
@@ -432,6 +439,45 @@ class WorkflowStore:
         )
         await connection.execute(added)
 
+    # --- Rows ---
+
+    def _event(self, workflow_id: str, number: int, kind: str, path: str, data: Any) -> dict[str, Any]:
+        row = {
+            "workflow_id": workflow_id,
+            "number": number,
+            "kind": kind,
+            "path": path,
+            "data": json.dumps(data),
+            "at": datetime.now(UTC),
+        }
+        return seal_row(self._sealer, events, row)
+
+    def _record(self, row: Row[Any]) -> WorkflowRecord:
+        content = unseal_row(self._sealer, workflows, row)
+        return WorkflowRecord(
+            id=row.id,
+            owner=row.owner,
+            role=row.role,
+            limited=row.limited,
+            trace=Context.parse(row.traceparent.encode()) if row.traceparent else None,
+            name=row.name,
+            strategy=row.strategy,
+            status=row.status,
+            tree=Group.model_validate_json(content["tree"]),
+            input=json.loads(content["input"]),
+            options=Options.model_validate_json(content["options"]),
+            result=json.loads(content["result"]) if content["result"] else None,
+            error=json.loads(content["error"]) if content["error"] else None,
+            total=row.total,
+            done=row.done,
+            events=row.events,
+            cost_usd=row.cost_usd,
+            cancel_requested=row.cancel_requested,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            duration_ms=row.duration_ms,
+        )
+
 
 def new_workflow_id() -> str:
     """An id that sorts by time and cannot be guessed."""
@@ -447,40 +493,3 @@ def error_body(error: AmrikyyError) -> dict[str, Any]:
         "message": error.message,
         "details": error.details,
     }
-
-
-def _event(workflow_id: str, number: int, kind: str, path: str, data: Any) -> dict[str, Any]:
-    return {
-        "workflow_id": workflow_id,
-        "number": number,
-        "kind": kind,
-        "path": path,
-        "data": json.dumps(data),
-        "at": datetime.now(UTC),
-    }
-
-
-def _record(row: Row[Any]) -> WorkflowRecord:
-    return WorkflowRecord(
-        id=row.id,
-        owner=row.owner,
-        role=row.role,
-        limited=row.limited,
-        trace=Context.parse(row.traceparent.encode()) if row.traceparent else None,
-        name=row.name,
-        strategy=row.strategy,
-        status=row.status,
-        tree=Group.model_validate_json(row.tree),
-        input=json.loads(row.input),
-        options=Options.model_validate_json(row.options),
-        result=json.loads(row.result) if row.result else None,
-        error=json.loads(row.error) if row.error else None,
-        total=row.total,
-        done=row.done,
-        events=row.events,
-        cost_usd=row.cost_usd,
-        cancel_requested=row.cancel_requested,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        duration_ms=row.duration_ms,
-    )

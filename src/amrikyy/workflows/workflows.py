@@ -23,6 +23,7 @@ from amrikyy.errors import (
     RunLost,
     Unavailable,
 )
+from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.spend import Budgets
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Context, Tracer
@@ -108,6 +109,7 @@ class Workflows:
         metrics: is told what has ended.
         tracer: traces workflows whose start is traced.
         bounds: how many there may be.
+        sealer: seals what they are recorded with.
     """
 
     def __init__(
@@ -122,15 +124,17 @@ class Workflows:
         metrics: Metrics,
         tracer: Tracer,
         bounds: Bounds,
+        sealer: Sealer = PLAIN,
     ) -> None:
         self._processes = Processes(database)
-        self._store = WorkflowStore(database, self._processes.id)
+        self._store = WorkflowStore(database, self._processes.id, sealer)
         self._steps = Steps(runner, registry, planner, charge, tracer)
         self._tracer = tracer
         self._registry = registry
         self._budgets = budgets
         self._metrics = metrics
         self._database_url = database_url
+        self._sealer = sealer
         self._engine: Engine | None = None
         self._opening = asyncio.Lock()
         self._here: set[str] = set()
@@ -139,7 +143,7 @@ class Workflows:
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
         self.turns = Turns(bounds.working, bounds.per_caller, bounds.waiting)
-        self.definitions = Definitions(database, registry)
+        self.definitions = Definitions(database, registry, sealer)
 
     # --- The process's life ---
 
@@ -425,7 +429,7 @@ class Workflows:
 
     async def _work(self, claim: Claim) -> None:
         record, engine = claim.record, await self._opened()
-        places = {call.path: engine.reserve() for call in record.tree.calls()}
+        places = {call.path: engine.reserve(record.id) for call in record.tree.calls()}
         allowance = self._budgets.allowance(
             record.owner, record.role, ceiling_usd=record.options.max_cost_usd, spent_usd=record.cost_usd or 0.0
         )
@@ -510,7 +514,7 @@ class Workflows:
             if self._engine is None:
                 from amrikyy.workflows.engine import Engine
 
-                engine = Engine(self._database_url, self._processes.id, self._body)
+                engine = Engine(self._database_url, self._processes.id, self._body, self._sealer)
                 try:
                     await engine.open()
                 except Exception as error:

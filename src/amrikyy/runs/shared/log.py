@@ -14,6 +14,7 @@ from amrikyy.runs.run import Run
 from amrikyy.runs.shared.encoding import batch_of, note_of
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.sharing import Lease
+from amrikyy.sealing import Sealer
 from amrikyy.spend import Allowance
 
 log = structlog.get_logger(__name__)
@@ -121,6 +122,7 @@ class RunLog:
         link: a connection of its own: a batch must not hold up the decisions about limits.
         keys: where things are.
         process: the name of this process.
+        sealer: seals what is written.
         keep_s: how long a finished run can be read.
         timeout_s: how long a run may take.
     """
@@ -130,6 +132,7 @@ class RunLog:
         link: RedisLink,
         keys: Keys,
         process: str,
+        sealer: Sealer,
         *,
         keep_s: float,
         timeout_s: float,
@@ -137,6 +140,7 @@ class RunLog:
         self._link = link
         self._keys = keys
         self._process = process
+        self._sealer = sealer
         self._running_ms = int(1000 * (timeout_s + keep_s)) + 1
         self._keep_ms = int(1000 * keep_s) + 1
         self._open: dict[str, LoggedExecution] = {}
@@ -272,13 +276,14 @@ class RunLog:
 
     def _noted(self, run: Run, execution_id: str) -> tuple[bytes, int]:
         expire_ms = self._running_ms if run.duration_s is None else self._keep_ms
-        return note_of(run, execution_id, self._process), expire_ms
+        return self._sealer.seal(note_of(run, execution_id, self._process), self._keys.run(run.id)), expire_ms
 
     def _append(self, execution: LoggedExecution, stop: int, run: Run | None) -> "asyncio.Future[Reply]":
-        batch = batch_of(execution, execution.stored, stop, execution.wholes)
+        key = self._keys.events(execution.id)
+        batch = self._sealer.seal(batch_of(execution, execution.stored, stop, execution.wholes), key, stop)
         is_last = execution.ended and stop == len(execution.events)
         expire_ms = self._keep_ms if is_last else self._running_ms
-        key, args = self._keys.events(execution.id), (execution.stored, stop, batch, expire_ms, MAX_ENTRIES)
+        args = (execution.stored, stop, batch, expire_ms, MAX_ENTRIES)
         if run is None:
             return self._link.send(b"EVALSHA", APPEND.sha, 1, key, *args)
         noted = self._noted(run, execution.id)

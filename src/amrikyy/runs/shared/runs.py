@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from amrikyy.errors import AmrikyyError, RedisUnavailable, RunCancelled, RunLost
+from amrikyy.errors import AmrikyyError, RedisUnavailable, RunCancelled, RunLost, Undecryptable
 from amrikyy.redis_link import RedisLink, Reply
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
@@ -21,6 +21,7 @@ from amrikyy.runs.shared.log import APPEND, LoggedExecution, RunLog
 from amrikyy.runs.shared.presence import Order, Presence
 from amrikyy.runs.shared.tail import ENTRIES, Tail
 from amrikyy.runs.sharing import Claiming, Leader, Lease
+from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.spend import Allowance
 
 log = structlog.get_logger(__name__)
@@ -38,16 +39,26 @@ class SharedRuns:
         keep_s: how long a finished run can be read.
         grace_s: how long an unread run goes on.
         timeout_s: how long a run may take.
+        sealer: seals notes and events.
     """
 
     def __init__(
-        self, link: RedisLink, *, prefix: str, live: LiveRuns, keep_s: float, grace_s: float, timeout_s: float
+        self,
+        link: RedisLink,
+        *,
+        prefix: str,
+        live: LiveRuns,
+        keep_s: float,
+        grace_s: float,
+        timeout_s: float,
+        sealer: Sealer = PLAIN,
     ) -> None:
         self.process = secrets.token_hex(8)
         self._link = link
+        self._sealer = sealer
         self._keys = Keys(prefix)
         self._leases = Leases(link, self._keys, self.process, timeout_s=timeout_s)
-        self._log = RunLog(link, self._keys, self.process, keep_s=keep_s, timeout_s=timeout_s)
+        self._log = RunLog(link, self._keys, self.process, sealer, keep_s=keep_s, timeout_s=timeout_s)
         self._presence = Presence(link, self._keys, self.process, live, grace_s=grace_s)
         self._following: set[asyncio.Task[None]] = set()
 
@@ -98,7 +109,7 @@ class SharedRuns:
         def renew() -> None:
             self._presence.order(leader.process, Order("join", leader.execution_id))
 
-        tail = Tail(self._link, self._keys, leader.execution_id, leader.process, renew)
+        tail = Tail(self._link, self._keys, self._sealer, leader.execution_id, leader.process, renew)
         batches = []
         try:
             async for batch in tail.follow():
@@ -160,7 +171,14 @@ class SharedRuns:
                 started_at=note.started_at,
                 duration_s=note.duration_s,
             )
-            tail = Tail(self._link, self._keys, note.execution, note.process, lambda: self._renew(run, note.process))
+            tail = Tail(
+                self._link,
+                self._keys,
+                self._sealer,
+                note.execution,
+                note.process,
+                lambda: self._renew(run, note.process),
+            )
             while True:
                 batches = await tail.stored()
                 for batch in batches:
@@ -200,10 +218,11 @@ class SharedRuns:
         def look(reply: "asyncio.Future[Reply]") -> None:
             if reply.cancelled() or reply.exception() is not None or not (encoded := reply.result()):
                 return
-            note = decode_note(cast("bytes", encoded))
-            if note.left is not None and not run.ended:
-                run.duration_s = note.duration_s
-                _fail(run, error_of(note.left))
+            with suppress(Undecryptable):  # then its events are too, and the reader is told
+                note = self._read(run.id, encoded)
+                if note is not None and note.left is not None and not run.ended:
+                    run.duration_s = note.duration_s
+                    _fail(run, error_of(note.left))
 
         self._presence.order(process, Order("read", run.id))
         self._link.send("GET", self._keys.run(run.id)).add_done_callback(look)
@@ -215,9 +234,13 @@ class SharedRuns:
             run.duration_s = note.duration_s if note is not None else None
 
     async def _note(self, run_id: str) -> RunNote | None:
-        encoded = await self._link.send("GET", self._keys.run(run_id))
+        return self._read(run_id, await self._link.send("GET", self._keys.run(run_id)))
+
+    def _read(self, run_id: str, encoded: Reply) -> RunNote | None:
+        if encoded is None:
+            return None
         try:
-            return decode_note(cast("bytes", encoded)) if encoded is not None else None
+            return decode_note(self._sealer.unseal(cast("bytes", encoded), self._keys.run(run_id)))
         except msgspec.DecodeError:
             log.warning("run_note_unreadable", run_id=run_id)
             return None

@@ -9,6 +9,7 @@ from amrikyy.redis_link import RedisLink
 from amrikyy.runs.shared.encoding import Batch, decode_batch
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.shared.presence import ALIVE_S, RENEW_S
+from amrikyy.sealing import Sealer
 
 FIRST_POLL_S = 0.01
 LAST_POLL_S = 0.05
@@ -27,13 +28,23 @@ class Tail:
     Args:
         link: to Redis.
         keys: where things are.
+        sealer: unseals what is read.
         execution_id: of which execution.
         process: who works on it.
         renew: called each second, so that the other process keeps the execution for us.
     """
 
-    def __init__(self, link: RedisLink, keys: Keys, execution_id: str, process: str, renew: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        keys: Keys,
+        sealer: Sealer,
+        execution_id: str,
+        process: str,
+        renew: Callable[[], None],
+    ) -> None:
         self._link = link
+        self._sealer = sealer
         self._events = keys.events(execution_id)
         self._process = keys.process(process)
         self._renew = renew
@@ -44,11 +55,12 @@ class Tail:
 
         Raises:
             RedisUnavailable: Redis is away.
+            Undecryptable: it is sealed with a key that is not there.
         """
         reply = await self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)
         batches = []
-        for _, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
-            batch = decode_batch(fields[1])
+        for entry, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
+            batch = decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
             if batch.first > self._position + 1:
                 raise RunLost("The first events of this run are no longer stored. Start it again.")
             self._position = batch.first + len(batch.events) - 1

@@ -1,0 +1,154 @@
+"""Writes anew what is sealed with other keys than the one that is written with, or not at all; the server may run."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Row,
+    Table,
+    and_,
+    func,
+    inspect,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+
+from amrikyy.db.engine import Database
+from amrikyy.db.sealed import layout, seal_row, unseal_row
+from amrikyy.errors import Undecryptable
+from amrikyy.sealing import BYTES_MARK, TEXT_MARK, Sealer
+
+BATCH = 100
+"""Rows that one transaction locks. Each may hold some megabytes."""
+
+PAUSE_S = 0.02
+"""Between two transactions, for the others who want to write: SQLite lets in whoever happens to ask."""
+
+
+@dataclass(slots=True)
+class Resealed:
+    """How it went with a table, in rows.
+
+    Attributes:
+        table: its name.
+        total: how many had to be written anew.
+        done: how many were.
+        unreadable: how many cannot be read with the keys that there are; they are as they were.
+        example: the primary key of one of those.
+        remaining: how many are left at the end: unreadable ones, and what others have written meanwhile.
+    """
+
+    table: str
+    total: int = 0
+    done: int = 0
+    unreadable: int = 0
+    example: str = ""
+    remaining: int = 0
+
+
+async def reseal(
+    database: Database, sealer: Sealer, tables: Iterable[Table], tell: Callable[[Resealed], None] | None = None
+) -> list[Resealed]:
+    """Write anew what is sealed otherwise than now. It may be broken off at any time, and begun again.
+
+    Args:
+        database: of the tables; those that it does not have are left out.
+        sealer: with the key to write with (or none: then everything is written in the clear), and those to read with.
+        tables: with sealed columns.
+        tell: is told after each batch.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    async with database.patient() as patient:
+        done = [await _reseal(patient, sealer, table, tell) for table in tables if await _exists(patient, table)]
+        if patient.dialect == "sqlite":
+            async with patient.connect() as connection:  # what was there before is still in the write-ahead log
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return done
+
+
+async def _reseal(
+    database: Database, sealer: Sealer, table: Table, tell: Callable[[Resealed], None] | None
+) -> Resealed:
+    progress = Resealed(table.name, total=await _count(database, sealer, table))
+    last: tuple[Any, ...] | None = None
+    while progress.total:
+        async with database.begin() as connection:
+            if database.dialect == "sqlite":
+                await connection.exec_driver_sql("PRAGMA secure_delete=ON")  # or it would stay in free pages
+            rows = (await connection.execute(_next(sealer, table, last))).all()
+            for row in rows:
+                last = _key(table, row)
+                try:
+                    await connection.execute(_written_anew(sealer, table, row))
+                except Undecryptable:
+                    progress.unreadable += 1
+                    progress.example = progress.example or " ".join(map(str, last))
+                else:
+                    progress.done += 1
+        if not rows:
+            break
+        if tell is not None:
+            tell(progress)
+        await asyncio.sleep(PAUSE_S)
+    progress.remaining = await _count(database, sealer, table) if progress.total else 0
+    return progress
+
+
+async def _exists(database: Database, table: Table) -> bool:
+    async with database.connect() as connection:
+        return await connection.run_sync(lambda sync: inspect(sync).has_table(table.name, schema=table.schema))
+
+
+async def _count(database: Database, sealer: Sealer, table: Table) -> int:
+    query = select(func.count()).select_from(table).where(_outdated(sealer, table))
+    async with database.connect() as connection:
+        return int((await connection.execute(query)).scalar_one())
+
+
+def _next(sealer: Sealer, table: Table, last: tuple[Any, ...] | None) -> Any:
+    """The rows of one batch, which nobody else may change meanwhile."""
+    columns, keys = layout(table)
+    wanted = [table.c[name] for name in (*keys, *columns)]
+    order = [table.c[name] for name in keys]
+    behind: ColumnElement[bool] = true()
+    if last is not None:
+        behind = tuple_(*order) > tuple_(
+            *(literal(value, column.type) for value, column in zip(last, order, strict=True))
+        )
+    return select(*wanted).where(behind, _outdated(sealer, table)).order_by(*order).limit(BATCH).with_for_update()
+
+
+def _outdated(sealer: Sealer, table: Table) -> ColumnElement[bool]:
+    """Of rows one of whose values is sealed otherwise than it would be now."""
+    return or_(*(_is_outdated(sealer, table.c[name]) for name in layout(table)[0]))
+
+
+def _is_outdated(sealer: Sealer, column: Any) -> ColumnElement[bool]:
+    is_bytes = isinstance(column.type, LargeBinary)
+    if sealer.key_id is None:
+        mark: str | bytes = BYTES_MARK if is_bytes else TEXT_MARK
+        return and_(column.is_not(None), func.substr(column, 1, len(mark)) == literal(mark, column.type))
+    mark = sealer.bytes_mark if is_bytes else sealer.mark
+    return and_(column.is_not(None), func.substr(column, 1, len(mark)) != literal(mark, column.type))
+
+
+def _written_anew(sealer: Sealer, table: Table, row: Row[Any]) -> Any:
+    columns, keys = layout(table)
+    content = unseal_row(sealer, table, row)
+    key = _key(table, row)
+    values = seal_row(sealer, table, {name: content[name] for name in columns}, *key)
+    return update(table).where(*(table.c[name] == value for name, value in zip(keys, key, strict=True))).values(values)
+
+
+def _key(table: Table, row: Row[Any]) -> tuple[Any, ...]:
+    return tuple(row._mapping[name] for name in layout(table)[1])
