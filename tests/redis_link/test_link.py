@@ -163,6 +163,24 @@ async def test_a_redis_that_never_answers_fails_everybody_in_time_and_then_at_on
         await link.ping()
 
 
+async def test_a_link_that_is_doubted_is_given_up_before_its_deadline_unless_redis_answers(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.redis_link.link.DOUBT_S", 0.8)
+    async with linked(server.url, deadline_s=60) as link:
+        link.doubt()
+        await asyncio.sleep(1)
+        assert link.state.is_up
+        server.pause()
+        waiting = link.send("PING")
+        link.doubt()
+        with pytest.raises(RedisUnavailable, match="no reply within 800 ms"):
+            await waiting
+        link.doubt()
+        server.resume()
+        await until(lambda: link.state.is_up)
+
+
 async def test_each_change_is_one_line_and_one_call(server: RedisServer) -> None:
     changes: list[LinkState] = []
     with capture_logs() as lines:

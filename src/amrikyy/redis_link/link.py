@@ -13,12 +13,15 @@ import structlog
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link.address import RedisAddress
-from amrikyy.redis_link.wire import Argument, Reply, Wire
+from amrikyy.redis_link.wire import GRACE_S, Argument, Reply, Wire
 
 log = structlog.get_logger(__name__)
 
 DEADLINE_S = 0.05
 """How long a reply may take before Redis counts as gone."""
+
+DOUBT_S = 0.1
+"""How long a connection with a longer deadline has when another one has had no reply."""
 
 CONNECT_TIMEOUT_S = 1.0
 FIRST_RETRY_S = 0.05
@@ -121,6 +124,24 @@ class RedisLink:
         if self._wire is None or not self.state.is_up:
             raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
         self._wire.tell(*command)
+
+    def doubt(self) -> None:
+        """Another connection has had no reply: unless this one has one soon, it is given up before its own deadline."""
+        wire, loop = self._wire, asyncio.get_running_loop()
+        if wire is None or not self.state.is_up:
+            return
+
+        def look(*, again: bool) -> None:
+            if not answer.done():
+                if again:  # as a wire does: perhaps it was our process that was busy
+                    loop.call_later(GRACE_S, lambda: look(again=False))
+                else:
+                    wire.close(f"no reply within {DOUBT_S * 1000:.0f} ms")
+
+        with suppress(RedisUnavailable):
+            answer = wire.send(b"PING")
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+            loop.call_later(DOUBT_S, lambda: look(again=True))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
         """Run a script in one round trip. Raises as `send` does."""

@@ -100,7 +100,7 @@ async def open_runtime(
             sealer=sealer,
         )
         idempotency = IdempotencyKeys(database, sealer)
-        redis = await _open_redis(settings, metrics, stack)
+        redis = await _open_redis(settings, metrics, store, stack)
         limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
         planner = Planner(registry, runner, home_airport=settings.home_airport)
@@ -198,8 +198,10 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     return database
 
 
-async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> "RedisLink | None":
-    """The link, whether Redis answers now or not: it is looked for in the background."""
+async def _open_redis(
+    settings: Settings, metrics: Metrics, store: "RedisLink | None", stack: AsyncExitStack
+) -> "RedisLink | None":
+    """The link of the limits, whether Redis answers now or not: it is looked for in the background."""
     if settings.redis is None:
         metrics.redis_up().set(float("nan"))  # it is not away: there is none
         return None
@@ -211,6 +213,8 @@ async def _open_redis(settings: Settings, metrics: Metrics, stack: AsyncExitStac
     await link.start()
     metrics.redis_up().set(link.state.is_up)
     link.watch(lambda state: metrics.redis_up().set(state.is_up))
+    if store is not None:
+        link.watch(lambda state: None if state.is_up else store.doubt())
     return link
 
 
