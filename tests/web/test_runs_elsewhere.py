@@ -115,3 +115,22 @@ async def test_a_lease_that_could_not_be_given_back_is_given_back_when_redis_is_
                     await asyncio.sleep(0.05)
             assert (await two.ask("POST", PATH, BLOG)).status == 200
             assert len(models.posts) == 2
+
+
+async def test_a_server_that_stops_keeps_no_lease(models: ModelServer, make_settings: MakeSettings) -> None:
+    with redis_server() as redis:
+        settings = settings_for("gemini", models, make_settings, redis_url=redis.url, redis_timeout_ms=10_000)
+        async with serve(settings) as server:
+            redis.pause()
+            asked = asyncio.create_task(server.ask("POST", PATH, BLOG))
+            async with asyncio.timeout(10):
+                while not server.runtime.runner._claimed:
+                    await asyncio.sleep(0.01)
+            draining = asyncio.create_task(server.runtime.drain())
+            await asyncio.sleep(0.05)
+            redis.resume()
+            assert (await asked).json["code"] == "draining"
+            await draining
+            async with asyncio.timeout(10):
+                while b":flight:" in redis.ask("KEYS *") or b"PONG" not in redis.ask("PING"):
+                    await asyncio.sleep(0.02)

@@ -153,6 +153,8 @@ class Runner:
         flight = _Flight(key, streams) if key is not None and reuse and not is_fresh else None
         # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         if self._refusal is not None and (parent_id is None or self._stopped):
+            if sharing is not None and lease is not None:
+                sharing.release(lease)
             raise self._refusal
         shared = self._flights.get(flight) if flight is not None else None
         if shared is None and sharing is not None and (streams or not is_fresh or lease is not None):
