@@ -17,6 +17,12 @@ BOUND_S = 3.0
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
+@pytest.fixture
 def redis() -> Iterator[RedisServer]:
     """A Redis of the test's own, which it may kill."""
     with redis_server() as server:

@@ -17,6 +17,12 @@ PATH = "/api/agents/content/generateBlogPost"
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind is enough: nothing here depends on it."""
+    return sqlite_url
+
+
+@pytest.fixture
 async def models() -> AsyncIterator[ModelServer]:
     async with ModelServer() as server:
         yield server
