@@ -116,7 +116,7 @@ class RedisLink:
         return self._wire.send(*command)
 
     def tell(self, *command: Argument) -> None:
-        """Send a command whose reply nobody waits for, after all that were sent before it, within some milliseconds.
+        """Send a command whose reply nobody waits for, after all that were sent before it.
 
         Raises:
             RedisUnavailable: Redis is not there.

@@ -19,9 +19,6 @@ GRACE_S = 0.005
 """When replies are late, the event loop is given so long to read what may be there already: perhaps it was our process
 that was busy, not Redis."""
 
-LINGER_S = 0.005
-"""How long what nobody waits for may wait for company: another write costs more than the rest of a command."""
-
 UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
 """In an error: this server cannot do its work now. A script's error has the word in its middle on Redis 6."""
 
@@ -43,8 +40,6 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unwritten: list[bytes] = []
         self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
-        self._lingering: asyncio.TimerHandle | None = None
-        self._is_flushing = False
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -58,26 +53,23 @@ class Wire(asyncio.Protocol):
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._add(command, future)
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._loop.call_soon(self._flush)
         return future
 
     def tell(self, *command: Argument) -> None:
-        """Send a command whose reply nobody waits for, with the next one, or a little later.
+        """Send a command whose reply nobody waits for, after all that were sent before.
 
         Raises:
             RedisUnavailable: none can be sent.
         """
         self._add(command, None)
-        if not self._is_flushing and self._lingering is None:
-            self._lingering = self._loop.call_later(LINGER_S, self._flush)
 
     def _add(self, command: tuple[Argument, ...], future: "asyncio.Future[Reply] | None") -> None:
         if self._lost is not None:
             raise RedisUnavailable(self._lost)
         if len(self._pending) >= MAX_PENDING:
             raise RedisUnavailable(f"{MAX_PENDING} commands already wait for Redis")
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
         self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
         due = self._loop.time() + self._deadline_s
         self._pending.append((future, due))
@@ -89,9 +81,8 @@ class Wire(asyncio.Protocol):
         if self._lost is not None:
             return
         self._lost = reason
-        for timer in (self._watch, self._lingering):
-            if timer is not None:
-                timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._transport is not None:
             self._transport.abort()
         pending, self._pending = self._pending, deque()
@@ -132,10 +123,6 @@ class Wire(asyncio.Protocol):
             self.close(f"what came was no reply of a Redis: {error}")
 
     def _flush(self) -> None:
-        self._is_flushing = False
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
         if self._transport is not None and self._lost is None:
             self._transport.write(b"".join(self._unwritten))
         self._unwritten.clear()
