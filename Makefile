@@ -8,7 +8,7 @@ PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-deploy test-monitoring check format bench bench-peers bench-ladder openapi lock clean
+.PHONY: help run dev test test-chaos test-deploy test-monitoring check format bench bench-peers bench-ladder chaos soak openapi lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,15 @@ bench/peers/.venv-%/installed: bench/peers/%/requirements.txt
 bench/peers/express/node_modules: bench/peers/express/package-lock.json
 	@npm ci --silent --no-audit --no-fund --prefix bench/peers/express
 	@touch $@
+
+chaos: .venv/dev ## Kill and stop parts of a service under load and check its promises: ten minutes
+	@$(BIN)/python -m bench.chaos --minutes 10
+
+soak: .venv/dev ## Keep a server busy with clients of every kind and look whether anything grows: twenty minutes
+	@$(BIN)/python -m bench.soak --minutes 20
+
+test-chaos: .venv/dev ## A short run of the same faults for every seed: about a minute and a half
+	@$(BIN)/python -m bench.chaos --seed 4 --minutes 0.7 --rate 12 --without "model server is killed" "stands still for"
 
 openapi: .venv/dev ## Write docs/openapi.json anew
 	@$(BIN)/python -c "import json; from amrikyy.app import endpoints_of; from amrikyy.agents.registry import load_registry; \

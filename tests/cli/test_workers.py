@@ -3,12 +3,17 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from amrikyy.cli.supervisor import FIRST_PAUSE_S, STEADY_S, Supervisor, Worker
 from tests.process import server_process
 from tests.serving import KEYS
 
@@ -105,3 +110,27 @@ async def counted(url: str) -> float:
         lines = (await reply.text()).splitlines()
     wanted = (line for line in lines if line.startswith("http_requests_total") and '"/api/health"' in line)
     return sum(float(line.split()[-1]) for line in wanted)
+
+
+def test_workers_that_had_served_are_replaced_at_once_however_often_they_die() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryDirectory() as folder:
+        supervisor = Supervisor(listening, 2, 1)
+        supervisor._metrics = folder
+
+        def pauses(lived_s: float) -> list[float]:
+            return [round(pause_after(supervisor, lived_s), 1) for _ in range(6)]
+
+        assert pauses(STEADY_S + 1) == [FIRST_PAUSE_S] * 6
+        assert pauses(0) == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+        assert pauses(STEADY_S + 1) == [FIRST_PAUSE_S] * 6
+
+
+def pause_after(supervisor: Supervisor, lived_s: float) -> float:
+    """How long the supervisor waits after the death of a worker."""
+    link, other = socket.socketpair()
+    other.close()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    supervisor._workers.append(Worker(process, link, began=time.monotonic() - lived_s))
+    supervisor._bury()
+    return supervisor._not_before - time.monotonic()

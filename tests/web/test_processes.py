@@ -345,3 +345,27 @@ async def test_redis_may_go_and_come_back_under_load_and_no_caller_fails_or_hang
     bound = {"pause": 2, "kill": 3}[away] * limit
     for since, _ in admitted:
         assert sum(since <= began and ended <= since + window_s for began, ended in admitted) <= bound
+
+
+async def test_while_redis_is_away_a_run_elsewhere_is_out_of_reach_and_not_gone(tmp_path: Path) -> None:
+    with redis_server() as redis:
+        async with fleet(tmp_path, redis.url, 2, OFFLINE_TOKENS_PER_S="0") as servers:
+            seen = await servers.stream(0, "/api/stream/blog", BLOG)
+            path, last = f"/api/stream/{seen[0].data['runId']}", {"last_event_id": seen[4].id}
+            redis.pause()
+            status, body = await servers.ask(1, "GET", path, **last)
+            assert (status, body["code"]) == (503, "run_elsewhere")
+            assert "Retry-After" in body["headers"]
+            redis.resume()
+            async with asyncio.timeout(15):
+                while not (rest := await again(servers, path, seen[4].id)):
+                    await asyncio.sleep(0.1)
+            assert rest == seen[5:]
+
+
+async def again(servers: Fleet, path: str, last: str) -> list[SSE]:
+    """The rest of a stream; nothing while it is out of reach."""
+    try:
+        return await servers.stream(1, path, last_event_id=last)
+    except AssertionError:  # a 503, which is what it is about, or a 410, which it never stops to be
+        return []

@@ -32,9 +32,12 @@ RESET = b"r"
 
 READY_TIMEOUT_S = 60
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
-STEADY_S = 60.0
-"""A worker that lived this long was well: the next pause is the first one again."""
+LONGEST_PAUSE_S = 5.0
+"""So much longer an outage lasts at most that kept workers from starting, once it is over."""
+
+STEADY_S = 10.0
+"""A worker that lived this long had started and served: what killed it then says nothing about the next one, so that
+the pause is the first one again. Only those that die sooner wait longer each time."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) if sys.platform != "win32" else ()
 

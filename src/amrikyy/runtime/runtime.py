@@ -1,5 +1,6 @@
 """What the app, the command line and the tests work with."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from amrikyy.runs.store import RunRecords
 from amrikyy.settings import Settings
 from amrikyy.spend import Budgets, Ledger
 from amrikyy.telemetry.metrics import Metrics
-from amrikyy.telemetry.process import resident_bytes
+from amrikyy.telemetry.process import open_files, resident_bytes
 from amrikyy.telemetry.spans import Tracer
 from amrikyy.traces import Traces
 from amrikyy.workflows.workflows import Workflows
@@ -130,6 +131,8 @@ class Runtime:
         if self.redis is not None:
             metrics.redis_up().set(self.limits.limiter.counts_in == "redis")
         metrics.memory_bytes().set(resident_bytes())
+        metrics.tasks().set(len(asyncio.all_tasks()))
+        metrics.file_descriptors().set(open_files())
         cpu_s, self.counted_cpu_s = self.counted_cpu_s, time.process_time()
         metrics.cpu_seconds().inc(self.counted_cpu_s - cpu_s)
         metrics.database_connections("used").set(pool.checkedout())

@@ -26,7 +26,7 @@ from amrikyy.runs.run import Run
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
-from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, wishes_of
+from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, record_end, wishes_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
 
 RUN_ERRORS: tuple[type[AmrikyyError], ...] = (
@@ -114,8 +114,9 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
         wishes = wishes_of(call)
         run = await launch(call, operation, wishes, streams=False)
         if wishes.detached:
-            return accepted(run)
+            return await accepted(call, run)
         error = await end_of(run, call, goes_on=wishes.key is not None)
+        await record_end(call, run, wishes)
         call.exchange.timings.append(("model", run.elapsed_s * 1000))
         if run.execution.cached == "stale":
             call.exchange.cache = "stale"

@@ -16,7 +16,18 @@ from amrikyy.web.agents import RUN_ERRORS, OperationReply, end_of
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.errors import encode
 from amrikyy.web.events import Connected, events_of
-from amrikyy.web.launch import HEADERS, Accepted, Wishes, accepted_body, claim_of, launch, wishes_of
+from amrikyy.web.launch import (
+    HEADERS,
+    Accepted,
+    Wishes,
+    accepted_body,
+    claim_of,
+    end_recorder,
+    launch,
+    record_accepted,
+    record_end,
+    wishes_of,
+)
 from amrikyy.web.limits import charge_names
 from amrikyy.web.replies import Wire, dollars, reply
 from amrikyy.web.sse import EventStream
@@ -96,9 +107,11 @@ def _asks(agent: Agent) -> Endpoint:
         run, planned = await _begin(call, agent, wishes, streams=False)
         told = planned.model_dump(mode="json", by_alias=True)
         if wishes.detached:
+            await record_accepted(call, run)
             headers = {"location": f"/api/runs/{run.id}"}
             return Response(encode(accepted_body(run).model_dump(by_alias=True) | told), 202, headers, JSON)
         error = await end_of(run, call, goes_on=wishes.key is not None)
+        await record_end(call, run, wishes)
         if error is not None:
             raise error
         return Response(encode(reply(run) | told), media_type=JSON)
@@ -120,7 +133,8 @@ def _streams(agent: Agent) -> Endpoint:
         run, planned = await _begin(call, agent, wishes, streams=True)
         grace_s = call.runtime.settings.stream_grace_s
         told = planned.model_dump(mode="json", by_alias=True)
-        return EventStream(run, call.runtime.metrics, grace_s=grace_s, connected=told)
+        recorded = end_recorder(call, run, wishes)
+        return EventStream(run, call.runtime.metrics, grace_s=grace_s, connected=told, before_end=recorded)
 
     return Endpoint(
         method="POST", path=f"/api/stream/{agent.name}/ask", handler=ask_for_stream, needs=Permission.AGENT_STREAMING,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ STALL_S = 30
 MAX_WRITE = 64 * 1024
 """Bytes handed to the connection at a time: what a client that does not read holds of our memory."""
 
+ENDS = frozenset({"completed", "failed", "cancelled"})
+
 HEARTBEAT = b": still here\n\n"
 
 HEADERS = [
@@ -44,7 +46,7 @@ class EventStream:
     What is already there is written together. When the client leaves, the run is told so, and goes on
     for the grace time. A client that does not read delays only itself: the log is the run's, the stream
     holds `MAX_WRITE` bytes of it, and after `STALL_S` without any progress the connection is cut. It can resume.
-    `connected` is what the event of that name says besides.
+    `connected` is what the event of that name says besides. `before_end` is awaited before the last event is shown.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class EventStream:
         grace_s: float,
         after: int = 0,
         connected: Mapping[str, Any] | None = None,
+        before_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._before_end = before_end
         self._run = run
         self._metrics = metrics
         self._grace_s = grace_s
@@ -80,6 +84,8 @@ class EventStream:
             while not reader.at_end:
                 first = reader.position + 1
                 events = await reader.read(HEARTBEAT_S)
+                if self._before_end is not None and events and events[-1].kind in ENDS:
+                    await self._before_end()
                 for body in writer.bodies(first, events) if events else (HEARTBEAT,):
                     if reader.closed:
                         return

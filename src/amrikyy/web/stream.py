@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.responses import Response
@@ -12,10 +13,10 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, Gone, NotFound, Unavailable, ValidationFailed
 from amrikyy.runs.events import Event
 from amrikyy.runs.restore import recorded_error, restore
-from amrikyy.runs.run import Run
+from amrikyy.runs.run import Run, began_at
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
-from amrikyy.web.launch import HEADERS, launch, wishes_of
+from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, end_recorder, launch, wishes_of
 from amrikyy.web.replies import Success
 from amrikyy.web.sse import EventStream, EventWriter
 
@@ -165,7 +166,8 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
         if (seen := last_event_id(call)) is not None:
             return await resumed(call, *seen, operation)
         run = await launch(call, operation, wishes, streams=True)
-        return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s)
+        grace_s, recorded = call.runtime.settings.stream_grace_s, end_recorder(call, run, wishes)
+        return EventStream(run, call.runtime.metrics, grace_s=grace_s, before_end=recorded)
 
     growth = (
         "`token` `{chunk}`: the next piece of the text"
@@ -228,9 +230,13 @@ async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any,
 
 async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:
     """A run whose process died, with the event that its stream ends with."""
+    shared = call.runtime.shared_runs
+    hidden = shared is not None and not shared.is_settled
     try:
         record = await call.runtime.records.get(run_id, owner=None)
     except NotFound:
+        if hidden and datetime.now(UTC) - began_at(run_id) < RECORDED_WITHIN:
+            raise _out_of_reach() from None
         raise RunGone("There is no such run any more. Start a new one without Last-Event-ID.") from None
     if visible_to(call) not in (None, record.owner):
         raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
@@ -241,8 +247,20 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:
             retry_after_s=1,
         )
     if not record.lost:
+        kept_for = timedelta(seconds=call.runtime.settings.stream_resume_s + (record.duration_ms or 0) / 1000)
+        if hidden and datetime.now(UTC) - record.started_at < kept_for:
+            raise _out_of_reach()
         raise RunGone(f"The events of this run are no longer kept. GET /api/runs/{run_id} has its result.")
     return Event("failed", recorded_error(record)), restore(record)
+
+
+def _out_of_reach() -> Unavailable:
+    """What says that a run is gone is final; while Redis is away, it only cannot be seen from here."""
+    return Unavailable(
+        "Redis is away, or has just come back, and so the events of other processes' runs are out of reach. Try again.",
+        code="run_elsewhere",
+        retry_after_s=1,
+    )
 
 
 def _is_of(run: Run, operation: Operation[Any, Any], body: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -27,6 +28,9 @@ from amrikyy.spend import Allowance
 log = structlog.get_logger(__name__)
 
 SCRIPTS = (APPEND, CLAIM)
+
+SETTLES_WITHIN_S = 5.0
+"""After Redis is back: every process has noticed (it looks every 2 s at least) and written what was missing."""
 
 
 class SharedRuns:
@@ -61,6 +65,12 @@ class SharedRuns:
         self._log = RunLog(link, self._keys, self.process, sealer, keep_s=keep_s, timeout_s=timeout_s)
         self._presence = Presence(link, self._keys, self.process, live, grace_s=grace_s)
         self._following: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a run that is not found is not there: Redis is up, and has been told again what it had missed."""
+        state = self._link.state
+        return state.is_up and time.monotonic() - state.since > SETTLES_WITHIN_S
 
     async def close(self) -> None:
         """Write what is left, and say that this process goes."""

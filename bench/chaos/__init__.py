@@ -1,0 +1,1 @@
+"""Kills and stops parts of a running service, and checks afterwards that no promise was broken."""
