@@ -36,6 +36,18 @@ async def ask(url: str) -> int:
         return reply.status
 
 
+async def call_on_one_connection(url: str, until_gone: set[int], supervisor: int) -> set[int]:
+    """Start runs on a connection that is kept open as long as the server likes. A POST is not sent a second time."""
+    statuses = set()
+    async with aiohttp.ClientSession(headers={"x-api-key": KEYS["premium"]}) as http:
+        while children(supervisor) & until_gone:
+            body = {"origin": "JFK", "destination": "LHR", "date": "2100-01-01"}
+            async with http.post(f"{url}/api/agents/travel/searchFlights", json=body) as reply:
+                statuses.add(reply.status)
+            await asyncio.sleep(0.01)
+    return statuses
+
+
 async def test_a_dead_worker_is_replaced_and_a_stop_ends_them_all(tmp_path: Path, redis_url: str) -> None:
     async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, url):
         log = tmp_path / "server.log"
@@ -58,12 +70,15 @@ async def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(tmp_pa
     async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, url):
         await ready(tmp_path / "server.log", 2)
         before = children(server.pid)
+        kept = [asyncio.create_task(call_on_one_connection(url, before, server.pid)) for _ in range(6)]
+        await asyncio.sleep(0.5)
         server.send_signal(signal.SIGHUP)
         answered = 0
         async with asyncio.timeout(40):
             while children(server.pid) & before:
                 assert await ask(url) == 200
                 answered += 1
+            assert set().union(*await asyncio.gather(*kept)) == {200}
         assert answered > 0
         assert len(children(server.pid)) == 2
 

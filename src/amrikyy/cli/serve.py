@@ -27,6 +27,9 @@ RULE = "=" * 60
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects until the collector looks at them, and how many such looks until it looks at older ones."""
 
+LINGERS_S = 0.5
+"""How long a worker that is replaced answers what comes on connections that are kept open; others take new ones."""
+
 LAST_WORDS_S = 5
 """How long connections may take, after the last run has ended, to receive what was said."""
 
@@ -76,7 +79,8 @@ def serve(
     gc.set_threshold(*GC_THRESHOLDS)
     config = uvicorn_config(app, settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(app, Server(config, app.drain), listening, link))
+        server = Server(config, app.drain, lingers_s=LINGERS_S if link is not None else 0.0)
+        runner.run(_serve(app, server, listening, link))
 
 
 async def _serve(

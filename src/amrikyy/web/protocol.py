@@ -86,6 +86,14 @@ class Protocol(HttpToolsProtocol):
     """One connection of a client. Is a `web.connection.Connection`."""
 
     _on_lost: Callable[[], object] | None = None
+    _closes_after_next = False
+
+    def close_after_next(self) -> None:
+        """Close it when the answer in progress, or the next one, has been sent."""
+        self._closes_after_next = True
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
 
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
@@ -110,6 +118,8 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = Cycle  # the base class makes its own, and has no other place to say which
+        if self._closes_after_next:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def _tell(self) -> None:

@@ -7,16 +7,31 @@ from contextlib import suppress
 
 import uvicorn
 
+from amrikyy.web.protocol import Protocol
+
 
 class Server(uvicorn.Server):
-    """A server that calls `drain` when it was told to stop, while it waits for its connections to end."""
+    """A server that calls `drain` when it was told to stop, while it waits for its connections to end.
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    Where others accept the connections that it no longer does, it `lingers_s` first: what comes on connections that
+    clients have kept open is still answered, and then they are closed. Else a client who sends something just
+    when its connection is closed could not tell whether it was done.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], *, lingers_s: float = 0.0) -> None:
         super().__init__(config)
         self._drain = drain
+        self._lingers_s = lingers_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, wait for what is in progress, close. A second Ctrl+C does not wait."""
+        if self._lingers_s and not self.force_exit:
+            for server in self.servers:
+                server.close()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.close_after_next()
+            await asyncio.sleep(self._lingers_s)
         draining = asyncio.ensure_future(self._drain())
         await super().shutdown(sockets)
         if self.force_exit:
