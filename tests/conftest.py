@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from amrikyy.auth import Passwords
 from amrikyy.db import Database, migrate, open_database
@@ -16,6 +17,9 @@ from amrikyy.settings import Settings
 from tests.postgres import Postgres
 from tests.redis_server import redis_server
 from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
+
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 PROCESSES = ("tests/cli/", "tests/web/test_processes.py", "tests/workflows/test_durability.py")
 """Tests that start several server processes each: one after another, or none of them gets its share of the machine."""

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth.user_store import User, lock_user, user_of
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.db.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class SessionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lookups: Together[tuple[str, str], tuple[User, bool]] = Together(self._get_all)
 
     async def begin(self, user: User, family: str, token_hash: str, expires_at: datetime) -> bool:
         """Begin a session with its first refresh token.
@@ -74,15 +76,7 @@ class SessionStore:
 
     async def get(self, user_id: str, family: str) -> tuple[User, bool] | None:
         """The user, and whether that session of the user goes on; None when there is no such user."""
-        goes_on = exists().where(
-            refresh_tokens.c.family == family,
-            refresh_tokens.c.user_id == user_id,
-            refresh_tokens.c.revoked_at.is_(None),
-        )
-        query = select(users, goes_on.label("goes_on")).where(users.c.id == user_id)
-        async with self._database.connect() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return (user_of(row), bool(row.goes_on)) if row is not None else None
+        return await self._lookups.get((user_id, family))
 
     async def end(self, user_id: str, family: str) -> None:
         """End a session: none of its tokens works any more."""
@@ -109,6 +103,24 @@ class SessionStore:
             deleted += done.rowcount
             if done.rowcount < batch:
                 return deleted
+
+    async def _get_all(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[User, bool]]:
+        alive = (
+            select(refresh_tokens.c.user_id, refresh_tokens.c.family.label("going_on"))
+            .where(refresh_tokens.c.family.in_({family for _, family in asked}), refresh_tokens.c.revoked_at.is_(None))
+            .distinct()
+            .subquery()
+        )
+        query = (
+            select(users, alive.c.going_on)
+            .join_from(users, alive, alive.c.user_id == users.c.id, isouter=True)
+            .where(users.c.id.in_({user_id for user_id, _ in asked}))
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        owners = {row.id: user_of(row) for row in rows}
+        going_on = {(row.id, row.going_on) for row in rows}
+        return {pair: (owners[pair[0]], pair in going_on) for pair in asked if pair[0] in owners}
 
 
 async def _add(connection: AsyncConnection, user_id: str, family: str, token_hash: str, expires_at: datetime) -> None:
