@@ -3,17 +3,18 @@
 import asyncio
 import stat
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import DateTime, insert, select, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from amrikyy.db import Database, open_database
-from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.db.tables import Moment, refresh_tokens, users
 from amrikyy.errors import Unavailable
 from tests.postgres import Postgres
 
@@ -248,3 +249,20 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="DATABASE_URL"):
         open_database(f"sqlite:///{tmp_path}/file/a.db")
+
+
+def test_a_moment_is_written_as_sqlalchemy_itself_would_write_it() -> None:
+    dialect = sqlite.dialect()
+    plainly = DateTime().dialect_impl(dialect).bind_processor(dialect)
+    ours = Moment().dialect_impl(dialect).bind_processor(dialect)
+    assert plainly is not None
+    assert ours is not None
+    for moment in (
+        datetime(2026, 11, 29, 18, 5, tzinfo=UTC),
+        datetime(1, 1, 1, 0, 0, 0, 7, tzinfo=UTC),
+        datetime(2026, 3, 29, 2, 30, 1, 20, tzinfo=timezone(timedelta(hours=-3, minutes=-30))),
+    ):
+        assert ours(moment) == plainly(moment.astimezone(UTC).replace(tzinfo=None))
+    assert ours(None) is None
+    with pytest.raises(ValueError, match="without a time zone"):
+        ours(datetime(2026, 11, 29))  # noqa: DTZ001 - that is the point

@@ -15,11 +15,11 @@ DECLARED = {
 
 def test_an_operation_is_charged_to_its_agent_and_to_itself() -> None:
     table = LimitTable(DECLARED, {})
-    assert table.operation("ana", "travel.searchFlights") == [
+    assert table.operation("ana", "travel.searchFlights") == (
         Charge("travel", "ana", Limit(60, 60)),
         Charge("travel.searchFlights", "ana", Limit(20, 60)),
-    ]
-    assert table.operation("ana", "travel.getVisaRequirements") == [Charge("travel", "ana", Limit(60, 60))]
+    )
+    assert table.operation("ana", "travel.getVisaRequirements") == (Charge("travel", "ana", Limit(60, 60)),)
 
 
 def test_a_plan_is_charged_for_each_operation_as_often_as_it_runs() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from amrikyy.errors import NotFound
 from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Outcome, Spent
+from amrikyy.runs.execution import Execution, Outcome, Spent
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Reader, Run, new_run_id
 
@@ -46,6 +46,25 @@ async def test_a_reader_far_behind_gets_the_log_in_parts() -> None:
 
 async def test_silence_ends_a_read_with_nothing() -> None:
     assert await Reader(run_of("silent")).read(timeout_s=0.01) == []
+
+
+async def test_a_read_ends_at_its_own_time_whatever_the_reads_before_it_waited_for() -> None:
+    execution = Execution()
+    run = Run(owner="a", agent="b", operation="c", request={}, deadline_s=60, execution=execution)
+    reader = run.read()
+    reading = asyncio.create_task(reader.read(60))
+    await asyncio.sleep(0)
+    execution.append(Event("started"))
+    assert len(await reading) == 1
+    async with asyncio.timeout(10):
+        assert await reader.read(0.01) == []
+        assert await reader.read(0.02) == []
+        reading = asyncio.create_task(reader.read(60))
+        await asyncio.sleep(0.05)  # the timer of the read before has run out
+        assert not reading.done()
+        execution.append(Event("token", "x"))
+        assert len(await reading) == 1
+    reader.close()
 
 
 async def test_closing_a_reader_wakes_it() -> None:

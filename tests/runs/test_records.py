@@ -91,6 +91,30 @@ async def test_many_runs_are_written_in_few_transactions(records: RunRecords, da
     assert len(await records.page(owner="user:1", limit=500)) == 300
 
 
+async def test_a_run_that_goes_on_is_recorded_before_its_end_and_one_that_ends_soon_is_written_once(
+    records: RunRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str]] = []
+    row = records._row
+
+    def noting(run: Run) -> dict[str, object]:
+        written.append((run.id, run.status))
+        return row(run)
+
+    monkeypatch.setattr(records, "_row", noting)
+    lasting, short = started(), started()
+    records.note(lasting)
+    records.note(short)
+    async with asyncio.timeout(10):
+        while not written:
+            records.note(complete(short) if not short.ended else short)
+            await asyncio.sleep(0.01)
+        while records.waiting:
+            await asyncio.sleep(0.01)
+    assert {status for run_id, status in written if run_id == short.id} == {"completed"}
+    assert (lasting.id, "running") in written
+
+
 async def test_without_a_database_runs_wait_and_new_ones_are_refused_before_any_is_lost() -> None:
     unreachable = open_database("postgresql://nobody@127.0.0.1:9/nothing")
     records = RunRecords(unreachable)

@@ -47,18 +47,15 @@ class Events:
                 f"The model {self._model} sent more than {MAX_STREAM_BYTES} bytes, which is no answer.",
                 model=self._model,
             )
-        # Three times as fast as splitting by a pattern that allows both kinds of line end.
-        *blocks, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
-        if max(map(len, blocks), default=0) > MAX_EVENT_BYTES or len(self._rest) > MAX_EVENT_BYTES:
+        text = self._rest + data
+        ends = max(text.rfind(b"\n\n") + 2, text.rfind(b"\n\r\n") + 3)
+        whole, self._rest = (text[:ends], text[ends:]) if ends > 2 else (b"", text)
+        events = _split(whole) if whole else []
+        if len(text) > MAX_EVENT_BYTES and max(map(len, (*events, self._rest))) > MAX_EVENT_BYTES:
             raise ModelMalformed(
                 f"The model {self._model} sent an event of more than {MAX_EVENT_BYTES} bytes.", model=self._model
             )
-        return [
-            # What nearly all events look like is taken here, for a call costs as much as the rest.
-            found
-            for block in blocks
-            if (found := block[6:] if block.startswith(b"data: ") and b"\n" not in block else _data(block))
-        ]
+        return events
 
     def end(self) -> list[bytes]:
         """What came last, without the empty line behind it."""
@@ -77,6 +74,19 @@ def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:
     except UNDECODABLE as error:
         what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
         raise ModelMalformed(f"The model {model} sent {what}.", model=model) from None
+
+
+def _split(whole: bytes) -> list[bytes]:
+    """The data of whole events."""
+    # What nearly all providers send, one line of data and an empty one, is cut in one go: it was a fifth of a token.
+    if whole.startswith(b"data: "):
+        end, returns = (b"\r\n\r\n", 2) if whole.endswith(b"\r\n\r\n") else (b"\n\n", 0)
+        events = whole[6 : -len(end)].split(end + b"data: ")
+        count = len(events)
+        if whole.count(b"\n") == 2 * count and whole.count(b"\r") == returns * count and all(events):
+            return events
+    blocks = whole.replace(b"\r\n", b"\n").split(b"\n\n")
+    return [found for block in blocks if (found := _data(block))]
 
 
 def _data(block: bytes) -> bytes:

@@ -179,10 +179,13 @@ class MemoryLimiter:
 
     def _counter(self, charge: Charge, now: float) -> _Counter:
         name = charge[:2]
-        counters = self._busy if name in self._busy else self._others
+        counters = self._busy
         counter = counters.get(name)
         if counter is None:
-            return _Counter(charge.limit)
+            counters = self._others
+            counter = counters.get(name)
+            if counter is None:
+                return _Counter(charge.limit)
         counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it knocks
         counter.forget(now)
         return counter

@@ -1,7 +1,8 @@
 """Which limits there are: the guide's table, what agents declare, and what RATE_LIMITS says instead."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 
 from amrikyy.ratelimit.decision import Charge
 from amrikyy.ratelimit.limit import Limit
@@ -12,6 +13,10 @@ DEFAULTS = {
     "login.address": Limit.parse("30/10 minutes"),  # failed logins from one address
     "login.account": Limit.parse("10/10 minutes"),  # failed logins to one account, whether it exists or not
 }
+
+
+REMEMBERED = 4096
+"""Charges that are kept: the same callers come again and again."""
 
 
 class LimitTable:
@@ -28,6 +33,7 @@ class LimitTable:
 
     def __init__(self, declared: Mapping[str, Limit | None], overrides: Mapping[str, str]) -> None:
         self._limits: dict[str, Limit | None] = {**DEFAULTS, **declared}
+        self._remembered = lru_cache(REMEMBERED)(self._charges)
         for name, text in overrides.items():
             if name not in self._limits:
                 known = ", ".join(self._limits)
@@ -40,11 +46,15 @@ class LimitTable:
     def __getitem__(self, name: str) -> Limit | None:
         return self._limits[name]
 
-    def charges(self, key: str, names: Sequence[str]) -> list[Charge]:
+    def charges(self, key: str, names: tuple[str, ...]) -> tuple[Charge, ...]:
         """What a request of `key` is charged: each of `names` that has a limit."""
-        return [Charge(name, key, limit) for name in names if (limit := self._limits[name]) is not None]
+        return self._remembered(key, names)
 
-    def operation(self, key: str, operation: str) -> list[Charge]:
+    def _charges(self, key: str, names: tuple[str, ...]) -> tuple[Charge, ...]:
+        assert len(set(names)) == len(names), "what counts against one limit is one charge"
+        return tuple([Charge(name, key, limit) for name in names if (limit := self._limits[name]) is not None])
+
+    def operation(self, key: str, operation: str) -> tuple[Charge, ...]:
         """What running an operation is charged: the agent's limit and its own."""
         return self.charges(key, (operation.partition(".")[0], operation))
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from sqlalchemy import Row, Select, delete, select
 
+from amrikyy.db.bulk import Bulk
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.sealed import seal_row, unseal_row
@@ -97,6 +98,7 @@ class RunRecords:
         self._sealer = sealer
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pending: dict[str, Run] = {}
+        self._begun: set[str] = set()
         self._booked: OrderedDict[str, None] = OrderedDict()
         self._flushing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
@@ -133,13 +135,11 @@ class RunRecords:
         Raises:
             Unavailable: the database cannot be reached; nothing is lost, the writer tries again.
         """
+        wanted = list(self._pending)
         if self._flushing is not None:
             await asyncio.shield(self._flushing)  # it may have begun before the latest note
-        if self._pending:
-            if self._flushing is None:
-                self._flushing = asyncio.get_running_loop().create_task(self._write_pending())
-                self._flushing.add_done_callback(self._flushed)
-            await asyncio.shield(self._flushing)
+        while waiting := [run_id for run_id in wanted if run_id in self._pending]:
+            await self._flush(waiting)
 
     async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
         """The record of one run.
@@ -227,7 +227,7 @@ class RunRecords:
             await self._pause(BATCH_AFTER_S)
             self._work.clear()
             try:
-                await self.flush()
+                await self._flush(self._due())
             except AmrikyyError as error:
                 if not self._failing:
                     log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
@@ -238,6 +238,8 @@ class RunRecords:
                 if self._failing:
                     log.info("runs_are_recorded_again")
                 self._failing = False
+                if self._pending:
+                    self._work.set()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -249,10 +251,25 @@ class RunRecords:
         if not task.cancelled():
             task.exception()  # whoever waited has it
 
-    async def _write_pending(self) -> None:
-        waiting = list(self._pending)
-        for start in range(0, len(waiting), BATCH):
-            batch = {run_id: self._pending.pop(run_id) for run_id in waiting[start : start + BATCH]}
+    def _due(self) -> list[str]:
+        """What has ended, and what had begun before the batch before: most runs end sooner, and are written once."""
+        pending = self._pending.items()
+        due = [run_id for run_id, run in pending if run.ended or run_id in self._begun]
+        self._begun = {run_id for run_id, run in pending if not run.ended}.difference(due)
+        return due
+
+    async def _flush(self, run_ids: list[str]) -> None:
+        """Write these, or wait for those that are being written."""
+        if not run_ids:
+            return
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._write_pending(run_ids))
+            self._flushing.add_done_callback(self._flushed)
+        await asyncio.shield(self._flushing)
+
+    async def _write_pending(self, run_ids: list[str]) -> None:
+        for start in range(0, len(run_ids), BATCH):
+            batch = {run_id: self._pending.pop(run_id) for run_id in run_ids[start : start + BATCH]}
             try:
                 await self._write_batch(batch)
             except BaseException:
@@ -282,11 +299,11 @@ class RunRecords:
         new = [run for run in ended if run.id not in self._booked]
         rows = [seal_row(self._sealer, runs, self._row(run)) for run in batch]
         async with self._database.begin() as connection:
-            await connection.execute(_upsert(dialect), rows)
+            await _upsert(dialect).write(connection, rows)
             if entries:
-                await connection.execute(ledger_insert(dialect), entries)
+                await ledger_insert(dialect).write(connection, entries)
             if new:
-                await connection.execute(hours_insert(dialect), hour_rows(new))
+                await hours_insert(dialect).write(connection, hour_rows(new))
         for run in new:
             self._booked[run.id] = None
         while len(self._booked) > MAX_BOOKED:
@@ -369,11 +386,13 @@ class RunRecords:
 
 
 @cache
-def _upsert(dialect: str) -> Any:
+def _upsert(dialect: str) -> Bulk:
     """Write runs; one that is there already gets what changes. To put the statement together takes a millisecond."""
     insert = insert_into(runs, dialect)
-    return insert.on_conflict_do_update(
-        index_elements=[runs.c.id], set_={name: insert.excluded[name] for name in _CHANGING}
+    return Bulk(
+        insert.on_conflict_do_update(
+            index_elements=[runs.c.id], set_={name: insert.excluded[name] for name in _CHANGING}
+        )
     )
 
 

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import BodyTooLarge, BudgetSpent, Forbidden, UnsupportedMediaType, ValidationFailed
 from amrikyy.ratelimit import Decision
+from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
 from amrikyy.web.launch import allowance_of, claim_of
 from amrikyy.web.limits import charge_request
@@ -92,10 +93,13 @@ async def _read_body(call: Call) -> bytes:
         raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
     chunks: list[bytes] = []
     size = 0
-    # A third of what asyncio.timeout costs, which every request would pay.
     task = asyncio.current_task()
     assert task is not None
-    timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, task.cancel, _TOO_SLOW)
+    connection: Connection | None = call.scope.get(CONNECTION)
+    timer = None
+    if connection is None or not connection.has_whole_body:
+        # A third of what asyncio.timeout costs.
+        timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, task.cancel, _TOO_SLOW)
     try:
         while True:
             message = await call.receive()
@@ -114,7 +118,8 @@ async def _read_body(call: Call) -> bytes:
         task.uncancel()
         raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
     finally:
-        timer.cancel()
+        if timer is not None:
+            timer.cancel()
     content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
     if size and content_type != "application/json" and not content_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")

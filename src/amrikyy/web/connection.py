@@ -13,6 +13,11 @@ CONNECTION = "amrikyy.connection"
 class Connection(Protocol):
     """What `web.protocol` puts into the scope. ASGI itself has neither."""
 
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the body of the request has arrived, so that nobody will wait for it."""
+        ...
+
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
         ...

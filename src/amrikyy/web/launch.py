@@ -47,7 +47,7 @@ _SHOWS = frozenset({"queued", "token", "partial"})
 STREAM_RECORDED_WITHIN_S = 5.0
 
 RECORDED_WITHIN = timedelta(seconds=5)
-"""A run that another process has just started may not be in the database yet (it is, within some 50 ms)."""
+"""A run that another process has just started may not be in the database yet (it is, within some 100 ms)."""
 
 
 class Accepted(Success):

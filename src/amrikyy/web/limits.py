@@ -1,12 +1,11 @@
 """What a request is charged, who is charged, and what the answer says about it."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import sha256
 
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Unauthenticated
-from amrikyy.ratelimit import Charge, Decision, Limit, refusal
+from amrikyy.ratelimit import Charge, Decision, refusal
 from amrikyy.ratelimit.addresses import counted_as
 from amrikyy.web.endpoint import Call
 
@@ -107,12 +106,9 @@ def counted_caller(call: Call) -> str:
 def _headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""
     states = ", ".join(
-        f'"{state.charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}' for state in decision.states
+        [f'"{charge.name}";r={remaining};t={max(0, round(reset_s))}' for charge, remaining, reset_s in decision.states]
     )
-    policy = _policy(tuple((state.charge.name, state.charge.limit) for state in decision.states))
-    return [(b"ratelimit", states.encode()), (b"ratelimit-policy", policy)]
-
-
-@lru_cache(maxsize=256)
-def _policy(limits: tuple[tuple[str, Limit], ...]) -> bytes:
-    return ", ".join(f'"{name}";q={limit.count};w={limit.window_s}' for name, limit in limits).encode()
+    policy = ", ".join(
+        [f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}' for charge, _, _ in decision.states]
+    )
+    return [(b"ratelimit", states.encode()), (b"ratelimit-policy", policy.encode())]

@@ -95,6 +95,11 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
 
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
+        return not self.cycle.more_body
+
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
         self.transport.abort()

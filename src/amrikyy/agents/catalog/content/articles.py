@@ -45,7 +45,7 @@ class BlogPost(TextResult):
         """Outline, excerpts and keywords are read off the text."""
         fields = super().derive(text, request)
         title = reading.plain(fields["title"])
-        lines = list(reading.prose_lines(text))
+        lines = reading.prose_lines(text)
         opening = reading.first_paragraph(lines)
         outline = [found for line in lines if (found := reading.heading_of(line))]
         body = reading.plain("\n".join(lines)) if request.keywords else ""

@@ -12,10 +12,15 @@ _MARKS = "*`~_"
 _NOT_PROSE = re.compile(r"\s*(#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3,}\s*$)")
 
 
-def prose_lines(text: str) -> Iterator[str]:
+def prose_lines(text: str) -> list[str]:
     """The lines of the text, those in code fences left out: a comment in code is no heading."""
+    lines = text.splitlines()
+    return list(_unfenced(lines)) if "```" in text or "~~~" in text else lines
+
+
+def _unfenced(lines: Iterable[str]) -> Iterator[str]:
     fence = ""
-    for line in text.splitlines():
+    for line in lines:
         mark = line.lstrip()[:3]
         if fence:
             fence = "" if mark == fence else fence
@@ -27,7 +32,7 @@ def prose_lines(text: str) -> Iterator[str]:
 
 def heading_of(line: str) -> tuple[int, str] | None:
     """Level 1 to 6 and plain text, if the line is a heading."""
-    match = _HEADING.fullmatch(line)
+    match = _HEADING.fullmatch(line) if "#" in line[:4] else None
     return (len(match[1]), plain(match[2].rstrip().rstrip("#"))) if match else None
 
 
@@ -90,9 +95,12 @@ def _whole_character(text: str, end: int) -> int:
 
 def slugify(text: str, default: str) -> str:
     """Lower-case words joined by hyphens, accents removed from Latin letters, for the end of a URL."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    without_accents = "".join(char for char in decomposed if not "\u0300" <= char <= "\u036f")
-    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", without_accents))
+    text = text.casefold()
+    if not text.isascii():
+        decomposed = unicodedata.normalize("NFKD", text)
+        without_accents = "".join(char for char in decomposed if not "\u0300" <= char <= "\u036f")
+        text = unicodedata.normalize("NFC", without_accents)
+    words = re.findall(r"[^\W_]+", text)
     return shorten(" ".join(words), 80).rstrip("…").replace(" ", "-") or default
 
 
