@@ -26,12 +26,12 @@ PRICES = {"gemini-2.0-flash-exp": {"input": 1000, "output": 2000}}
 
 
 def lost(server: Served, destination: str) -> float:
-    return float(server.runtime.metrics.traces_lost(destination)._value.get())
+    return server.runtime.metrics.traces_lost.value(destination)
 
 
 async def until_lost(metrics: Metrics, destination: str, count: float) -> None:
     async with asyncio.timeout(30):
-        while metrics.traces_lost(destination)._value.get() < count:
+        while metrics.traces_lost.value(destination) < count:
             await asyncio.sleep(0.01)
 
 
@@ -151,8 +151,8 @@ async def test_a_collector_that_is_busy_is_asked_again_and_receives_everything(
             while not collector.received:
                 await asyncio.sleep(0.01)
         await opened.close()
-    assert metrics.traces_delivered("otlp")._value.get() == 1
-    assert metrics.traces_lost("otlp")._value.get() == 0
+    assert metrics.traces_delivered.value("otlp") == 1
+    assert metrics.traces_lost.value("otlp") == 0
 
 
 async def test_what_waits_for_a_collector_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +162,9 @@ async def test_what_waits_for_a_collector_is_bounded_in_bytes(monkeypatch: pytes
         opened = await exporter(collector.url, metrics)
         for number in range(5):
             opened.put(segment(number + 1, 1000))
-        assert metrics.traces_lost("otlp")._value.get() == 3
+        assert metrics.traces_lost.value("otlp") == 3
         await opened.close()  # what waits is sent at once
-        assert metrics.traces_delivered("otlp")._value.get() == 2
+        assert metrics.traces_delivered.value("otlp") == 2
 
 
 @on_sqlite

@@ -229,7 +229,7 @@ async def test_while_the_database_is_away_traces_wait_up_to_a_bound_and_the_rest
         check = (await server.ask("GET", "/api/agents/content/health")).json["health"]
     assert (check["status"], check["checks"]["tracing"]["failing"]) == ("healthy", ["database"])
     assert len(await listed(server)) == 3
-    assert server.runtime.metrics.traces_lost("database")._value.get() == 2
+    assert server.runtime.metrics.traces_lost.value("database") == 2
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -141,6 +141,7 @@ class Runtime:
             metrics.circuits_open(name.partition(":")[2] or name).set(breaker.state == "open")
         for agent, stats in self.cache.stats.items():
             metrics.cache_hit_rate(agent).set(stats.hit_rate)
+        metrics.hand_over()
 
     async def drain(self) -> None:
         """Send new work elsewhere, and give what is in progress the time to end well."""

@@ -9,7 +9,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
-M = TypeVar("M", bound=MetricWrapperBase)
+from amrikyy.telemetry.sums import Buckets, Counts, Observes, Sum
+
+C = TypeVar("C")
 
 HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From an answer out of memory to the longest itinerary."""
@@ -25,25 +27,48 @@ NO_ROUTE = "(no route)"
 """The label of every path that leads nowhere, and of what was refused before its path was looked at."""
 
 
-class Family(Generic[M]):
-    """A metric with labels. Its children are kept, because looking one up in the library costs more than counting."""
+class Family(Generic[C]):
+    """A metric with labels. Its children are kept, because looking one up in the library costs more than counting.
 
-    __slots__ = ("_children", "metric")
+    `written` makes what is written to of the library's child; without it, it is the child itself.
+    """
 
-    def __init__(self, metric: M) -> None:
+    __slots__ = ("_children", "_library", "_written", "metric")
+
+    def __init__(self, metric: MetricWrapperBase, written: Callable[[Any], Any] | None = None) -> None:
         self.metric = metric
-        self._children: dict[tuple[str, ...], M] = {}
+        self._written = written
+        self._library: list[Any] = []
+        self._children: dict[tuple[str, ...], C] = {}
 
-    def __call__(self, *values: str) -> M:
+    def __call__(self, *values: str) -> C:
         """The child with these label values, in the order in which they were declared."""
-        child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = self.metric.labels(*values)
+        known = self._children.get(values)
+        if known is not None:
+            return known
+        of_library: Any = self.metric.labels(*values) if values else self.metric
+        self._library.append(of_library)
+        child: C = self._written(of_library) if self._written else of_library
+        self._children[values] = child
         return child
+
+    def value(self, *values: str) -> float:
+        """What a counter or a gauge with these label values has come to in this process."""
+        self(*values)
+        self.hand_over()
+        child: Any = self.metric.labels(*values) if values else self.metric
+        return float(child._value.get())
+
+    def hand_over(self) -> None:
+        """Let the library have what was counted."""
+        if self._written is not None:
+            for child in self._children.values():
+                child.hand_over()  # type: ignore[attr-defined]  # what `written` makes
 
     def zero(self) -> None:
         """Let every child begin anew. The children stay: in several processes their values are in shared files."""
-        for child in self._children.values():
+        self.hand_over()
+        for child in self._library:
             if isinstance(child, Counter):
                 child.reset()
             elif isinstance(child, Histogram):
@@ -150,6 +175,11 @@ class Metrics:
         else:
             self.zero()
 
+    def hand_over(self) -> None:
+        """Let the library have what was counted; to be called before anybody looks."""
+        for family in self._families:
+            family.hand_over()
+
     def zero(self) -> None:
         """Zero the counters and histograms of this process; gauges say how things are and stay."""
         for family in self._families:
@@ -174,28 +204,34 @@ class Metrics:
         return described
 
     def _all(self) -> CollectorRegistry:
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if not _is_shared():
             return self.registry
         every_process = CollectorRegistry()
         MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]
         return every_process
 
-    def _counter(self, name: str, description: str, *labels: str) -> Family[Counter]:
-        return self._add(Counter(name, description, labels, registry=self.registry))
+    def _counter(self, name: str, description: str, *labels: str) -> Family[Counts]:
+        counter = Counter(name, description, labels, registry=self.registry)
+        return self._add(Family(counter, None if _is_shared() else Sum))
 
     def _gauge(self, name: str, description: str, *labels: str, mode: str = "sum") -> Family[Gauge]:
         live: Any = f"live{mode}"  # a process that has died no longer has streams
-        return self._add(Gauge(name, description, labels, registry=self.registry, multiprocess_mode=live))
+        return self._add(Family(Gauge(name, description, labels, registry=self.registry, multiprocess_mode=live)))
 
-    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
-        return self._add(Histogram(name, description, labels, buckets=buckets, registry=self.registry))
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Family[Observes]:
+        histogram = Histogram(name, description, labels, buckets=buckets, registry=self.registry)
+        return self._add(Family(histogram, None if _is_shared() else Buckets))
 
-    def _add(self, metric: M) -> Family[M]:
-        family = Family(metric)
-        if not metric._labelnames:
-            family._children[()] = metric
+    def _add(self, family: Family[C]) -> Family[C]:
+        if not family.metric._labelnames:
+            family()
         self._families.append(family)
         return family
+
+
+def _is_shared() -> bool:
+    """Whether several processes count into files, which whoever is asked reads at once."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 Sample = Callable[[Metrics], None]
