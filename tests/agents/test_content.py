@@ -690,7 +690,7 @@ async def test_prompts_say_what_is_wanted() -> None:
     assert "the last ends at 2:00" in asked["generateVideoScript"]
     assert "at most 280 characters" in asked["generateSocialPosts"]
     assert "Never cite" in asked["researchTopic"]
-    assert '"number": 30' in asked["generateContentCalendar"]
+    assert '"number":30' in asked["generateContentCalendar"]
 
 
 @pytest.mark.parametrize("name", DATA)

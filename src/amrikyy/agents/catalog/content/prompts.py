@@ -1,8 +1,8 @@
 """What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
 
-import json
 from collections.abc import Sequence
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.agents.catalog.content.fields import Style, Tone
@@ -160,7 +160,7 @@ def for_calendar(request: ContentCalendarRequest) -> str:
         "Titles are final headlines, at most 90 characters, all different. `format` is the kind of content (a "
         "checklist, an interview, a short clip ...). The call to action is one thing that this reader can do.",
     ]
-    return _prompt(request, task, _data("slots", plan))
+    return _prompt(request, task, _data("slots", _json(plan)))
 
 
 def scene_count(duration: int) -> int:
@@ -173,11 +173,15 @@ def _sections(words: int) -> str:
 
 
 def _prompt(request: BaseModel, task: Sequence[str], *data: str) -> str:
-    sections = [_data("request", request.model_dump(mode="json", by_alias=True, exclude_none=True)), *data]
+    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True)), *data]
     return "\n\n".join([*sections, "\n".join(f"- {line}" for line in task)])
 
 
-def _data(tag: str, value: object) -> str:
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _data(tag: str, json: str) -> str:
     # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<{tag}>\n{text}\n</{tag}>"

@@ -1,8 +1,8 @@
 """What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
 
-import json
 from collections.abc import Sequence
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.agents.catalog.innovation.requests import (
@@ -103,7 +103,7 @@ def for_competitors(request: CompetitorsRequest) -> str:
         "amounts null.",
         "`gaps` are needs that none of them serves well. `recommendations` are for a newcomer with little money.",
     ]
-    return _prompt(request, task, _data("competitors", listed))
+    return _prompt(request, task, _data("competitors", _json(listed)))
 
 
 def for_validation(request: IdeaValidationRequest) -> str:
@@ -134,11 +134,15 @@ def for_canvas(request: CanvasRequest) -> str:
 
 
 def _prompt(request: BaseModel, task: Sequence[str], *data: str) -> str:
-    sections = [_data("request", request.model_dump(mode="json", by_alias=True, exclude_none=True)), *data]
+    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True)), *data]
     return "\n\n".join([*sections, "\n".join(f"- {line}" for line in task)])
 
 
-def _data(tag: str, value: object) -> str:
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _data(tag: str, json: str) -> str:
     # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<{tag}>\n{text}\n</{tag}>"

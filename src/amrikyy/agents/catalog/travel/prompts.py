@@ -1,9 +1,9 @@
 """What the models are told: their role and rules, the caller's request as data, and the facts that we computed."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.agents.catalog.travel import flying
@@ -166,16 +166,20 @@ def for_package(plan: PackagePlan, parts: TripParts) -> str:
 
 
 def _prompt(request: BaseModel, facts: Sequence[str], task: str, findings: dict[str, Any] | None = None) -> str:
-    sections = [_data("request", request.model_dump(mode="json", by_alias=True, exclude_none=True))]
+    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True))]
     if findings is not None:
-        sections.append(_data("findings", findings))
+        sections.append(_data("findings", _json(findings)))
     lines = "\n".join(f"- {fact}" for fact in facts)
     return "\n\n".join([*sections, f"<facts>\n{lines}\n</facts>", task])
 
 
-def _data(tag: str, value: dict[str, Any]) -> str:
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _data(tag: str, json: str) -> str:
     # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
