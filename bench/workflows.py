@@ -15,12 +15,12 @@ import uvloop
 from pydantic import TypeAdapter
 from tests.postgres import Postgres
 
-from amrikyy.agents import Agent, Request, Result, RunContext
 from amrikyy.agents.registry import Registry
 from amrikyy.runtime import Runtime, open_runtime
 from amrikyy.settings import Settings
 from amrikyy.workflows.plan import Plan
-from amrikyy.workflows.store import Owner
+from amrikyy.workflows.records import Owner
+from bench.idle_agent import Pause, agent, pause
 
 STEPS = 10
 ROUNDS = 60
@@ -29,29 +29,8 @@ TASK_S = 0.5
 AT_ONCE = 20
 THROUGHPUT_S = 5.0
 
-agent = Agent("bench", "Does nothing.")
 OWNER = Owner("user:bench", "user", limited=False)
 PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
-
-
-class Pause(Request):
-    """How long."""
-
-    seconds: float = 0
-
-
-class Done(Result):
-    """It is over."""
-
-    seconds: float
-
-
-@agent.operation()
-async def pause(request: Pause, run: RunContext) -> Done:
-    """Wait."""
-    if request.seconds:
-        await asyncio.sleep(request.seconds)
-    return Done(seconds=request.seconds)
 
 
 async def run_workflow(runtime: Runtime, body: dict[str, Any]) -> None:

@@ -164,7 +164,7 @@ async def gemini(models: ModelServer, make_settings: MakeSettings) -> AsyncItera
 
 def call_of(operation: str, **said: tuple[Any, str]) -> str:
     fields = {name: {"value": value, "words": words} for name, (value, words) in said.items()}
-    return json.dumps({"call": {"operation": operation, "request": fields}})
+    return json.dumps({"call": {"operation": operation, "request": fields}, "reason": "It is\nwhat was asked for."})
 
 
 def planned(answer: str) -> Callable[[Recorded], Behaviour | None]:

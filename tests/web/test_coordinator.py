@@ -33,7 +33,7 @@ async def test_a_sequence_answers_with_every_step(server: Served) -> None:
     first, second = body["results"]
     assert set(first) == {
         "step", "agent", "method", "input", "assumed", "output", "error", "durationMs", "costUsd", "success", "runId",
-        "attempts",
+        "attempts", "reason",
     }  # fmt: skip
     assert (first["step"], first["success"], first["costUsd"]) == ("steps.0", True, 0)
     assert second["output"] == body["finalResult"]
@@ -98,6 +98,18 @@ async def test_its_events_can_be_read_and_taken_up_again(server: Served) -> None
     assert_error(await server.ask("GET", path, headers={"last-event-id": "x"}), 400, "validation_failed")
     later = {"last-event-id": f"{workflow_id}:99"}
     assert (await server.ask("GET", path, headers=later)).status in (204, 409)
+
+
+async def test_anothers_workflow_is_not_there_on_any_route(server: Served) -> None:
+    workflow_id = (await server.ask("POST", f"{BASE}/sequential", TWO)).json["workflowId"]
+    path = f"{BASE}/status/{workflow_id}"
+    for method, route in (("GET", path), ("GET", f"{path}/events"), ("POST", f"{path}/cancel")):
+        assert_error(await server.ask(method, route, key="other"), 404, "workflow_not_found")
+    events = await server.ask("GET", f"{path}/events", key="other", headers={"last-event-id": f"{workflow_id}:1"})
+    assert_error(events, 404, "workflow_not_found")
+    assert (await server.ask("GET", f"{BASE}/status", key="other")).json["workflows"] == []
+    child = (await server.ask("GET", path)).json["results"][0]["runId"]
+    assert (await server.ask("GET", f"/api/runs/{child}", key="other")).status == 404
 
 
 async def test_the_same_key_starts_one_workflow(server: Served) -> None:

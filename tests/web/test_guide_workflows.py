@@ -105,5 +105,6 @@ async def test_the_master_leads_and_the_function_is_understood_as_a_name(server:
     master, travel, content = answer["results"]
     assert [each["agent"] for each in answer["results"]] == ["innovation", "travel", "content"]
     assert all(each["success"] and each["method"] and each["assumed"] is not None for each in answer["results"])
+    assert all(each["reason"] for each in answer["results"])  # which operation, with what request, and why
     assert "Summer Travel 2025" in json.dumps(master["input"])
     assert set(answer["finalResult"]) == {travel["method"], content["method"]}

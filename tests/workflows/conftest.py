@@ -13,7 +13,7 @@ from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.db import Database
-from amrikyy.errors import ModelOverloaded, NotFound
+from amrikyy.errors import ModelOverloaded, NotFound, RateLimited
 from amrikyy.llm import ModelsConfig, open_models
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.slots import Slots
@@ -48,10 +48,13 @@ class Log:
         self.calls: list[str] = []
         self.charged: list[tuple[str, str]] = []
         self.failures = 0
+        self.refused: str | None = None
         self.waiting = asyncio.Event()
         self.broken_off = 0
 
     async def charge(self, owner: str, operation: str) -> None:
+        if operation == self.refused:
+            raise RateLimited("Too many of these.", retry_after_s=1)
         self.charged.append((owner, operation))
 
 
@@ -102,6 +105,12 @@ async def wait(request: Nothing, run: RunContext) -> Sum:
         done.broken_off += 1
         raise
     return Sum(amount=0)
+
+
+@agent.operation()
+async def fill(request: Amount, run: RunContext) -> Sum:
+    """Put out that many characters."""
+    return Sum(amount=0, label="x" * request.amount)
 
 
 @other.operation()

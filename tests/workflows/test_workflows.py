@@ -1,14 +1,17 @@
 """What workflows do, on SQLite and on PostgreSQL."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from amrikyy.auth.audit import Actor
+from amrikyy.db import Database
 from amrikyy.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from amrikyy.workflows.plan import Definition, Hierarchical, Options, Parallel, Plan, Sequential
-from amrikyy.workflows.store import Owner, WorkflowRecord
+from amrikyy.workflows.records import Owner, WorkflowRecord
 from amrikyy.workflows.workflows import Bounds, Workflows
 from tests.workflows.conftest import Log, OpenWorkflows
 
@@ -88,6 +91,49 @@ async def test_what_may_succeed_later_is_tried_again(workflows: Workflows, log: 
     assert (await finished(workflows, sequence(step("stumble")))).error["code"] == "model_overloaded"
 
 
+async def test_a_step_may_be_tried_more_often_than_the_others_or_never(workflows: Workflows, log: Log) -> None:
+    log.failures = 2
+    record = await finished(workflows, sequence(step("stumble", retries=2)))
+    assert (record.status, (await workflows.results(record))[0]["attempts"]) == ("completed", 3)
+    log.failures = 1
+    record = await finished(workflows, sequence(step("stumble", retries=0), options={"retries": 3}))
+    assert (record.status, (await workflows.results(record))[0]["attempts"]) == ("failed", 1)
+
+
+async def test_a_limit_that_refuses_what_the_planner_chose_fails_that_task_alone(
+    workflows: Workflows, log: Log
+) -> None:
+    log.refused = "words.shout"
+    body = {
+        "master": {"name": "math", "method": "increment"},
+        "subAgents": ["words", {"name": "math", "method": "double"}],
+    }
+    record = await finished(workflows, Hierarchical.model_validate(body | {"input": {"amount": 1}}))
+    assert record.status == "completed"
+    _, refused, good = await workflows.results(record)
+    assert (refused["success"], refused["error"]["status"], good["success"]) == (False, 429, True)
+    assert "shout" not in log.calls
+
+
+async def test_no_output_and_no_result_is_larger_than_a_megabyte(workflows: Workflows) -> None:
+    record = await finished(workflows, sequence(step("fill", params={"amount": 1_000_001})))
+    assert (record.status, record.error["status"]) == ("failed", 413)
+    assert record.error["message"].startswith("steps.0 failed: The output has 1000")
+    halves = side_by_side(*[step("fill", params={"amount": 600_000})] * 2)
+    record = await finished(workflows, halves)
+    assert (record.status, record.error["status"], record.done) == ("failed", 413, 2)
+    assert all(outcome["success"] for outcome in await workflows.results(record))
+
+
+async def test_what_is_missing_is_said_with_the_step_that_misses_it(workflows: Workflows) -> None:
+    record = await finished(
+        workflows, sequence(step("increment", params={"amount": 1}), step("shout", "words"), input={})
+    )
+    assert record.status == "completed"
+    record = await finished(workflows, sequence(step("increment"), input={}))
+    assert [each["field"] for each in record.error["details"]] == ["steps.0.amount"]
+
+
 async def test_the_master_goes_first_and_the_aggregator_joins(workflows: Workflows, log: Log) -> None:
     plan = Hierarchical.model_validate(
         {
@@ -162,6 +208,28 @@ async def test_what_a_stopped_server_leaves_the_next_one_finishes(open_workflows
         await workflows.cancel(workflow_id, owner=OWNER)
 
 
+async def test_workflows_go_on_though_what_the_engine_keeps_is_lost(
+    open_workflows: OpenWorkflows, log: Log, database: Database, database_url: str
+) -> None:
+    plan = sequence(step("increment"), step("wait"), input={"amount": 1})
+    async with open_workflows() as workflows, asyncio.timeout(10):
+        workflow_id = await started(workflows, plan, OWNER)
+        await log.waiting.wait()
+    log.waiting.clear()
+    if database.dialect == "sqlite":
+        kept = Path(database_url.removeprefix("sqlite:///"))
+        for path in kept.parent.glob(f"{kept.stem}-workflows.db*"):
+            path.unlink()
+    else:
+        async with database.begin() as connection:
+            await connection.execute(text("DROP SCHEMA workflows CASCADE"))
+    async with open_workflows() as workflows, asyncio.timeout(20):
+        await log.waiting.wait()
+        assert log.calls == ["increment", "wait", "wait"]
+        await workflows.cancel(workflow_id, owner=OWNER)
+        assert (await workflows.get(workflow_id, owner=None)).done == 1
+
+
 async def test_a_workflow_is_its_owners(workflows: Workflows) -> None:
     record = await finished(workflows, sequence(step("increment"), input={"amount": 1}))
     with pytest.raises(NotFound):
@@ -186,12 +254,12 @@ async def test_statistics_survive_a_restart_and_can_be_reset(open_workflows: Ope
         await finished(workflows, side_by_side(step("refuse")))
     async with open_workflows() as workflows:
         statistics = await workflows.statistics()
-        assert (statistics.total, statistics.completed, statistics.failed, statistics.active) == (2, 1, 1, 0)
-        assert statistics.success_rate == 50
-        assert statistics.by_strategy["sequential"]["completed"] == 1
-        assert [(each["agent"], each["total"], each["failed"]) for each in statistics.agents] == [("math", 2, 1)]
+        ended = statistics.all
+        assert (ended.total, ended.completed, ended.failed, statistics.active) == (2, 1, 1, 0)
+        assert statistics.strategies["sequential"].completed == 1
+        assert {name: (tally.total, tally.failed) for name, tally in statistics.agents.items()} == {"math": (2, 1)}
         await workflows.reset_statistics()
-        assert (await workflows.statistics()).total == 0
+        assert (await workflows.statistics()).all.total == 0
 
 
 async def test_old_workflows_are_deleted_in_batches(workflows: Workflows) -> None:

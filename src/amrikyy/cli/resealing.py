@@ -9,7 +9,6 @@ from amrikyy.db.reseal import Resealed, reseal
 from amrikyy.db.sealed import tables
 from amrikyy.sealing import Sealer
 from amrikyy.settings import Settings
-from amrikyy.workflows.outcomes import open_outcomes
 
 
 async def reseal_all(settings: Settings) -> int:
@@ -29,9 +28,6 @@ async def reseal_all(settings: Settings) -> int:
         await encryption_keys.note(database, sealer)
         former = await encryption_keys.noted(database) - {sealer.key_id}
         done = await reseal(database, sealer, tables(), _tell)
-        async with open_outcomes(database, settings.database) as engine:
-            if engine is not None:
-                done += await reseal(engine[0], sealer, [engine[1]], _tell)
         return await _conclude(database, sealer, former, done)
     finally:
         await database.close()

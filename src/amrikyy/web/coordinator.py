@@ -1,11 +1,8 @@
 """`/api/coordinator`: running plans of several operations, and looking after those that run."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from starlette.responses import Response
 
 from amrikyy.agents.agent import Request
@@ -17,19 +14,40 @@ from amrikyy.web.agents import RUN_ERRORS
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.errors import encode
 from amrikyy.web.launch import HEADERS, wishes_of
-from amrikyy.web.replies import Success, Wire, dollars, duration_text
 from amrikyy.web.stream import NOTHING_LEFT, visible_to
-from amrikyy.web.workflow_events import WORKFLOW_EVENTS, StepProgress, WorkflowStream
+from amrikyy.web.workflow_events import WORKFLOW_EVENTS, WorkflowStream
 from amrikyy.web.workflow_launch import end_of, launch_workflow
+from amrikyy.web.workflow_replies import (
+    AgentMethods,
+    AgentTally,
+    CoordinatorAgents,
+    CoordinatorReset,
+    CoordinatorStats,
+    HierarchicalBody,
+    NamedBody,
+    ParallelBody,
+    SequentialBody,
+    StatsReply,
+    StepOutcome,
+    Tally,
+    WorkflowAccepted,
+    WorkflowCancelled,
+    WorkflowInfo,
+    WorkflowPage,
+    WorkflowQuery,
+    WorkflowReply,
+    WorkflowStatus,
+    info_of,
+    public_error,
+    reply_of,
+    step_of,
+    tally_of,
+)
 from amrikyy.workflows.flow import error_of
-from amrikyy.workflows.plan import NAME, Hierarchical, Options, Parallel, Plan, Sequential
-from amrikyy.workflows.steps import Outcome
-from amrikyy.workflows.store import WorkflowRecord
+from amrikyy.workflows.plan import Plan
 
 TAG = "Coordinator"
 BASE = "/api/coordinator"
-
-STATUS = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
@@ -50,181 +68,6 @@ _EVENTS = """Each event has the id `<workflowId>:<seq>`, counted from 1 without 
 
 A comment line is sent after 15 s of silence. A server that stops says `reconnect`, which has no id. Whoever was cut off
 asks again with `Last-Event-ID`, any server, and gets exactly what it has not seen."""
-
-
-class SequentialBody(Sequential):
-    """Steps one after the other."""
-
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
-
-
-class ParallelBody(Parallel):
-    """Tasks at the same time."""
-
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
-
-
-class HierarchicalBody(Hierarchical):
-    """A master, and what it has others do."""
-
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
-
-
-class NamedBody(Request):
-    """A named workflow with its inputs."""
-
-    workflow_name: str = Field(pattern=NAME)
-    inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")
-    options: Options | None = None
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
-
-
-class StepOutcome(Wire):
-    """How a step went."""
-
-    step: str = Field(description="Its place in the plan.", examples=["steps.0"])
-    agent: str
-    method: str | None
-    input: dict[str, Any] | None = Field(description="Its request, whole.")
-    assumed: dict[str, Any] = Field(description="What of it nobody had said, and the planner has filled in.")
-    output: Any
-    error: dict[str, Any] | None
-    success: bool
-    run_id: str | None = Field(description="Its last run; GET /api/runs/{runId}.")
-    attempts: int
-    duration_ms: float
-    cost_usd: float | None
-
-
-class WorkflowReply(Success):
-    """A workflow that has ended."""
-
-    strategy: str
-    workflow_id: str
-    name: str | None
-    results: list[StepOutcome]
-    final_result: Any
-    duration: str = Field(examples=["2.5s"])
-    cost_usd: float | None = Field(description="US dollars; null when the price of a step is not known.")
-    steps: int | None = Field(default=None, description="How many there are, of a sequence.")
-    tasks: int | None = Field(default=None, description="How many there are, of a parallel workflow.")
-    master: str | None = Field(default=None, description="The agent.")
-    sub_agents: int | None = Field(default=None, description="How many there are.")
-
-
-class WorkflowAccepted(Success):
-    """The workflow has begun and goes on without its caller."""
-
-    workflow_id: str
-    strategy: str
-    status: STATUS
-
-
-class WorkflowInfo(Wire):
-    """A workflow without what came out of it."""
-
-    workflow_id: str
-    name: str | None
-    strategy: str
-    status: STATUS
-    progress: StepProgress
-    created_at: datetime
-    started_at: datetime | None
-    duration_ms: float | None = Field(description="Null while it runs.")
-    cost_usd: float | None
-
-
-class WorkflowStatus(WorkflowInfo, Success):
-    """A workflow as it is now."""
-
-    results: list[StepOutcome] = Field(description="Of the steps that have ended.")
-    final_result: Any
-    error: dict[str, Any] | None
-    events: int = Field(description="How many events it has.")
-
-
-class WorkflowPage(Success):
-    """A page of workflows, newest first."""
-
-    count: int
-    workflows: list[WorkflowInfo]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
-
-
-class WorkflowQuery(Request):
-    """Which workflows to list."""
-
-    status: STATUS | None = None
-    strategy: Literal["sequential", "parallel", "hierarchical"] | None = None
-    name: str | None = Field(default=None, pattern=NAME)
-    cursor: str | None = Field(default=None, max_length=64, pattern=r"^wf_[0-9a-f]+$")
-    limit: int = Field(default=20, ge=1, le=100)
-
-
-class WorkflowCancelled(Success):
-    """The workflow was stopped, or is about to be."""
-
-    workflow_id: str
-    status: STATUS
-    message: str
-
-
-class AgentMethods(Wire):
-    """An agent and what it can be asked for."""
-
-    name: str
-    methods: list[str]
-
-
-class CoordinatorAgents(Success):
-    """What plans can be made of."""
-
-    agents: list[AgentMethods]
-    total: int
-
-
-class Tally(Wire):
-    """How workflows of a strategy, or steps of an agent, went."""
-
-    total: int
-    completed: int
-    failed: int
-    cancelled: int
-    avg_duration: float | None = Field(description="Milliseconds; null when there was none.")
-    cost_usd: float
-
-
-class AgentTally(Tally):
-    """How an agent's steps went."""
-
-    agent: str
-
-
-class CoordinatorStats(Wire):
-    """How workflows went since the last reset, in all processes."""
-
-    total_workflows: int
-    completed_workflows: int
-    failed_workflows: int
-    cancelled_workflows: int
-    active_workflows: int
-    avg_duration: float | None = Field(description="Milliseconds; null when none has ended.")
-    success_rate: float | None = Field(description="Percent of those that have ended.")
-    by_strategy: dict[str, Tally]
-    agents: list[AgentTally]
-
-
-class StatsReply(Success):
-    """Statistics."""
-
-    stats: CoordinatorStats
-
-
-class CoordinatorReset(Success):
-    """Counting has begun anew."""
-
-    reset: bool
-    message: str
 
 
 def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
@@ -297,7 +140,7 @@ async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = Non
     if record.error is not None:
         call.exchange.extra_headers.append((b"location", where["location"].encode()))
         raise error_of(record.error)
-    body = _ended(record, await workflows.results(record))
+    body = reply_of(record, await workflows.results(record))
     return Response(encode(body), headers={**where, "cache-control": "no-store"}, media_type="application/json")
 
 
@@ -315,7 +158,7 @@ async def list_workflows(call: Call) -> Answer:
     page = records[: query.limit]
     return WorkflowPage(
         count=len(page),
-        workflows=[WorkflowInfo(**_info(record)) for record in page],
+        workflows=[WorkflowInfo(**info_of(record)) for record in page],
         next_cursor=page[-1].id if len(records) > query.limit else None,
     )
 
@@ -326,10 +169,10 @@ async def get_workflow(call: Call) -> Answer:
     record = await workflows.get(call.params["workflowId"], owner=visible_to(call))
     call.exchange.run_id = record.id
     return WorkflowStatus(
-        **_info(record),
-        results=[StepOutcome(**_step(outcome)) for outcome in await workflows.results(record)],
+        **info_of(record),
+        results=[StepOutcome(**step_of(outcome)) for outcome in await workflows.results(record)],
         final_result=record.result,
-        error=_public(record.error),
+        error=public_error(record.error),
         events=record.events,
     )
 
@@ -359,18 +202,19 @@ async def cancel(call: Call) -> Answer:
 
 async def statistics(call: Call) -> Answer:
     """How workflows went."""
-    stats = await call.runtime.workflows.statistics()
+    found = await call.runtime.workflows.statistics()
+    ended = found.all
     return StatsReply(
         stats=CoordinatorStats(
-            total_workflows=stats.total,
-            completed_workflows=stats.completed,
-            failed_workflows=stats.failed,
-            cancelled_workflows=stats.cancelled,
-            active_workflows=stats.active,
-            avg_duration=stats.mean_ms,
-            success_rate=stats.success_rate,
-            by_strategy={name: Tally(**_tally(row)) for name, row in stats.by_strategy.items()},
-            agents=[AgentTally(agent=row["agent"], **_tally(row)) for row in stats.agents],
+            total_workflows=ended.total + found.active,
+            completed_workflows=ended.completed,
+            failed_workflows=ended.failed,
+            cancelled_workflows=ended.cancelled,
+            active_workflows=found.active,
+            avg_duration=ended.mean_ms,
+            success_rate=round(100 * ended.completed / ended.total, 2) if ended.total else None,
+            by_strategy={name: Tally(**tally_of(tally)) for name, tally in found.strategies.items()},
+            agents=[AgentTally(agent=name, **tally_of(tally)) for name, tally in found.agents.items()],
         )
     )
 
@@ -380,55 +224,6 @@ async def reset(call: Call) -> Answer:
     await call.runtime.audit.record(Act(call.actor, "stats.reset", "coordinator"))
     await call.runtime.workflows.reset_statistics()
     return CoordinatorReset(reset=True, message="The statistics of workflows begin anew.")
-
-
-def _ended(record: WorkflowRecord, results: list[Outcome]) -> dict[str, Any]:
-    assert record.duration_ms is not None
-    tree, count = record.tree, len(record.tree.children)
-    sizes: dict[str, Any] = {"steps": count} if tree.strategy == "sequential" else {"tasks": count}
-    if tree.master is not None:
-        sizes = {"master": tree.master.agent, "subAgents": count}
-    return {
-        "success": True,
-        "strategy": record.strategy,
-        "workflowId": record.id,
-        "name": record.name,
-        "results": [{**outcome, "error": _public(outcome["error"])} for outcome in results],
-        "finalResult": record.result,
-        "duration": duration_text(record.duration_ms / 1000),
-        "costUsd": dollars(record.cost_usd),
-        **sizes,
-    }
-
-
-def _info(record: WorkflowRecord) -> dict[str, Any]:
-    return {
-        "workflow_id": record.id,
-        "name": record.name,
-        "strategy": record.strategy,
-        "status": record.status,
-        "progress": StepProgress(done=record.done, total=record.total),
-        "created_at": record.created_at,
-        "started_at": record.started_at,
-        "duration_ms": record.duration_ms,
-        "cost_usd": dollars(record.cost_usd),
-    }
-
-
-def _step(outcome: Outcome) -> dict[str, Any]:
-    return {**outcome, "error": _public(outcome["error"]), "costUsd": dollars(outcome["costUsd"])}
-
-
-def _public(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An error without its HTTP status, as runs show theirs."""
-    return {name: value for name, value in error.items() if name != "status"} if error else None
-
-
-def _tally(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("total", "completed", "failed", "cancelled")} | {
-        "avg_duration": row["meanMs"],
-        "cost_usd": dollars(row["costUsd"]),
-    }
 
 
 def _seen(call: Call, workflow_id: str) -> int:

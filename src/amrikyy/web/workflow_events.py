@@ -14,8 +14,9 @@ from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import exchange_of
 from amrikyy.web.replies import ErrorBody, Wire, dollars
 from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, StallWatch
+from amrikyy.web.workflow_replies import StepProgress, step_of
 from amrikyy.workflows.flow import error_of
-from amrikyy.workflows.store import WorkflowEvent, WorkflowRecord
+from amrikyy.workflows.records import WorkflowEvent, WorkflowRecord
 from amrikyy.workflows.workflows import Workflows
 
 log = structlog.get_logger(__name__)
@@ -40,13 +41,6 @@ class WorkflowStarted(Wire):
     workflow_id: str
 
 
-class StepProgress(Wire):
-    """How many steps have ended, and how many there are."""
-
-    done: int
-    total: int
-
-
 class StepEvent(Wire):
     """A step has begun, or ended. What it put out comes with its end."""
 
@@ -55,6 +49,7 @@ class StepEvent(Wire):
     agent: str
     method: str | None
     progress: StepProgress
+    reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
     input: Any = None
     assumed: dict[str, Any] = Field(default={}, description="What nobody had said, and the planner has filled in.")
     output: Any = None
@@ -169,7 +164,7 @@ class WorkflowStream:
             case "step_completed" | "step_failed":
                 self._done += 1
                 status = event.kind.removeprefix("step_")
-                step = {name: value for name, value in data.items() if name != "success"}
+                step = {name: value for name, value in step_of(data).items() if name != "success"}
                 return b"step", {**step, "status": status, "progress": self._progress()}
             case "completed":
                 return b"complete", {

@@ -15,7 +15,7 @@ from amrikyy.web.launch import Wishes, allowance_of, hash_of_key, is_kept
 from amrikyy.web.limits import charge, counted_caller, is_limited
 from amrikyy.workflows.flow import error_of
 from amrikyy.workflows.plan import Group, Plan
-from amrikyy.workflows.store import Owner, WorkflowRecord, new_workflow_id
+from amrikyy.workflows.records import Owner, WorkflowRecord, new_workflow_id
 
 RECORDED_WITHIN = timedelta(seconds=10)
 """A workflow that another request has just claimed a key for is recorded after its engine has been opened."""

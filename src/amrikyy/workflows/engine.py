@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID, error
+from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 
 from amrikyy.db.urls import beside, libpq_url
-from amrikyy.sealing import TEXT_MARK, Sealer
-from amrikyy.workflows.outcomes import PLACE, SCHEMA
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -29,6 +27,7 @@ FORMAT = "1"
 """The version of what workflows record. It changes when a program cannot go on with what an older one has begun: the
 workflows of one version are not taken over by another."""
 
+SCHEMA = "workflows"
 CONNECTIONS = 4
 THREADS = 8
 OPEN_TIMEOUT_S = 60
@@ -45,14 +44,12 @@ class Engine:
         process: the id of this process, which no other one ever has: DBOS takes two of the same id for one.
         body: does a workflow's work on the server's loop, given its id. It returns when the workflow has ended
             and this is recorded; it raises CancelledError to leave the workflow to whoever comes next.
-        sealer: seals the outcomes of steps.
     """
 
-    def __init__(self, database_url: str, process: str, body: Body, sealer: Sealer) -> None:
+    def __init__(self, database_url: str, process: str, body: Body) -> None:
         self._database = _engine(make_url(database_url))
         self._process = process
         self._body = body
-        self._sealer = sealer
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workflows", daemon=True)
@@ -75,22 +72,17 @@ class Engine:
         await self._there(begin())
 
     async def take_over(self, workflow_id: str) -> None:
-        """Go on with the workflow of a process that has died; if it had not begun, begin it."""
+        """Go on, here, with the workflow of a process that has died, or begin it if it had not begun.
 
-        async def resume() -> None:
-            await DBOS.resume_workflow_async(workflow_id)
-
-        try:
-            await self._there(resume())
-        except error.DBOSNonExistentWorkflowError:
-            await self.start(workflow_id)
-
-    def reserve(self, workflow_id: str) -> "Step":
-        """The next step of this workflow, whose body calls this. Bodies reserve in the same order each time."""
-        return Step(self, workflow_id, DBOS.reserve_step())
+        That it has not ended is for the workflows' own record to say: DBOS's may be lost, or be of another moment after
+        a backup was restored. DBOS would resume it by way of a queue that every process reads, and a workflow that two
+        take up asks its models twice.
+        """
+        await self.delete([workflow_id])
+        await self.start(workflow_id)
 
     async def delete(self, workflow_ids: Sequence[str]) -> None:
-        """Forget workflows that have ended."""
+        """Forget what DBOS knows of workflows."""
 
         async def forget() -> None:
             await DBOS.delete_workflows_async(list(workflow_ids))
@@ -146,35 +138,6 @@ class Engine:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaiting(), self._home))
 
 
-class Step:
-    """A place in a workflow's record, for one outcome."""
-
-    def __init__(self, engine: Engine, workflow_id: str, reservation: Any) -> None:
-        self._engine = engine
-        self._reservation = reservation
-        self._place = (PLACE, workflow_id, reservation.step_id)
-
-    async def run(self, work: Callable[[], Awaitable[Json]]) -> Json:
-        """The outcome that is recorded here; else do the work, and record its outcome.
-
-        Raises:
-            CancelledError: the workflow belongs to another process by now, or the work was cancelled; nothing was
-                recorded.
-        """
-
-        sealer = self._engine._sealer
-
-        async def step() -> Json | str:
-            outcome = await self._engine._here(work())
-            return sealer.seal(json.dumps(outcome), *self._place) if sealer.key_id is not None else outcome
-
-        recorded: Json | str = await self._engine._there(self._reservation.run_async({"name": "step"}, step))
-        if isinstance(recorded, str):
-            opened: Json = json.loads(sealer.unseal(recorded, *self._place))
-            return opened
-        return recorded
-
-
 class _JsonSerializer(Serializer):
     """JSON: what comes out of a database is never unpickled."""
 
@@ -182,13 +145,11 @@ class _JsonSerializer(Serializer):
         return "json"
 
     def serialize(self, data: Any) -> str:
-        if isinstance(data, str) and data.startswith(TEXT_MARK):
-            return data
         # The text of an error could quote what went in; who wants it finds it in the log.
         return json.dumps({"error": type(data).__name__} if isinstance(data, BaseException) else data)
 
     def deserialize(self, serialized_data: str) -> Any:
-        return serialized_data if serialized_data.startswith(TEXT_MARK) else json.loads(serialized_data)
+        return json.loads(serialized_data)
 
 
 async def _cancel_all() -> None:

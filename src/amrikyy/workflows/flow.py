@@ -7,8 +7,8 @@ from typing import Any
 from amrikyy.errors import AmrikyyError, BudgetSpent, RunCancelled
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import Call, Group, Node, Options
-from amrikyy.workflows.steps import Outcome, apply, selected
-from amrikyy.workflows.store import error_body
+from amrikyy.workflows.records import Outcome, error_body
+from amrikyy.workflows.steps import apply, selected
 
 AT_ONCE = 20
 """Steps of one workflow at the same time."""
@@ -133,4 +133,7 @@ def _error_at(outcome: Outcome) -> dict[str, Any]:
     error: dict[str, Any] = outcome["error"]
     if "step" not in outcome:  # of a workflow inside, which says so already
         return error
-    return error | {"message": f"{outcome['step']} failed: {error['message']}"}
+    details = [
+        each | {"field": f"{outcome['step']}.{each['field']}"} if "field" in each else each for each in error["details"]
+    ]
+    return error | {"message": f"{outcome['step']} failed: {error['message']}", "details": details}

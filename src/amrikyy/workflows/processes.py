@@ -9,7 +9,7 @@ from sqlalchemy import Select, delete, insert, select, update
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import workflow_processes as processes
 from amrikyy.db.tables import workflows
-from amrikyy.workflows.store import ACTIVE
+from amrikyy.workflows.records import ACTIVE
 
 BEAT_EVERY_S = 1.0
 

@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 from amrikyy.errors import AmrikyyError
 from amrikyy.telemetry.spans import Clean, Context, Description, Value
-from amrikyy.workflows.store import Status, WorkflowRecord
+from amrikyy.workflows.records import Status, WorkflowRecord
 
 
 def span_id_of(workflow_id: str) -> int:

@@ -18,15 +18,11 @@ from amrikyy.spend import Allowance
 from amrikyy.telemetry.spans import Span, Tracer
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import MAX_BYTES, Call
+from amrikyy.workflows.records import Outcome, WorkflowRecord, error_body
 from amrikyy.workflows.requests import fitting, plain
 from amrikyy.workflows.spans import describe_step, part_of
-from amrikyy.workflows.store import WorkflowRecord, error_body
 
 log = structlog.get_logger(__name__)
-
-Outcome = dict[str, Any]
-"""What is recorded of a step, all JSON: step, agent, method, input, assumed, output, error, success, runId, attempts,
-durationMs and costUsd."""
 
 Charge = Callable[[str, str], Awaitable[None]]
 """Charges an owner for an operation (`agent.operation`) that the planner has chosen; raises RateLimited."""
@@ -67,6 +63,7 @@ class Steps:
         """
         started = time.perf_counter()
         outcome: Outcome = {"step": call.path, "agent": call.agent, "method": call.method, "input": None, "assumed": {}}
+        outcome["reason"] = None
         outcome |= {"output": None, "error": None, "success": False, "runId": None, "attempts": 0, "costUsd": 0.0}
         span = self._tracer.resume(part_of(workflow))
         try:
@@ -75,6 +72,7 @@ class Steps:
             outcome["method"] = choice.operation.name
             outcome["input"] = choice.request.model_dump(mode="json", by_alias=True)
             outcome["assumed"] = choice.assumed
+            outcome["reason"] = choice.reason if call.method is None else None
             retries = workflow.options.retries if call.retries is None else call.retries
             output = await self._try(choice.operation, choice.request, workflow, allowance, retries, outcome, span)
             outcome["output"] = await apply(call.transform, output)

@@ -1,138 +1,49 @@
-"""Workflows as they are recorded: what each is to do, its numbered events, and its end."""
+"""The workflows' tables: what is written at each turn of a workflow's life, and what can be looked up."""
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Row, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database
-from amrikyy.db.inserts import insert_into
 from amrikyy.db.sealed import seal_row, unseal_row
-from amrikyy.db.tables import workflow_counts as counts
 from amrikyy.db.tables import workflow_events as events
 from amrikyy.db.tables import workflows
-from amrikyy.errors import AmrikyyError, NotFound, RunCancelled
-from amrikyy.runs.run import new_run_id
-from amrikyy.sealing import PLAIN, Sealer
+from amrikyy.errors import NotFound, RunCancelled
+from amrikyy.sealing import Sealer
 from amrikyy.telemetry.spans import Context
+from amrikyy.workflows import counts
 from amrikyy.workflows.plan import MAX_STEPS, Group, Options
-
-Status = Literal["queued", "running", "completed", "failed", "cancelled"]
-Kind = Literal["queued", "started", "step_started", "step_completed", "step_failed", "completed", "failed", "cancelled"]
+from amrikyy.workflows.records import (
+    ACTIVE,
+    STEP_ENDS,
+    SUMMARY,
+    Claim,
+    Ending,
+    Note,
+    Outcome,
+    Owner,
+    WorkflowEvent,
+    WorkflowRecord,
+    WorkflowSummary,
+    Write,
+    error_body,
+    note_of,
+    record_of,
+    summary_of,
+)
 
 MAX_READ = 16
 """Events that are read at a time: each may hold an output of a megabyte."""
-
-ACTIVE = ("queued", "running")
-_STEP_ENDS = ("step_completed", "step_failed")
-
-
-class Superseded(Exception):
-    """Another process has gone on with the workflow, or it has ended: this one may do nothing more for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose a workflow is.
-
-    Attributes:
-        id: the principal's.
-        role: its role, whose budget the workflow is subject to.
-        limited: what the planner chooses counts against the principal's limits.
-    """
-
-    id: str
-    role: str
-    limited: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowEvent:
-    """One thing that happened. `data` is a JSON value; of a step's end, its whole outcome."""
-
-    number: int
-    kind: Kind
-    path: str
-    data: Any
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowRecord:
-    """A workflow as it was recorded.
-
-    Attributes:
-        role: the owner's when it was started.
-        limited: as in `Owner`.
-        trace: what started it, if that is traced.
-        cost_usd: of its runs; None when the price of one is not known.
-    """
-
-    id: str
-    owner: str
-    role: str
-    limited: bool
-    trace: Context | None
-    name: str | None
-    strategy: str
-    status: Status
-    tree: Group
-    input: dict[str, Any]
-    options: Options
-    result: Any
-    error: Any
-    total: int
-    done: int
-    events: int
-    cost_usd: float | None
-    cancel_requested: bool
-    created_at: datetime
-    started_at: datetime | None
-    duration_ms: float | None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.status not in ACTIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to work on a workflow, until another process claims it.
-
-    Attributes:
-        epoch: the how manieth claim it is.
-        seen: kind and path of what has happened before.
-    """
-
-    record: WorkflowRecord
-    epoch: int
-    seen: frozenset[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How workflows of a strategy, or an agent's steps, went."""
-
-    kind: str
-    name: str
-    completed: int
-    failed: int
-    cancelled: int
-    duration_ms: float
-    cost_usd: float
 
 
 class WorkflowStore:
     """Writes and reads the workflows' tables. Every method may raise Unavailable."""
 
-    def __init__(self, database: Database, process: str, sealer: Sealer = PLAIN) -> None:
+    def __init__(self, database: Database, process: str, sealer: Sealer) -> None:
         self._database = database
         self._process = process
         self._sealer = sealer
@@ -173,7 +84,7 @@ class WorkflowStore:
         }
         async with self._database.begin() as connection:
             await connection.execute(insert(workflows).values(seal_row(self._sealer, workflows, row)))
-            await connection.execute(insert(events).values(self._event(workflow_id, 1, "queued", "", {})))
+            await connection.execute(insert(events).values(self._event_row(workflow_id, 1, note_of("queued", "", {}))))
 
     async def claim(self, workflow_id: str) -> Claim | None:
         """Begin to work on a workflow, or go on with it; who worked on it before can record nothing more.
@@ -189,6 +100,7 @@ class WorkflowStore:
                     epoch=workflows.c.epoch + 1,
                     process=self._process,
                     status="running",
+                    events=case((workflows.c.started_at.is_(None), workflows.c.events + 1), else_=workflows.c.events),
                     started_at=func.coalesce(
                         workflows.c.started_at, datetime.now(UTC), type_=workflows.c.created_at.type
                     ),
@@ -198,53 +110,92 @@ class WorkflowStore:
             row = (await connection.execute(begun)).first()
             if row is None:
                 return None
+            if row.epoch == 1:
+                started = self._event_row(workflow_id, row.events, note_of("started", "", {}))
+                await connection.execute(insert(events).values(started))
+                return Claim(self._record(row), row.epoch, frozenset(), {})
             known = select(events.c.kind, events.c.path).where(events.c.workflow_id == workflow_id)
-            seen = frozenset((each.kind, each.path) for each in await connection.execute(known))
-        return Claim(self._record(row), row.epoch, seen)
+            paths = [each.path for each in await connection.execute(known.where(events.c.kind == "step_started"))]
+        return Claim(self._record(row), row.epoch, frozenset(paths), await self.outcomes(workflow_id))
 
-    async def append(self, claim: Claim, kind: Kind, path: str, data: Any) -> None:
-        """Record what happens, unless it has been recorded before.
+    async def record(self, writes: Sequence[Write], *, again: bool = False) -> list[bool]:
+        """Record what has happened in some workflows, all of it or nothing.
 
-        Raises:
-            Superseded: the claim is no longer good.
-        """
-        again = (kind, path) in claim.seen
-        with suppress(IntegrityError):  # it was recorded, and only the answer got lost
-            async with self._database.begin() as connection:
-                number = await self._advance(connection, claim, {} if again else self._progress(kind, data))
-                if again:
-                    return
-                await connection.execute(insert(events).values(self._event(claim.record.id, number, kind, path, data)))
-                if kind in _STEP_ENDS:
-                    ended = "completed" if kind == "step_completed" else "failed"
-                    await self._count(connection, "agent", data["agent"], ended, data["durationMs"], data["costUsd"])
-
-    async def finish(self, claim: Claim, status: Status, result: Any, error: AmrikyyError | None) -> float:
-        """Record the end.
+        Args:
+            writes: one of each workflow.
+            again: it has been tried before, and may have been recorded with only the answer lost.
 
         Returns:
-            how long it took, in milliseconds.
-
-        Raises:
-            Superseded: the claim is no longer good.
+            for each whether its claim was still good. If not, nothing of it is recorded.
         """
+        good: dict[str, bool] = {}
+        rows: list[dict[str, Any]] = []
+        ended: list[tuple[Write, float | None]] = []
         async with self._database.begin() as connection:
-            number = await self._advance(connection, claim, {"events": workflows.c.events + 1})
-            return await self._end(connection, claim.record, number, status, result, error)
+            # Always in this order, so that no two processes wait for each other's rows.
+            for write in sorted(writes, key=lambda write: write.claim.record.id):
+                good[write.claim.record.id] = await self._write(connection, write, rows, ended, again=again)
+            if rows:
+                await connection.execute(insert(events), rows)
+            await counts.count(connection, self._database, ended)
+        return [good[write.claim.record.id] for write in writes]
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        write: Write,
+        rows: list[dict[str, Any]],
+        ended: list[tuple[Write, float | None]],
+        *,
+        again: bool,
+    ) -> bool:
+        workflow_id, notes, ending = write.claim.record.id, write.notes, write.ending
+        mine = (workflows.c.id == workflow_id) & (workflows.c.epoch == write.claim.epoch)
+        if again:
+            known = await connection.execute(
+                select(events.c.kind, events.c.path).join(workflows, workflows.c.id == events.c.workflow_id).where(mine)
+            )
+            recorded = {(row.kind, row.path) for row in known}
+            if ending is not None and (ending.status, "") in recorded:
+                return True
+            notes = tuple(note for note in notes if (note.kind, note.path) not in recorded)
+        costs = [note.cost_usd for note in notes if note.kind in STEP_ENDS]
+        values: dict[str, Any] = {"events": workflows.c.events + len(notes) + int(ending is not None)}
+        if costs:
+            values["done"] = workflows.c.done + len(costs)
+            known_usd = [cost for cost in costs if cost is not None]
+            values["cost_usd"] = workflows.c.cost_usd + sum(known_usd) if len(known_usd) == len(costs) else None
+        if ending is not None:
+            values |= self._ended(workflow_id, ending)
+        # The row's lock makes numbers gapless; its epoch keeps others out.
+        advance = update(workflows).where(mine, workflows.c.status == "running").values(values)
+        row = (await connection.execute(advance.returning(workflows.c.events, workflows.c.cost_usd))).first()
+        if row is None:
+            return False
+        if ending is not None:
+            notes = (*notes, _last(ending, row.cost_usd))
+            ended.append((write, row.cost_usd))
+        first = row.events - len(notes) + 1
+        rows += [self._event_row(workflow_id, number, note) for number, note in enumerate(notes, first)]
+        return True
 
     async def cancel_queued(self, record: WorkflowRecord, error: RunCancelled) -> bool:
         """End a workflow that has not begun. Returns False when it has."""
+        waited_ms = (datetime.now(UTC) - record.created_at).total_seconds() * 1000
+        ending = Ending("cancelled", None, error, {}, waited_ms)
         async with self._database.begin() as connection:
             stopped = (
                 update(workflows)
                 .where(workflows.c.id == record.id, workflows.c.status == "queued")
-                .values(epoch=workflows.c.epoch + 1, events=workflows.c.events + 1)
-                .returning(workflows.c.events)
+                .values(epoch=workflows.c.epoch + 1, events=workflows.c.events + 1, **self._ended(record.id, ending))
+                .returning(workflows.c.events, workflows.c.epoch)
             )
-            number = (await connection.execute(stopped)).scalar()
-            if number is None:
+            row = (await connection.execute(stopped)).first()
+            if row is None:
                 return False
-            await self._end(connection, record, number, "cancelled", None, error)
+            await connection.execute(insert(events).values(self._event_row(record.id, row.events, _last(ending, 0.0))))
+            claim = Claim(record, row.epoch, frozenset(), {})
+            await counts.count(connection, self._database, [(Write(claim, (), ending), 0.0)])
             return True
 
     async def request_cancel(self, workflow_id: str) -> None:
@@ -287,16 +238,16 @@ class WorkflowStore:
 
     async def page(
         self, *, owner: str | None, before: str | None, limit: int, **wanted: str | None
-    ) -> list[WorkflowRecord]:
+    ) -> list[WorkflowSummary]:
         """Workflows, newest first; `before` is the id of the last one of the page before."""
-        query = select(workflows).order_by(workflows.c.id.desc()).limit(limit)
+        query = select(*(workflows.c[name] for name in SUMMARY)).order_by(workflows.c.id.desc()).limit(limit)
         for name, value in {"owner": owner, **wanted}.items():
             if value is not None:
                 query = query.where(workflows.c[name] == value)
         if before is not None:
             query = query.where(workflows.c.id < before)
         async with self._database.connect() as connection:
-            return [self._record(row) for row in await connection.execute(query)]
+            return [summary_of(row) for row in await connection.execute(query)]
 
     async def events(
         self, workflow_id: str, *, after: int = 0, limit: int = MAX_READ, kinds: Sequence[str] = ()
@@ -320,33 +271,23 @@ class WorkflowStore:
     async def ended_steps(self, workflow_id: str, *, until: int) -> int:
         """How many steps had ended when event number `until` happened."""
         query = select(func.count()).where(
-            events.c.workflow_id == workflow_id, events.c.number <= until, events.c.kind.in_(_STEP_ENDS)
+            events.c.workflow_id == workflow_id, events.c.number <= until, events.c.kind.in_(STEP_ENDS)
         )
         async with self._database.connect() as connection:
             return int((await connection.execute(query)).scalar_one())
 
-    async def outcomes(self, workflow_id: str) -> list[dict[str, Any]]:
-        """The steps that have ended, as they ended."""
-        return [event.data for event in await self.events(workflow_id, kinds=_STEP_ENDS, limit=MAX_STEPS)]
+    async def outcomes(self, workflow_id: str) -> dict[str, Outcome]:
+        """The steps that have ended, as they ended, by their paths."""
+        ended = await self.events(workflow_id, kinds=STEP_ENDS, limit=MAX_STEPS)
+        return {event.path: event.data for event in ended}
 
-    # --- Statistics and upkeep ---
-
-    async def counts(self) -> list[Count]:
-        """How everything went since the last reset."""
-        async with self._database.connect() as connection:
-            rows = (await connection.execute(select(counts).order_by(counts.c.kind, counts.c.name))).all()
-        return [Count(**row._mapping) for row in rows]
+    # --- Upkeep ---
 
     async def active(self) -> int:
         """How many have not ended."""
         query = select(func.count()).select_from(workflows).where(workflows.c.status.in_(ACTIVE))
         async with self._database.connect() as connection:
             return int((await connection.execute(query)).scalar_one())
-
-    async def reset_counts(self) -> None:
-        """Begin to count anew."""
-        async with self._database.begin() as connection:
-            await connection.execute(delete(counts))
 
     async def old(self, older_than: timedelta, limit: int) -> list[str]:
         """Workflows that ended so long ago."""
@@ -363,133 +304,34 @@ class WorkflowStore:
         async with self._database.begin() as connection:
             await connection.execute(delete(workflows).where(workflows.c.id.in_(list(workflow_ids))))
 
-    # --- Inside a transaction ---
-
-    async def _advance(self, connection: AsyncConnection, claim: Claim, values: dict[str, Any]) -> int:
-        """Take the next event's number. The row's lock makes numbers gapless; its epoch keeps others out."""
-        step = (
-            update(workflows)
-            .where(workflows.c.id == claim.record.id, workflows.c.epoch == claim.epoch, workflows.c.status == "running")
-            .values(values or {"epoch": claim.epoch})
-            .returning(workflows.c.events)
-        )
-        number = (await connection.execute(step)).scalar()
-        if number is None:
-            raise Superseded
-        return int(number)
-
-    def _progress(self, kind: Kind, data: Any) -> dict[str, Any]:
-        values: dict[str, Any] = {"events": workflows.c.events + 1}
-        if kind in _STEP_ENDS:
-            values["done"] = workflows.c.done + 1
-            values["cost_usd"] = None if data["costUsd"] is None else workflows.c.cost_usd + data["costUsd"]
-        return values
-
-    async def _end(
-        self,
-        connection: AsyncConnection,
-        record: WorkflowRecord,
-        number: int,
-        status: Status,
-        result: Any,
-        error: AmrikyyError | None,
-    ) -> float:
-        now = datetime.now(UTC)
-        duration_ms = (now - (record.started_at or record.created_at)).total_seconds() * 1000
-        body = error_body(error) if error is not None else None
-        values = {
-            "status": status,
-            "result": json.dumps(result),
-            "error": json.dumps(body) if body else None,
-            "finished_at": now,
-            "duration_ms": duration_ms,
-        }
-        ended = (
-            update(workflows)
-            .where(workflows.c.id == record.id)
-            .values(seal_row(self._sealer, workflows, values, record.id))
-            .returning(workflows.c.cost_usd)
-        )
-        cost_usd = (await connection.execute(ended)).scalar_one()
-        data = {"finalResult": result, "error": body, "durationMs": duration_ms, "costUsd": cost_usd}
-        await connection.execute(insert(events).values(self._event(record.id, number, status, "", data)))
-        await self._count(connection, "strategy", record.strategy, status, duration_ms, cost_usd)
-        return duration_ms
-
-    async def _count(
-        self,
-        connection: AsyncConnection,
-        kind: str,
-        name: str,
-        ended: str,
-        duration_ms: float,
-        cost_usd: float | None,
-    ) -> None:
-        row = {
-            "completed": int(ended == "completed"),
-            "failed": int(ended == "failed"),
-            "cancelled": int(ended == "cancelled"),
-            "duration_ms": duration_ms,
-            "cost_usd": cost_usd or 0.0,
-        }
-        new = insert_into(counts, self._database.dialect)
-        added = new.values(kind=kind, name=name, **row).on_conflict_do_update(
-            index_elements=[counts.c.kind, counts.c.name],
-            set_={column: counts.c[column] + new.excluded[column] for column in row},
-        )
-        await connection.execute(added)
-
     # --- Rows ---
 
-    def _event(self, workflow_id: str, number: int, kind: str, path: str, data: Any) -> dict[str, Any]:
+    def _event_row(self, workflow_id: str, number: int, note: Note) -> dict[str, Any]:
         row = {
             "workflow_id": workflow_id,
             "number": number,
-            "kind": kind,
-            "path": path,
-            "data": json.dumps(data),
+            "kind": note.kind,
+            "path": note.path,
+            "data": note.data,
             "at": datetime.now(UTC),
         }
         return seal_row(self._sealer, events, row)
 
     def _record(self, row: Row[Any]) -> WorkflowRecord:
-        content = unseal_row(self._sealer, workflows, row)
-        return WorkflowRecord(
-            id=row.id,
-            owner=row.owner,
-            role=row.role,
-            limited=row.limited,
-            trace=Context.parse(row.traceparent.encode()) if row.traceparent else None,
-            name=row.name,
-            strategy=row.strategy,
-            status=row.status,
-            tree=Group.model_validate_json(content["tree"]),
-            input=json.loads(content["input"]),
-            options=Options.model_validate_json(content["options"]),
-            result=json.loads(content["result"]) if content["result"] else None,
-            error=json.loads(content["error"]) if content["error"] else None,
-            total=row.total,
-            done=row.done,
-            events=row.events,
-            cost_usd=row.cost_usd,
-            cancel_requested=row.cancel_requested,
-            created_at=row.created_at,
-            started_at=row.started_at,
-            duration_ms=row.duration_ms,
-        )
+        return record_of(unseal_row(self._sealer, workflows, row))
+
+    def _ended(self, workflow_id: str, ending: Ending) -> dict[str, Any]:
+        values = {
+            "status": ending.status,
+            "result": json.dumps(ending.result),
+            "error": json.dumps(error_body(ending.error)) if ending.error else None,
+            "finished_at": datetime.now(UTC),
+            "duration_ms": ending.duration_ms,
+        }
+        return seal_row(self._sealer, workflows, values, workflow_id)
 
 
-def new_workflow_id() -> str:
-    """An id that sorts by time and cannot be guessed."""
-    return new_run_id().replace("run_", "wf_", 1)
-
-
-def error_body(error: AmrikyyError) -> dict[str, Any]:
-    """An error as it is recorded."""
-    return {
-        "status": error.status,
-        "error": error.title,
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-    }
+def _last(ending: Ending, cost_usd: float | None) -> Note:
+    error = error_body(ending.error) if ending.error else None
+    data = {"finalResult": ending.result, "error": error, "durationMs": ending.duration_ms, "costUsd": cost_usd}
+    return note_of(ending.status, "", data)

@@ -1,11 +1,11 @@
 """Workflows from their start to their end, for whoever serves them: start, look, wait, cancel, count."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -13,52 +13,30 @@ from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.db.engine import Database
-from amrikyy.errors import (
-    AmrikyyError,
-    Conflict,
-    DeadlineExceeded,
-    InternalError,
-    NotFound,
-    RunCancelled,
-    RunLost,
-    Unavailable,
-)
+from amrikyy.errors import AmrikyyError, Conflict, NotFound, RunCancelled, Unavailable
 from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.spend import Budgets
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Context, Tracer
+from amrikyy.workflows import counts
+from amrikyy.workflows.changes import Changes, wait_for
+from amrikyy.workflows.counts import Statistics
 from amrikyy.workflows.definitions import Definitions
-from amrikyy.workflows.flow import Flow
-from amrikyy.workflows.plan import Call, Group, Options, Plan, check
+from amrikyy.workflows.plan import Group, Options, Plan, check
 from amrikyy.workflows.processes import BEAT_EVERY_S, Processes
-from amrikyy.workflows.spans import describe_workflow, span_id_of
-from amrikyy.workflows.steps import Charge, Outcome, Steps
-from amrikyy.workflows.store import (
-    Claim,
-    Kind,
-    Owner,
-    Status,
-    Superseded,
-    WorkflowEvent,
-    WorkflowRecord,
-    WorkflowStore,
-    new_workflow_id,
-)
+from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
+from amrikyy.workflows.steps import Charge, Steps
+from amrikyy.workflows.store import WorkflowStore
 from amrikyy.workflows.turns import Turns
+from amrikyy.workflows.worker import Worker, whole
 
 if TYPE_CHECKING:
     from amrikyy.workflows.engine import Engine
-
-T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
 """How often the record of a workflow is read that another process works on."""
-
-RETRY_AFTER_S = 1.0
-MAX_EPOCH = 20
-"""Processes that may die over one workflow before it is given up: it may be what they die of."""
 
 CANCEL_WITHIN_S = 5.0
 
@@ -70,29 +48,6 @@ class Bounds:
     working: int = 50
     per_caller: int = 10
     waiting: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """How workflows went since the last reset. Durations are means in milliseconds, None where there is none."""
-
-    total: int
-    completed: int
-    failed: int
-    cancelled: int
-    active: int
-    mean_ms: float | None
-    success_rate: float | None
-    by_strategy: dict[str, dict[str, Any]]
-    agents: list[dict[str, Any]]
-
-
-@dataclass(slots=True, eq=False)
-class _Working:
-    """A workflow that this process works on, or that waits here for its turn."""
-
-    task: asyncio.Task[Any]
-    cause: AmrikyyError | None = None
 
 
 class Workflows:
@@ -126,24 +81,20 @@ class Workflows:
         bounds: Bounds,
         sealer: Sealer = PLAIN,
     ) -> None:
+        self._database = database
+        self._database_url = database_url
+        self._registry = registry
+        self._metrics = metrics
         self._processes = Processes(database)
         self._store = WorkflowStore(database, self._processes.id, sealer)
-        self._steps = Steps(runner, registry, planner, charge, tracer)
-        self._tracer = tracer
-        self._registry = registry
-        self._budgets = budgets
-        self._metrics = metrics
-        self._database_url = database_url
-        self._sealer = sealer
-        self._engine: Engine | None = None
-        self._opening = asyncio.Lock()
-        self._here: set[str] = set()
-        self._working: dict[str, _Working] = {}
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        self._watch: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._changes = Changes()
         self.turns = Turns(bounds.working, bounds.per_caller, bounds.waiting)
         self.definitions = Definitions(database, registry, sealer)
+        steps = Steps(runner, registry, planner, charge, tracer)
+        self._worker = Worker(self._store, steps, budgets, metrics, tracer, self.turns, self._changes.wake)
+        self._engine: Engine | None = None
+        self._opening = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
 
     # --- The process's life ---
 
@@ -155,13 +106,12 @@ class Workflows:
     @property
     def stopping(self) -> bool:
         """Whether this process begins no further step."""
-        return self._stopping
+        return self._worker.stopping
 
     def drain(self) -> None:
         """Begin nothing more: what runs may end, and what comes after it is left to whoever takes over."""
-        self._stopping = True
-        for workflow_id in list(self._waiting):
-            self._wake(workflow_id)
+        self._worker.stopping = True
+        self._changes.wake_all()
 
     async def close(self) -> None:
         """Leave the workflows that have not ended to other processes, or to the next start."""
@@ -170,10 +120,7 @@ class Workflows:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
-        tasks = [working.task for working in self._working.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._worker.close()
         if self._engine is not None:
             await self._engine.close()
         with suppress(AmrikyyError):
@@ -231,15 +178,16 @@ class Workflows:
         Raises:
             Unavailable: too many workflows wait, the server is stopping, or a database cannot be reached.
         """
-        if self._stopping:
+        if self.stopping:
             raise Unavailable("The server is stopping. Send the request again.", code="draining", retry_after_s=2)
-        self.turns.check(len(self._here))
+        self.turns.check(self._worker.count)
         workflow_id = workflow_id or new_workflow_id()
-        self._here.add(workflow_id)
+        self._worker.expect(workflow_id)
         try:
             await self._begin(plan, tree, owner, workflow_id, trace)
         except BaseException:
-            self._here.discard(workflow_id)
+            if workflow_id not in self._worker:
+                self._worker.forget(workflow_id)
             raise
         return workflow_id
 
@@ -255,7 +203,7 @@ class Workflows:
                 await self._store.delete([workflow_id])
                 raise Unavailable("The workflow could not be started. Try again shortly.", retry_after_s=2) from error
 
-        await _whole(begin())  # a caller who leaves must not leave a workflow that is recorded and never begins
+        await whole(begin())  # a caller who leaves must not leave a workflow that is recorded and never begins
 
     # --- Looking ---
 
@@ -270,19 +218,20 @@ class Workflows:
     async def results(self, workflow: WorkflowRecord) -> list[Outcome]:
         """The outcomes of its steps so far, in the order of the plan."""
         order = {call.path: place for place, call in enumerate(workflow.tree.calls())}
-        return sorted(await self._store.outcomes(workflow.id), key=lambda outcome: order[outcome["step"]])
+        outcomes = await self._store.outcomes(workflow.id)
+        return sorted(outcomes.values(), key=lambda outcome: order[outcome["step"]])
 
     async def events(self, workflow_id: str, *, after: int = 0, timeout_s: float = 0) -> list[WorkflowEvent]:
         """What has happened since event number `after`, waiting for something to happen if nothing has."""
         until = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            change = self._changed(workflow_id)
-            found = await self._store.events(workflow_id, after=after)
-            left = until - asyncio.get_running_loop().time()
-            if found or left <= 0 or self._stopping:
-                self._forget(workflow_id, change)
-                return found
-            await self._until(workflow_id, change, min(left, POLL_S))
+        with self._changes.of(workflow_id) as change:
+            while True:
+                change.clear()
+                found = await self._store.events(workflow_id, after=after)
+                left_s = until - asyncio.get_running_loop().time()
+                if found or left_s <= 0 or self.stopping:
+                    return found
+                await wait_for(change, min(left_s, POLL_S))
 
     async def wait(self, workflow_id: str) -> WorkflowRecord:
         """The workflow when it has ended.
@@ -290,21 +239,21 @@ class Workflows:
         Raises:
             Unavailable: this process is stopping, and leaves it to another one.
         """
-        while True:
-            change = self._changed(workflow_id)
-            if workflow_id not in self._working:  # else it says so itself when it has ended
-                record = await self._store.get(workflow_id, owner=None)
-                if record.ended or self._stopping:
-                    self._forget(workflow_id, change)
+        with self._changes.of(workflow_id) as change:
+            while True:
+                change.clear()
+                if workflow_id not in self._worker:  # else it says so itself when it has ended
+                    record = await self._store.get(workflow_id, owner=None)
                     if record.ended:
                         return record
-                    raise Unavailable(
-                        "This server is stopping, and another one goes on with the workflow: "
-                        f"GET /api/coordinator/status/{workflow_id} tells how it is.",
-                        code="draining",
-                        retry_after_s=2,
-                    )
-            await self._until(workflow_id, change, POLL_S)
+                    if self.stopping:
+                        raise Unavailable(
+                            "This server is stopping, and another one goes on with the workflow: "
+                            f"GET /api/coordinator/status/{workflow_id} tells how it is.",
+                            code="draining",
+                            retry_after_s=2,
+                        )
+                await wait_for(change, POLL_S)
 
     async def ended_steps(self, workflow_id: str, *, until: int) -> int:
         """How many steps had ended when event number `until` happened."""
@@ -319,7 +268,7 @@ class Workflows:
         name: str | None = None,
         before: str | None = None,
         limit: int = 20,
-    ) -> list[WorkflowRecord]:
+    ) -> list[WorkflowSummary]:
         """Workflows, newest first. `before` is the id of the last one of the page before; ids sort by time."""
         return await self._store.page(
             owner=owner, status=status, strategy=strategy, name=name, before=before, limit=limit
@@ -327,40 +276,12 @@ class Workflows:
 
     async def statistics(self) -> Statistics:
         """How workflows went since the last reset, in all processes."""
-        counts = await self._store.counts()
-        strategies = [each for each in counts if each.kind == "strategy"]
-        done = {end: sum(getattr(each, end) for each in strategies) for end in ("completed", "failed", "cancelled")}
-        ended, active = sum(done.values()), await self._store.active()
-        duration_ms = sum(each.duration_ms for each in strategies)
-
-        def means(completed: int, failed: int, cancelled: int, duration_ms: float, cost_usd: float) -> dict[str, Any]:
-            total = completed + failed + cancelled
-            return {
-                "total": total,
-                "completed": completed,
-                "failed": failed,
-                "cancelled": cancelled,
-                "meanMs": duration_ms / total if total else None,
-                "costUsd": cost_usd,
-            }
-
-        rows = [
-            (each, means(each.completed, each.failed, each.cancelled, each.duration_ms, each.cost_usd))
-            for each in counts
-        ]
-        return Statistics(
-            total=ended + active,
-            **done,
-            active=active,
-            mean_ms=duration_ms / ended if ended else None,
-            success_rate=100 * done["completed"] / ended if ended else None,
-            by_strategy={each.name: row for each, row in rows if each.kind == "strategy"},
-            agents=[{"agent": each.name, **row} for each, row in rows if each.kind == "agent"],
-        )
+        strategies, agents = await counts.read(self._database)
+        return Statistics(await self._store.active(), strategies, agents)
 
     async def reset_statistics(self) -> None:
         """Begin to count anew."""
-        await self._store.reset_counts()
+        await counts.reset(self._database)
 
     # --- Ending ---
 
@@ -378,8 +299,8 @@ class Workflows:
         cause = RunCancelled(reason)
         if await self._store.cancel_queued(record, cause):
             self._metrics.workflows(record.strategy, "cancelled").inc()
-            self._wake(workflow_id)
-        self._stop(workflow_id, cause)
+            self._changes.wake(workflow_id)
+        self._worker.stop(workflow_id, cause)
         with suppress(TimeoutError):  # another process may have it, and has been asked
             async with asyncio.timeout(CANCEL_WITHIN_S):
                 await self.wait(workflow_id)
@@ -397,101 +318,7 @@ class Workflows:
             deleted += len(old)
         return deleted
 
-    # --- The work, called by the engine ---
-
-    async def _body(self, workflow_id: str) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._here.add(workflow_id)
-        self._working[workflow_id] = working = _Working(task)
-        try:
-            record = await self._persist(lambda: self._store.get(workflow_id, owner=None))
-            async with self.turns.take(record.owner):
-                claim = await self._persist(lambda: self._store.claim(workflow_id))
-                if claim is not None:
-                    await self._work(claim)
-        except NotFound:
-            log.warning("workflow_gone", workflow_id=workflow_id)
-        except Superseded:
-            log.warning("workflow_superseded", workflow_id=workflow_id)
-            raise asyncio.CancelledError from None
-        except asyncio.CancelledError:
-            if working.cause is None:
-                raise  # this process stops; another one, or its successor, goes on
-            claim = await self._persist(lambda: self._store.claim(workflow_id))
-            if claim is not None:
-                await self._finish(claim, "cancelled", None, working.cause)
-        finally:
-            if self._working.get(workflow_id) is working:
-                del self._working[workflow_id]
-                self._here.discard(workflow_id)
-            self._wake(workflow_id)
-
-    async def _work(self, claim: Claim) -> None:
-        record, engine = claim.record, await self._opened()
-        places = {call.path: engine.reserve(record.id) for call in record.tree.calls()}
-        allowance = self._budgets.allowance(
-            record.owner, record.role, ceiling_usd=record.options.max_cost_usd, spent_usd=record.cost_usd or 0.0
-        )
-        started_at = record.started_at
-        assert started_at is not None
-
-        async def note(kind: Kind, path: str, data: Any) -> None:
-            await self._persist(lambda: self._store.append(claim, kind, path, data))
-            self._wake(record.id)
-
-        async def run_step(call: Call, given: Mapping[str, Any], produced: Mapping[str, Any]) -> Outcome:
-            if self._stopping:
-                raise asyncio.CancelledError
-            await note("step_started", call.path, {"step": call.path, "agent": call.agent, "method": call.method})
-            outcome = await places[call.path].run(lambda: self._steps.run(call, given, produced, record, allowance))
-            await note("step_completed" if outcome["success"] else "step_failed", call.path, outcome)
-            return outcome
-
-        status: Status = "completed"
-        result: Any = None
-        error: AmrikyyError | None = None
-        left_s = record.options.timeout_s - (datetime.now(UTC) - started_at).total_seconds()
-        try:
-            if claim.epoch > MAX_EPOCH:
-                raise RunLost(f"{MAX_EPOCH} processes died while they worked on this. It was given up.")
-            if record.cancel_requested:
-                raise RunCancelled("The workflow was cancelled.")
-            async with asyncio.timeout(max(left_s, 0)):
-                await note("started", "", {})
-                result = await Flow(record.options, run_step).run(record.tree, record.input)
-        except TimeoutError:
-            status = "failed"
-            error = DeadlineExceeded(f"The workflow took longer than {record.options.timeout_s:g} s and was stopped.")
-        except AmrikyyError as failed:
-            status, error = ("cancelled" if isinstance(failed, RunCancelled) else "failed"), failed
-        except Superseded:
-            raise
-        except Exception:
-            log.exception("workflow_crashed", workflow_id=record.id)
-            status = "failed"
-            error = InternalError("The workflow failed unexpectedly. The log has the cause, under the workflow's id.")
-        await self._finish(claim, status, result, error)
-
-    async def _finish(self, claim: Claim, status: Status, result: Any, error: AmrikyyError | None) -> None:
-        duration_ms = await self._persist(lambda: self._store.finish(claim, status, result, error))
-        strategy = claim.record.strategy
-        self._metrics.workflows(strategy, status).inc()
-        self._metrics.workflow_seconds(strategy).observe(duration_ms / 1000)
-        record = claim.record
-        span = self._tracer.resume(record.trace, span_id=span_id_of(record.id))
-        if span is not None:
-            span.began_ns = span.now_ns() - int(duration_ms * 1e6)
-            span.end(describe_workflow, (record, status, error))
-
-    async def _persist(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do what needs the database, for as long as it takes: a workflow does not fail because it was away."""
-        while True:
-            try:
-                return await _whole(write())
-            except Unavailable as error:
-                log.warning("workflow_waits_for_database", reason=error.message)
-                await asyncio.sleep(RETRY_AFTER_S)
+    # --- Behind it ---
 
     async def _watch_forever(self) -> None:
         while True:
@@ -501,7 +328,7 @@ class Workflows:
                     log.info("workflow_taken_over", workflow_id=workflow_id)
                     await (await self._opened()).take_over(workflow_id)
                 for workflow_id in await self._store.cancel_requests():
-                    self._stop(workflow_id, RunCancelled("The workflow was cancelled."))
+                    self._worker.stop(workflow_id, RunCancelled("The workflow was cancelled."))
             except AmrikyyError as error:
                 log.warning("workflows_not_watched", reason=error.message)
             except Exception:
@@ -514,7 +341,7 @@ class Workflows:
             if self._engine is None:
                 from amrikyy.workflows.engine import Engine
 
-                engine = Engine(self._database_url, self._processes.id, self._body, self._sealer)
+                engine = Engine(self._database_url, self._processes.id, self._worker.work)
                 try:
                     await engine.open()
                 except Exception as error:
@@ -523,45 +350,3 @@ class Workflows:
                     raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
                 self._engine = engine
             return self._engine
-
-    def _stop(self, workflow_id: str, cause: AmrikyyError) -> None:
-        working = self._working.get(workflow_id)
-        if working is not None and working.cause is None:  # a second one would break off the cleaning up
-            working.cause = cause
-            working.task.cancel()
-
-    def _changed(self, workflow_id: str) -> asyncio.Future[None]:
-        change = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(workflow_id, set()).add(change)
-        return change
-
-    async def _until(self, workflow_id: str, change: asyncio.Future[None], timeout_s: float) -> None:
-        try:
-            await asyncio.wait([change], timeout=timeout_s)
-        finally:
-            self._forget(workflow_id, change)
-
-    def _forget(self, workflow_id: str, change: asyncio.Future[None]) -> None:
-        change.cancel()
-        waiting = self._waiting.get(workflow_id)
-        if waiting is not None:
-            waiting.discard(change)
-            if not waiting:
-                del self._waiting[workflow_id]
-
-    def _wake(self, workflow_id: str) -> None:
-        for change in self._waiting.pop(workflow_id, ()):
-            if not change.done():
-                change.set_result(None)
-
-
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Do it to its end even if the caller is cancelled meanwhile: a transaction broken off costs a connection."""
-    task = asyncio.get_running_loop().create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise

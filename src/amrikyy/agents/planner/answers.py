@@ -34,6 +34,9 @@ No valid call follows from it:
 
 Answer again, whole. Correct what the request allows to be correct; what it does not say stays null."""
 
+MAX_REASON = 300
+"""Characters."""
+
 _ANSWER = ConfigDict(extra="forbid", populate_by_name=True)
 
 
@@ -45,6 +48,7 @@ class Nothing(BaseModel):
     """The answer that nothing fits."""
 
     call: None
+    reason: str = ""
 
 
 def prompt_for(operations: Sequence[Operation[Any, Any]], wanted: str, today: str) -> str:
@@ -64,7 +68,8 @@ def answer_type(operations: tuple[Operation[Any, Any], ...]) -> type[BaseModel]:
     """An object `call` with one of the operations or none, and its fields each with the words that say so."""
     calls: Any = Union[tuple(_call_type(operation) for operation in operations)]  # noqa: UP007 - of a tuple
     call: Any = (Optional[calls], Field(description="null if the request asks for none of the operations"))  # noqa: UP045
-    return create_model("Plan", __config__=_ANSWER, call=call)
+    reason: Any = (str, Field("", description="One short sentence: why this operation and no other."))
+    return create_model("Plan", __config__=_ANSWER, call=call, reason=reason)
 
 
 def answer(operation: Operation[Any, Any] | None, said: Mapping[str, tuple[Any, str]]) -> BaseModel:
@@ -72,7 +77,15 @@ def answer(operation: Operation[Any, Any] | None, said: Mapping[str, tuple[Any, 
     if operation is None:
         return Nothing(call=None)
     fields = {name: {"value": value, "words": words} for name, (value, words) in said.items()}
-    return answer_type((operation,)).model_validate({"call": {"operation": operation.key, "request": fields}})
+    reason = f"It takes what was said: {', '.join(said)}." if said else "Nothing that was said speaks for another one."
+    call = {"operation": operation.key, "request": fields}
+    return answer_type((operation,)).model_validate({"call": call, "reason": reason})
+
+
+def reason_in(answer: BaseModel) -> str:
+    """Why the operation was chosen, in a line."""
+    reason: str = getattr(answer, "reason", "")
+    return " ".join(reason.split())[:MAX_REASON]
 
 
 def said_in(answer: BaseModel, text: str) -> tuple[str, dict[str, Any]] | None:

@@ -37,12 +37,14 @@ class Choice(NamedTuple):
     Attributes:
         assumed: what nobody has said of it, by the fields' names in JSON.
         cost_usd: US dollars that planning took; None if a price is not known.
+        reason: why this operation, if there were others.
     """
 
     operation: Operation[Any, Any]
     request: Request
     assumed: dict[str, Any]
     cost_usd: float | None = 0.0
+    reason: str = ""
 
 
 class Wanted(Request):
@@ -69,6 +71,7 @@ class Planned(Result):
     operation: str
     request: dict[str, Any]
     assumed: dict[str, Any]
+    reason: str = ""
 
 
 class Planner:
@@ -113,7 +116,7 @@ class Planner:
             request = operation.request_type.model_validate(planned.request)
         except ValidationError as error:  # planned before midnight, and read after it
             raise ValidationFailed.from_pydantic(error, operation.request_type) from None
-        return Choice(operation, request, planned.assumed, run.spent.cost_usd)
+        return Choice(operation, request, planned.assumed, run.spent.cost_usd, planned.reason)
 
     async def choose(
         self,
@@ -270,7 +273,8 @@ class Planner:
             )
             if done.request is not None:
                 request = done.request.model_dump(mode="json", by_alias=True)
-                return Planned(operation=operation.key, request=request, assumed=done.assumed)
+                reason = answers.reason_in(answer)
+                return Planned(operation=operation.key, request=request, assumed=done.assumed, reason=reason)
         assert done.error is not None
         return done.error
 

@@ -1,0 +1,249 @@
+"""What the coordinator's routes take and answer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from amrikyy.agents.agent import Request
+from amrikyy.web.replies import Success, Wire, dollars, duration_text
+from amrikyy.workflows import counts
+from amrikyy.workflows.plan import NAME, Hierarchical, Options, Parallel, Sequential
+from amrikyy.workflows.records import Outcome, Status, WorkflowRecord, WorkflowSummary
+
+
+class StepProgress(Wire):
+    """How many steps have ended, and how many there are."""
+
+    done: int
+    total: int
+
+
+class SequentialBody(Sequential):
+    """Steps one after the other."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class ParallelBody(Parallel):
+    """Tasks at the same time."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class HierarchicalBody(Hierarchical):
+    """A master, and what it has others do."""
+
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class NamedBody(Request):
+    """A named workflow with its inputs."""
+
+    workflow_name: str = Field(pattern=NAME)
+    inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")
+    options: Options | None = None
+    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+
+
+class StepOutcome(Wire):
+    """How a step went."""
+
+    step: str = Field(description="Its place in the plan.", examples=["steps.0"])
+    agent: str
+    method: str | None
+    reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
+    input: dict[str, Any] | None = Field(description="Its request, whole.")
+    assumed: dict[str, Any] = Field(description="What of it nobody had said, and the planner has filled in.")
+    output: Any
+    error: dict[str, Any] | None
+    success: bool
+    run_id: str | None = Field(description="Its last run; GET /api/runs/{runId}.")
+    attempts: int
+    duration_ms: float
+    cost_usd: float | None
+
+
+class WorkflowReply(Success):
+    """A workflow that has ended."""
+
+    strategy: str
+    workflow_id: str
+    name: str | None
+    results: list[StepOutcome]
+    final_result: Any
+    duration: str = Field(examples=["2.5s"])
+    cost_usd: float | None = Field(description="US dollars; null when the price of a step is not known.")
+    steps: int | None = Field(default=None, description="How many there are, of a sequence.")
+    tasks: int | None = Field(default=None, description="How many there are, of a parallel workflow.")
+    master: str | None = Field(default=None, description="The agent.")
+    sub_agents: int | None = Field(default=None, description="How many there are.")
+
+
+class WorkflowAccepted(Success):
+    """The workflow has begun and goes on without its caller."""
+
+    workflow_id: str
+    strategy: str
+    status: Status
+
+
+class WorkflowInfo(Wire):
+    """A workflow without what came out of it."""
+
+    workflow_id: str
+    name: str | None
+    strategy: str
+    status: Status
+    progress: StepProgress
+    created_at: datetime
+    started_at: datetime | None
+    duration_ms: float | None = Field(description="Null while it runs.")
+    cost_usd: float | None
+
+
+class WorkflowStatus(WorkflowInfo, Success):
+    """A workflow as it is now."""
+
+    results: list[StepOutcome] = Field(description="Of the steps that have ended.")
+    final_result: Any
+    error: dict[str, Any] | None
+    events: int = Field(description="How many events it has.")
+
+
+class WorkflowPage(Success):
+    """A page of workflows, newest first."""
+
+    count: int
+    workflows: list[WorkflowInfo]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+
+
+class WorkflowQuery(Request):
+    """Which workflows to list."""
+
+    status: Status | None = None
+    strategy: Literal["sequential", "parallel", "hierarchical"] | None = None
+    name: str | None = Field(default=None, pattern=NAME)
+    cursor: str | None = Field(default=None, max_length=64, pattern=r"^wf_[0-9a-f]+$")
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class WorkflowCancelled(Success):
+    """The workflow was stopped, or is about to be."""
+
+    workflow_id: str
+    status: Status
+    message: str
+
+
+class AgentMethods(Wire):
+    """An agent and what it can be asked for."""
+
+    name: str
+    methods: list[str]
+
+
+class CoordinatorAgents(Success):
+    """What plans can be made of."""
+
+    agents: list[AgentMethods]
+    total: int
+
+
+class Tally(Wire):
+    """How workflows of a strategy, or steps of an agent, went."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    avg_duration: float | None = Field(description="Milliseconds; null when there was none.")
+    cost_usd: float
+
+
+class AgentTally(Tally):
+    """How an agent's steps went."""
+
+    agent: str
+
+
+class CoordinatorStats(Wire):
+    """How workflows went since the last reset, in all processes."""
+
+    total_workflows: int
+    completed_workflows: int
+    failed_workflows: int
+    cancelled_workflows: int
+    active_workflows: int
+    avg_duration: float | None = Field(description="Milliseconds; null when none has ended.")
+    success_rate: float | None = Field(description="Percent of those that have ended.")
+    by_strategy: dict[str, Tally]
+    agents: list[AgentTally]
+
+
+class StatsReply(Success):
+    """Statistics."""
+
+    stats: CoordinatorStats
+
+
+class CoordinatorReset(Success):
+    """Counting has begun anew."""
+
+    reset: bool
+    message: str
+
+
+def reply_of(record: WorkflowRecord, results: Sequence[Outcome]) -> dict[str, Any]:
+    """A workflow that has ended well, as a `WorkflowReply` in JSON."""
+    assert record.duration_ms is not None
+    tree, count = record.tree, len(record.tree.children)
+    sizes: dict[str, Any] = {"steps": count} if tree.strategy == "sequential" else {"tasks": count}
+    if tree.master is not None:
+        sizes = {"master": tree.master.agent, "subAgents": count}
+    return {
+        "success": True,
+        "strategy": record.strategy,
+        "workflowId": record.id,
+        "name": record.name,
+        "results": [step_of(outcome) for outcome in results],
+        "finalResult": record.result,
+        "duration": duration_text(record.duration_ms / 1000),
+        "costUsd": dollars(record.cost_usd),
+        **sizes,
+    }
+
+
+def info_of(record: WorkflowSummary) -> dict[str, Any]:
+    """The fields of a `WorkflowInfo`."""
+    return {
+        "workflow_id": record.id,
+        "name": record.name,
+        "strategy": record.strategy,
+        "status": record.status,
+        "progress": StepProgress(done=record.done, total=record.total),
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "duration_ms": record.duration_ms,
+        "cost_usd": dollars(record.cost_usd),
+    }
+
+
+def step_of(outcome: Outcome) -> dict[str, Any]:
+    """The fields of a `StepOutcome`, in JSON's names."""
+    return {**outcome, "error": public_error(outcome["error"]), "costUsd": dollars(outcome["costUsd"])}
+
+
+def public_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An error without its HTTP status, as runs show theirs."""
+    return {name: value for name, value in error.items() if name != "status"} if error else None
+
+
+def tally_of(tally: counts.Tally) -> dict[str, Any]:
+    """The fields of a `Tally`."""
+    return {name: getattr(tally, name) for name in ("total", "completed", "failed", "cancelled")} | {
+        "avg_duration": tally.mean_ms,
+        "cost_usd": dollars(tally.cost_usd),
+    }
