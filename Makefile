@@ -22,6 +22,10 @@ dev: .venv/dev ## Start the server and restart it when a file changes
 test: .venv/dev ## Run all tests, on SQLite and on a PostgreSQL of their own
 	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
 
+.PHONY: test-durability
+test-durability: .venv/dev ## Kill servers in every step of a workflow and between them; two minutes
+	@$(BIN)/python -m pytest -q -m durability tests/workflows
+
 test-deploy: .venv/dev ## Try the deployment files: the image's steps replayed, PM2 from npm; half a minute
 	@for tool in kubectl systemd-analyze node npm; do \
 		command -v $$tool >/dev/null || echo "$$tool is not installed: what needs it is skipped."; done

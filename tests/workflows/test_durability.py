@@ -113,12 +113,22 @@ def describe(event: SSE) -> str:
     return f"{event.data['step']} {event.data['status']}" if event.event == "step" else event.event
 
 
-@pytest.mark.timeout(180)
-async def test_a_workflow_survives_kill_9_at_and_in_every_step(
-    servers: Servers, models: ModelServer, http: aiohttp.ClientSession, database_url: str
+Kill = tuple[int, str]
+"""In which step, and when: it has been `asked` for, its answer is out, or its end has been seen."""
+
+EVERY = [(number, moment) for number in range(STEPS) for moment in ("asked", "answered", "ended")][:-1]
+SOME = [(0, "asked"), (1, "answered"), (2, "ended"), (3, "asked"), (4, "answered")]
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(SOME, id="some"), pytest.param(EVERY, id="every", marks=pytest.mark.durability)]
+)
+@pytest.mark.timeout(300)
+async def test_a_workflow_survives_kill_9_in_its_steps_and_between_them(
+    servers: Servers, models: ModelServer, http: aiohttp.ClientSession, database_url: str, kills: list[Kill]
 ) -> None:
-    """On SQLite the server is started anew; on PostgreSQL another one is there already. Ten of them die over it."""
-    waits_for_death: set[str] = {str(number) for number in range(STEPS)}
+    """On SQLite the server is started anew; on PostgreSQL another one is there already."""
+    waits_for_death = {str(number) for number, moment in kills if moment == "asked"}
     models.rule = lambda post: Behaviour(before_s=60) if part_of(post) in waits_for_death else None
     shared = database_url.startswith("postgresql")
     serving = await servers.start()
@@ -126,40 +136,48 @@ async def test_a_workflow_survives_kill_9_at_and_in_every_step(
     workflow_id = await begin(http, serving[1], {"steps": [part(str(number)) for number in range(STEPS)]})
     client = Client(http, workflow_id)
     slowest_s = 0.0
-    asked_until_finished: list[int] = []
+    asked_until_ended: list[int] = []
 
-    async def next_server() -> Process:
-        nonlocal standby
+    async def die_and_be_replaced() -> None:
+        nonlocal serving, standby
+        await kill(serving[0])
         new = await servers.start()
-        if standby is None:
-            return new
-        ready, standby = standby, new
-        return ready
+        serving, standby = (new, None) if standby is None else (standby, new)
+
+    async def until(number: int, *, answered: bool) -> None:
+        async with asyncio.timeout(TAKEN_OVER_WITHIN_S):
+            while not any(post.finished or not answered for post in models.posts if part_of(post) == str(number)):
+                await asyncio.sleep(0.001)
 
     for number in range(STEPS):
         await client.until(serving[1], f"steps.{number} running")
-        async with asyncio.timeout(TAKEN_OVER_WITHIN_S):
-            while number not in {int(part_of(post)) for post in models.posts}:
-                await asyncio.sleep(0.01)
-        waits_for_death.discard(str(number))
-        await kill(serving[0])  # in the step
         died = time.monotonic()
-        serving = await next_server()
+        if (number, "asked") in kills:
+            await until(number, answered=False)
+            waits_for_death.discard(str(number))
+            died = time.monotonic()
+            await die_and_be_replaced()
+        if (number, "answered") in kills:
+            await until(number, answered=True)
+            died = time.monotonic()
+            await die_and_be_replaced()
         async with asyncio.timeout(TAKEN_OVER_WITHIN_S + 10):
             await client.until(serving[1], f"steps.{number} completed")
         slowest_s = max(slowest_s, time.monotonic() - died)
-        asked_until_finished.append(asked(models)[str(number)])
-        if number < STEPS - 1:
-            await kill(serving[0])  # where one step has ended and the next one has begun, or is about to
-            serving = await next_server()
+        asked_until_ended.append(asked(models)[str(number)])
+        if (number, "ended") in kills:  # the next one has begun, or is about to
+            await die_and_be_replaced()
     await client.until(serving[1], "complete")
 
     assert [event.number for event in client.events] == list(range(1, len(client.events) + 1))
     described = [describe(event) for event in client.events]
     steps = [f"steps.{number} {status}" for number in range(STEPS) for status in ("running", "completed")]
     assert described == ["connected", "started", *steps, "complete"]
-    assert [asked(models)[str(number)] for number in range(STEPS)] == asked_until_finished  # no finished step ran again
-    assert max(asked_until_finished) <= 3  # killed in it, at its beginning, and the one that counts
+    assert [asked(models)[str(number)] for number in range(STEPS)] == asked_until_ended  # no finished step ran again
+    for number, count in enumerate(asked_until_ended):  # once, and once for each death that it could have been lost in
+        deaths = sum(step <= number if moment != "asked" else step == number for step, moment in kills)
+        deaths -= (number, "ended") in kills
+        assert count <= 1 + deaths
     if shared:
         assert slowest_s < TAKEN_OVER_WITHIN_S
 
@@ -191,6 +209,7 @@ async def test_of_two_hundred_workflows_none_is_lost_or_done_twice_when_a_server
     assert max(again.values()) <= 2
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.timeout(120)
 async def test_a_paused_server_that_comes_back_does_no_further_step(
     servers: Servers, models: ModelServer, http: aiohttp.ClientSession
