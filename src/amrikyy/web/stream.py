@@ -138,8 +138,12 @@ async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
     for attempt in range(ATTEMPTS):
         if shared is not None and await shared.cancel(run_id, _CANCELLED, owner=visible_to(call)):
             return True
-        if (await call.runtime.records.get(run_id, owner=visible_to(call))).ended:
-            return False
+        try:
+            if (await call.runtime.records.get(run_id, owner=visible_to(call))).ended:
+                return False
+        except NotFound:
+            if attempt == ATTEMPTS - 1 or datetime.now(UTC) - began_at(run_id) > RECORDED_WITHIN:
+                raise
         if shared is not None and attempt < ATTEMPTS - 1:  # it has just begun, and others are told of it in a moment
             await asyncio.sleep(ATTEMPT_AFTER_S)
     raise Unavailable(
