@@ -115,6 +115,28 @@ async def test_a_run_that_goes_on_is_recorded_before_its_end_and_one_that_ends_s
     assert (lasting.id, "running") in written
 
 
+async def test_all_who_wait_for_their_records_at_the_same_time_share_a_transaction(
+    records: RunRecords, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = 0
+    begin = database.begin
+
+    def counting() -> object:
+        nonlocal began
+        began += 1
+        return begin()
+
+    monkeypatch.setattr(database, "begin", counting)
+
+    async def accept() -> None:
+        records.note(started())
+        await records.flush()
+
+    await asyncio.gather(*(accept() for _ in range(50)))
+    assert records.waiting == 0
+    assert began <= 2
+
+
 async def test_without_a_database_runs_wait_and_new_ones_are_refused_before_any_is_lost() -> None:
     unreachable = open_database("postgresql://nobody@127.0.0.1:9/nothing")
     records = RunRecords(unreachable)

@@ -138,8 +138,8 @@ class RunRecords:
         wanted = list(self._pending)
         if self._flushing is not None:
             await asyncio.shield(self._flushing)  # it may have begun before the latest note
-        while waiting := [run_id for run_id in wanted if run_id in self._pending]:
-            await self._flush(waiting)
+        while any(run_id in self._pending for run_id in wanted):
+            await self._flush(list(self._pending))  # all that waits: whoever else waits shares the transaction
 
     async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
         """The record of one run.
