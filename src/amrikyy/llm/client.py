@@ -175,7 +175,7 @@ class WireClient(ABC):
     ) -> None:
         headers = self._headers
         if span is not None:
-            headers += f"traceparent: {span.context}\r\n".encode()
+            headers += f"traceparent: {span.traceparent}\r\n".encode()
         try:
             await self._http.exchange(
                 method, url, receiver, headers=headers, body=None if body is None else _encode(body),

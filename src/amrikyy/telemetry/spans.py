@@ -147,6 +147,11 @@ class Span(msgspec.Struct, gc=False):
         return self._trace.tracer.keeps_all
 
     @property
+    def traceparent(self) -> str:
+        """The context, as it is sent."""
+        return f"00-{self._trace.id:032x}-{self.id:016x}-01"
+
+    @property
     def context(self) -> Context:
         """For whoever is told that he is a part of it."""
         return Context(self._trace.id, self.id, sampled=True)

@@ -113,52 +113,68 @@ def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
         redact: what every text that a caller may have written goes through.
         clean: the same for prompts and results, if they are wanted.
     """
-    spans = ended.spans
-    described = [(span, _described(span, clean)) for span in spans]
-    first, first_told = min(described, key=lambda each: each[0].began_ns)
-    if ended.lost:
-        first_told.attributes["amrikyy.spans_lost"] = ended.lost
-    runs = [each for each in described if each[1].attributes.get("gen_ai.operation.name") == "invoke_agent"]
+    first = ended.spans[0]
+    ended_ns = 0
+    runs: list[tuple[Span, Description]] = []
+    other: Description | None = None  # what is told of if there is no run: a step or a workflow, or the request
+    of_workflow = False
+    stored: list[_Stored] = []
+    for span in ended.spans:
+        assert span.describe is not None
+        told = span.describe(span.subject, clean)
+        span.subject = None  # what it was may refer to the span
+        attributes = told.attributes
+        if attributes.get("gen_ai.operation.name") == "invoke_agent":
+            runs.append((span, told))
+        elif "amrikyy.workflow.id" in attributes:
+            other, of_workflow = told, True
+        elif span.began_ns <= first.began_ns and not of_workflow:
+            other = told
+        if span.began_ns < first.began_ns:
+            first = span
+        if span.ended_ns > ended_ns:
+            ended_ns = span.ended_ns
+        if ended.lost and span is ended.spans[-1]:
+            attributes["amrikyy.spans_lost"] = ended.lost
+        stored.append(_stored(span, told, redact))
     if len(runs) > 1:
         ids = {run.id for run, _ in runs}
         runs = sorted((each for each in runs if each[0].parent_id not in ids), key=lambda each: each[0].began_ns)
     # A request in words is two runs: the one that plans, and the one that is told of.
-    told: Any = (runs[-1][1] if runs else first_told).attributes
-    step = next((each for _, each in described if "amrikyy.step.path" in each.attributes), None)
-    used = [_used(run.attributes) for _, run in runs]
-    costs = [cost_usd for _, _, _, cost_usd in used]
-    agent = told.get("gen_ai.agent.name")
+    last = runs[-1][1] if runs else other
+    assert last is not None
+    agent: Any = last.attributes.get("gen_ai.agent.name")
+    operation: Any = last.attributes.get("amrikyy.operation")
+    model, input_tokens, output_tokens, cost_usd = _used([run.attributes for _, run in runs])
     return Segment(
         trace_id=f"{ended.trace_id:032x}",
         agent=agent,
-        operation=told.get("amrikyy.operation"),
-        model=",".join(dict.fromkeys(model for model, _, _, _ in used if model)) or None,
-        status=_status(step or (runs[-1][1] if runs else first_told)),
+        operation=operation,
+        model=model,
+        status=_status(other if of_workflow and other is not None else last),
         began_ns=first.began_ns,
-        ended_ns=max(span.ended_ns for span in spans),
-        input_tokens=sum(each[1] for each in used),
-        output_tokens=sum(each[2] for each in used),
-        cost_usd=None if None in costs else sum(cost_usd for cost_usd in costs if cost_usd is not None),
-        is_of_agents=agent is not None or any("amrikyy.workflow.id" in each.attributes for _, each in described),
-        spans=_encode([_stored(span, told, redact) for span, told in described]),
+        ended_ns=ended_ns,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=cost_usd,
+        is_of_agents=agent is not None or of_workflow,
+        spans=_encode(stored),
     )
 
 
-def _described(span: Span, clean: Clean | None) -> Description:
-    assert span.describe is not None
-    told = span.describe(span.subject, clean)
-    span.subject = None  # what it was may refer to the span
-    return told
-
-
-def _used(attributes: dict[str, Any]) -> tuple[str | None, int, int, float | None]:
-    """The model, tokens in and out, and dollars of a run."""
-    return (
-        attributes["gen_ai.response.model"],
-        attributes["gen_ai.aggregated_usage.input_tokens"],
-        attributes["gen_ai.aggregated_usage.output_tokens"],
-        attributes["amrikyy.cost_usd"],
-    )
+def _used(runs: list[dict[str, Any]]) -> tuple[str | None, int, int, float | None]:
+    """The models, tokens in and out, and dollars of runs together, by their attributes."""
+    models: dict[str, None] = {}
+    input_tokens, output_tokens = 0, 0
+    cost_usd: float | None = 0.0
+    for run in runs:
+        if run["gen_ai.response.model"]:
+            models[run["gen_ai.response.model"]] = None
+        input_tokens += run["gen_ai.aggregated_usage.input_tokens"]
+        output_tokens += run["gen_ai.aggregated_usage.output_tokens"]
+        cost = run["amrikyy.cost_usd"]
+        cost_usd = None if cost is None or cost_usd is None else cost_usd + cost
+    return ",".join(models) or None, input_tokens, output_tokens, cost_usd
 
 
 def _stored(span: Span, told: Description, redact: Clean) -> _Stored:

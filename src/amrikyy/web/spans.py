@@ -6,6 +6,8 @@ from amrikyy.telemetry.metrics import METHODS
 from amrikyy.telemetry.spans import Clean, Description, Value
 from amrikyy.web.exchange import Exchange
 
+_STAGES = {stage: f"amrikyy.{stage}_ms" for stage in ("auth", "limit", "cache", "model")}
+
 _OURS = re.compile(r"req_[0-9a-f]{24}")
 
 
@@ -26,7 +28,8 @@ def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> D
         ),
         "user.id": exchange.principal.id if exchange.principal is not None else None,
     }
-    attributes |= {f"amrikyy.{stage}_ms": round(duration_ms, 3) for stage, duration_ms in exchange.timings}
+    for stage, duration_ms in exchange.timings:
+        attributes[_STAGES.get(stage, stage)] = round(duration_ms, 3)
     error = None
     if exchange.status is None:
         error = "left"  # the client, before there was an answer
