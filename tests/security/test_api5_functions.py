@@ -18,7 +18,7 @@ GUIDE = {
 def concrete(path: str) -> str:
     values = {"runId": "run_0", "agent": "travel", "operation": "none", "userId": "0" * 32, "keyId": "0" * 32,
               "subject": "everybody", "period": "day",
-              "workflowId": "wf_0", "name": "none"}  # fmt: skip
+              "workflowId": "wf_0", "traceId": "0" * 32, "name": "none"}  # fmt: skip
     return path.format(**values)
 
 
