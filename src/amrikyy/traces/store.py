@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
 from random import getrandbits
 from time import time_ns
 from typing import Any
@@ -175,8 +176,11 @@ def _insert(dialect: Dialect) -> str:
 
 
 def _new_id() -> str:
-    """An id that sorts by time: microseconds, and 72 random bits."""
-    return f"{time_ns() // 1000:014x}{getrandbits(72):018x}"
+    """An id that sorts by time, also within a microsecond of this process; 56 bits are random."""
+    return f"{time_ns() // 1000:014x}{next(_numbers) & 0xFFFF:04x}{getrandbits(56):014x}"
+
+
+_numbers = count()
 
 
 def _summary(rows: Sequence[Row[Any]]) -> TraceSummary:
