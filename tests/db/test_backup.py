@@ -13,7 +13,7 @@ from amrikyy.db.backup import BackupFailed, back_up, faults
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def empty_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'amrikyy.db'}"
 
 
@@ -31,8 +31,8 @@ async def faults_of(url: str) -> list[str]:
         await database.close()
 
 
-async def test_a_database_in_use_is_copied_with_what_lies_beside_it(sqlite_url: str, tmp_path: Path) -> None:
-    await migrated(sqlite_url)
+async def test_a_database_in_use_is_copied_with_what_lies_beside_it(empty_url: str, tmp_path: Path) -> None:
+    await migrated(empty_url)
     with closing(sqlite3.connect(tmp_path / "amrikyy-workflows.db")) as beside:
         beside.execute("CREATE TABLE steps (id TEXT)")
     with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as writer:
@@ -40,7 +40,7 @@ async def test_a_database_in_use_is_copied_with_what_lies_beside_it(sqlite_url: 
         writer.execute("INSERT INTO notes VALUES ('kept')")
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM notes")  # not committed: not in the copy
-        made = back_up(sqlite_url, tmp_path / "copy.db")
+        made = back_up(empty_url, tmp_path / "copy.db")
         writer.execute("ROLLBACK")
     assert made == [tmp_path / "copy.db", tmp_path / "copy-workflows.db"]
     assert stat.S_IMODE(made[0].stat().st_mode) == 0o600
@@ -49,27 +49,27 @@ async def test_a_database_in_use_is_copied_with_what_lies_beside_it(sqlite_url: 
     assert await faults_of(f"sqlite:///{made[0]}") == []
 
 
-async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(sqlite_url: str, tmp_path: Path) -> None:
+async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(empty_url: str, tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match="There is no database"):
-        back_up(sqlite_url, tmp_path / "copy.db")
-    await migrated(sqlite_url)
+        back_up(empty_url, tmp_path / "copy.db")
+    await migrated(empty_url)
     (tmp_path / "there.db").write_text("precious")
     with pytest.raises(BackupFailed, match="never overwrites"):
-        back_up(sqlite_url, tmp_path / "there.db")
+        back_up(empty_url, tmp_path / "there.db")
     assert (tmp_path / "there.db").read_text() == "precious"
     with pytest.raises(BackupFailed, match="folder"):
-        back_up(sqlite_url, tmp_path / "nowhere" / "copy.db")
+        back_up(empty_url, tmp_path / "nowhere" / "copy.db")
     (tmp_path / "amrikyy.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(BackupFailed, match="could not be copied"):
-        back_up(sqlite_url, tmp_path / "copy.db")
+        back_up(empty_url, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
 
 
-async def test_check_names_the_schema_and_broken_references(sqlite_url: str, tmp_path: Path) -> None:
-    [old] = await faults_of(sqlite_url)
+async def test_check_names_the_schema_and_broken_references(empty_url: str, tmp_path: Path) -> None:
+    [old] = await faults_of(empty_url)
     assert "amrikyy db upgrade" in old
-    await migrated(sqlite_url)
-    assert await faults_of(sqlite_url) == []
+    await migrated(empty_url)
+    assert await faults_of(empty_url) == []
     with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         refers = next(t for t in tables if database.execute(f"PRAGMA foreign_key_list({t})").fetchall())
@@ -77,7 +77,7 @@ async def test_check_names_the_schema_and_broken_references(sqlite_url: str, tmp
         values = ", ".join("'2026-01-01'" if "DATE" in str(c[2]).upper() else "'x'" for c in columns)
         database.execute("PRAGMA foreign_keys = OFF")
         database.execute(f"INSERT INTO {refers} VALUES ({values})")  # noqa: S608 - names of our own
-    [fault] = await faults_of(sqlite_url)
+    [fault] = await faults_of(empty_url)
     assert refers in fault
 
 

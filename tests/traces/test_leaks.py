@@ -32,9 +32,10 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All that is logged, as in production, with DEBUG."""
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
+    before = structlog.get_config()
     configure_logs(json=True, level="debug", stream=output)
     yield output
-    structlog.reset_defaults()
+    structlog.configure(**before)
     monkeypatch.undo()
 
 
