@@ -42,8 +42,8 @@ def candidates() -> list[Candidate]:
     return [
         replace(amrikyy(NOTHING, OTEL_TRACES_SAMPLER_ARG="0"), command=lambda _: program),
         amrikyy(COUNTED, OTEL_TRACES_SAMPLER_ARG="0"),
-        amrikyy(SAMPLED, OTEL_TRACES_SAMPLER_ARG="0.05"),
-        amrikyy(EVERYTHING, OTEL_TRACES_SAMPLER_ARG="1"),
+        amrikyy(SAMPLED, OTEL_TRACES_SAMPLER_ARG="0.05", TRACES_PER_SECOND="1000000"),
+        amrikyy(EVERYTHING, OTEL_TRACES_SAMPLER_ARG="1", TRACES_PER_SECOND="1000000"),
     ]
 
 

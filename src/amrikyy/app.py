@@ -97,7 +97,9 @@ class Application:
         )
         self.metrics = Metrics()
         self._tracer = Tracer(
-            settings.otel_traces_sampler_arg, keeps_all=settings.otel_exporter_otlp_endpoint is not None
+            settings.otel_traces_sampler_arg,
+            per_second=settings.traces_per_second,
+            keeps_all=settings.otel_exporter_otlp_endpoint is not None,
         )
         self.endpoints = endpoints_of(registry, metrics_public=settings.metrics_public)
         public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)

@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_headers: SecretStr | None = None
     otel_exporter_otlp_timeout: int = Field(10_000, ge=1)
     otel_instrumentation_genai_capture_message_content: bool = False
+    traces_per_second: int = Field(50, ge=1)
     trace_max: int = Field(20_000, ge=1)
     trace_retention_days: float = Field(7, gt=0)
     redact_patterns: list[str] = Field(default_factory=list)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from amrikyy.errors import Unavailable
+from amrikyy.telemetry.spans import Tracer
 from amrikyy.traces import recorder
 from tests.model_server import Behaviour, ModelServer
 from tests.serving import MakeSettings, Served, serve
@@ -257,3 +258,20 @@ async def test_what_two_processes_do_for_one_workflow_is_one_trace(make_settings
     ended = {child["name"]: child["attributes"]["amrikyy.run.status"] for child in workflow["children"]}
     assert ended == {"step steps.0": "completed", "step steps.1": "completed"}
     assert trace["operation"] == "generateBlogPost"
+
+
+def test_no_more_than_so_many_begin_in_a_second_those_of_callers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([7.0, 7.2, 7.4, 7.6, 7.8, 8.0])
+    monkeypatch.setattr("amrikyy.telemetry.spans.monotonic", lambda: next(seconds))
+    tracer = Tracer(1, per_second=2)
+    tracer.sink = lambda ended: None
+    callers = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+    first, second = tracer.begin(), tracer.begin(callers)
+    assert first is not None
+    assert second is not None
+    assert second.trace_id == "a" * 32
+    assert tracer.begin() is None
+    assert tracer.begin(callers) is None
+    first.discard()
+    assert tracer.begin() is not None, "what was no agent's request does not count"
+    assert tracer.begin() is not None, "the next second"

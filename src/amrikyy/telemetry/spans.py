@@ -8,7 +8,7 @@ describes it.
 import re
 from collections.abc import Callable
 from random import getrandbits
-from time import perf_counter_ns, time_ns
+from time import monotonic, perf_counter_ns, time_ns
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -192,6 +192,7 @@ class Span(msgspec.Struct, gc=False):
         """Nobody wants to know of the trace."""
         self._trace.sink = None
         self._trace.spans.clear()
+        self._trace.tracer.left += 1
 
 
 class Tracer:
@@ -200,16 +201,22 @@ class Tracer:
     Args:
         ratio: the share of traces that begin here which are kept, 0 to 1. What is a part of a caller's trace is kept
             if the caller's is, whatever the ratio; with 0 nothing is ever kept.
+        per_second: traces that begin in one second at most, those of callers too. A server that is busy would roll
+            the kept ones over within seconds, and nobody looks at thousands.
         keeps_all: requests that have nothing to do with agents are kept, too.
 
     Attributes:
         sink: gets what has ended.
+        left: how many may yet begin in this second.
     """
 
-    def __init__(self, ratio: float, *, keeps_all: bool = False) -> None:
+    def __init__(self, ratio: float, *, per_second: int = 1_000_000, keeps_all: bool = False) -> None:
         self.ratio = ratio
+        self.per_second = per_second
         self.keeps_all = keeps_all
         self.sink: Sink | None = None
+        self.left = 0
+        self._second = -1
         self._below = round(ratio * 2**64)
 
     @property
@@ -221,18 +228,26 @@ class Tracer:
         """The first span of this process in a trace; None if it is not sampled."""
         if not self._below or self.sink is None:
             return None
+        if (second := int(monotonic())) != self._second:
+            self._second, self.left = second, self.per_second
+        if self.left <= 0:
+            return None
         caller = Context.parse(traceparent) if traceparent is not None else None
         if caller is not None:
-            return _root(caller.trace_id, caller.span_id, self) if caller.sampled else None
+            return self._begin(caller.trace_id, caller.span_id) if caller.sampled else None
         # As OpenTelemetry's TraceIdRatioBased does it: by the lower half of the id, so that all who use it agree.
         trace_id = getrandbits(128) or 1
-        return _root(trace_id, 0, self) if trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._below else None
+        return self._begin(trace_id, 0) if trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._below else None
 
     def resume(self, context: Context | None, *, span_id: int = 0) -> Span | None:
         """A span of a trace that was begun before, maybe by another process; None if that one is not traced."""
         if context is None or not context.sampled or not self._below or self.sink is None:
             return None
         return _root(context.trace_id, context.span_id, self, span_id)
+
+    def _begin(self, trace_id: int, parent_id: int) -> Span:
+        self.left -= 1
+        return _root(trace_id, parent_id, self)
 
 
 def _root(trace_id: int, parent_id: int, tracer: Tracer, span_id: int = 0) -> Span:

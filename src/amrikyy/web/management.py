@@ -67,6 +67,7 @@ class Tracing(Wire):
 
     enabled: bool
     sampled: float = Field(description="The share of requests that are traced, 0 to 1 (OTEL_TRACES_SAMPLER_ARG).")
+    per_second: int = Field(description="How many a process traces in a second at most (TRACES_PER_SECOND).")
     exports: list[str] = Field(description="Where traces are sent besides: `langsmith`, `otlp`.")
 
 
@@ -306,6 +307,7 @@ def _stats(runtime: Runtime, agent: str, statistics: Statistics) -> Stats:
         tracing=Tracing(
             enabled=runtime.tracer.enabled,
             sampled=runtime.tracer.ratio,
+            per_second=runtime.tracer.per_second,
             exports=[exporter.name for exporter in runtime.traces.exporters],
         ),
         streaming=Streaming(total=statistics.streamed, active=_active_streams(runtime, agent)),
