@@ -90,6 +90,12 @@ async def test_what_starts_nothing_counts_as_any_request(server: Served) -> None
     assert [(await server.ask("POST", path, BLOG)).status for _ in range(4)] == [200, 200, 200, 429]
 
 
+async def test_a_route_that_resumes_nothing_is_charged_whatever_last_event_id_says(server: Served) -> None:
+    path, headers = "/api/agents/content/generateBlogPost", {"last-event-id": "run_0:1"}
+    replies = [await server.ask("POST", path, BLOG, headers=headers) for _ in range(6)]
+    assert [reply.status for reply in replies] == [200] * 5 + [429]
+
+
 async def test_whoever_is_on_the_list_is_not_counted(make_settings: MakeSettings) -> None:
     settings = make_settings(rate_limit_whitelist="192.0.2.0/24", trusted_proxies="127.0.0.1")
     async with serve(settings) as server:

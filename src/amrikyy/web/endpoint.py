@@ -73,7 +73,9 @@ class Call:
     @property
     def starts_nothing(self) -> bool:
         """Whether the request only asks for a run that there is: it resumes a stream, or repeats a keyed request."""
-        return self.claim is not None or bool(self.header(b"last-event-id"))
+        if self.claim is not None:
+            return True
+        return self.endpoint.media_type == "text/event-stream" and bool(self.header(b"last-event-id"))
 
     @property
     def actor(self) -> Actor:
