@@ -116,7 +116,7 @@ async def events_of(reply: aiohttp.ClientResponse) -> AsyncIterator[SSE]:
             if block.startswith(b":"):
                 continue
             fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
-            yield SSE(fields[b"id"].decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
+            yield SSE(fields.get(b"id", b"").decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
     assert buffered == b"", "the stream broke off in the middle of an event"
 
 

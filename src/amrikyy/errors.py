@@ -274,6 +274,12 @@ class RunLost(Unavailable):
     title = "Run lost"
 
 
+class HandedOver(Unavailable):
+    """This process stops, and the run, which another one works on, is read on at any other."""
+
+    code = "draining"
+
+
 class RedisUnavailable(Unavailable):
     """Redis cannot be reached, answers too late, or cannot do its work. Whoever can go on without it catches this."""
 

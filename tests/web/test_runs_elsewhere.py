@@ -82,6 +82,35 @@ async def test_a_run_without_a_stream_can_be_read_on_another_process_while_it_go
         assert quick.json["result"]["text"].splitlines()[0] in reply.body.decode()
 
 
+async def test_a_server_that_stops_sends_readers_of_a_run_elsewhere_on_and_nothing_is_lost(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 100], pause_s=0.02))
+    keyed = {"idempotency-key": "k"}
+    async with (
+        two_servers(models, make_settings, redis_url) as (one, two),
+        one.open("/api/stream/blog", BLOG, idempotency_key="k") as whole,
+    ):
+        run_id = (await anext(whole)).data["runId"]
+        waiting = asyncio.create_task(two.ask("POST", "/api/stream/blog", BLOG, headers=keyed))
+        async with two.open(f"/api/stream/{run_id}") as events:
+            seen = [await anext(events) for _ in range(5)]
+            await two.runtime.drain()
+            seen += [event async for event in events]
+        assert (await waiting).body.endswith(
+            b'event: reconnect\ndata: {"runId":"%b","retryMs":1000}\n\n' % run_id.encode()
+        )
+        told = seen.pop()
+        assert (told.event, told.id, told.data) == ("reconnect", "", {"runId": run_id, "retryMs": 1000})
+        late = await two.stream(f"/api/stream/{run_id}", None)
+        assert late[-1].event == "reconnect"
+        assert 'status="failed"' not in (await two.ask("GET", "/api/metrics", key="admin")).body.decode()
+        seen += await one.stream(f"/api/stream/{run_id}", None, last_event_id=seen[-1].id)
+        assert seen[1:] == [event async for event in whole]
+        assert [event.number for event in seen] == list(range(1, len(seen) + 1))
+        assert seen[-1].event == "complete"
+
+
 async def test_a_run_without_a_stream_is_written_once(models: ModelServer, make_settings: MakeSettings) -> None:
     with redis_server() as redis:
         async with two_servers(models, make_settings, redis.url) as (one, _):

@@ -149,6 +149,8 @@ class Runtime:
         log.info("draining", runs=self.runner.running, timeout_s=self.settings.drain_timeout_s)
         self.workflows.drain()
         await self.runner.drain(self.settings.drain_timeout_s)
+        if self.shared_runs is not None:
+            self.shared_runs.send_on()
         log.info("drained")
 
     def features(self) -> list[tuple[str, bool]]:

@@ -42,6 +42,13 @@ class Progress(Wire):
     message: str
 
 
+class Reconnect(Wire):
+    """The server stops, and another one works on the run. It has no id: the last one that was received holds."""
+
+    run_id: str
+    retry_ms: int = Field(description="When to ask again, with `Last-Event-ID`.")
+
+
 class Complete(Wire):
     """The run has ended well."""
 
@@ -68,5 +75,5 @@ def events_of(operation: Operation[Any, Any] | None = None) -> Events:
         complete = create_model(name, __base__=Complete, result=(operation.result_type, ...))
     return {
         "connected": Connected, "queued": Queued, **grows, "progress": Progress, "complete": complete,
-        "error": ErrorBody,
+        "error": ErrorBody, "reconnect": Reconnect,
     }  # fmt: skip

@@ -163,13 +163,14 @@ def _event_schema(events: Mapping[str, type[BaseModel]], schemas: dict[tuple[typ
     def described(name: str, model: type[BaseModel]) -> dict[str, Any]:
         data = {"type": "string", "contentMediaType": "application/json",
                 "contentSchema": schemas[model, "serialization"]}  # fmt: skip
-        return {"properties": {"event": {"const": name}, "data": data}}
+        known = {} if name == "reconnect" else {"required": ["id"]}
+        return {"properties": {"event": {"const": name}, "data": data}, **known}
 
     return {
         "type": "object",
-        "required": ["id", "event", "data"],
+        "required": ["event", "data"],
         "properties": {
-            "id": {"type": "string", "pattern": r"^run_[0-9a-f]+:\d+$"},
+            "id": {"type": "string", "pattern": r"^(run|wf)_[0-9a-f]+:\d+$"},
             "event": {"enum": list(events)},
             "data": {"type": "string"},
         },

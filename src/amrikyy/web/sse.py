@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from amrikyy.errors import HandedOver
 from amrikyy.runs.events import Event
 from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
@@ -32,6 +33,9 @@ MAX_WRITE = 64 * 1024
 ENDS = frozenset({"completed", "failed", "cancelled"})
 
 HEARTBEAT = b": still here\n\n"
+
+RETRY_MS = 1000
+"""When a reader that is sent on should ask elsewhere: a load balancer has noticed by then."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -98,9 +102,14 @@ class EventStream:
             leaving.stop()
             stalled.stop()
             metrics.streams_active(run.agent).dec()
-            metrics.streams(run.agent, run.status if reader.at_end else "left").inc()
+            metrics.streams(run.agent, _how_ended(run) if reader.at_end else "left").inc()
             metrics.stream_chunks(run.agent).inc(max(0, reader.position - self._after))
             metrics.stream_seconds(run.agent).observe(time.perf_counter() - began)
+
+
+def _how_ended(run: Run) -> str:
+    outcome = run.outcome
+    return "left" if outcome is not None and isinstance(outcome.error, HandedOver) else run.status
 
 
 class StallWatch:
@@ -150,7 +159,9 @@ class EventWriter:
                 part = b'id: %b:%d\nevent: token\ndata: {"chunk":%b}\n\n' % (run_id, number, _text(event.data))
             else:
                 name, data = self._describe(number, event)
-                part = b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (run_id, number, name, data)
+                part = b"event: %b\ndata: %b\n\n" % (name, data)
+                if name != b"reconnect":  # which is not the run's, and so not one of its numbers
+                    part = b"id: %b:%d\n%b" % (run_id, number, part)
             parts.append(part)
             size += len(part)
             if size >= MAX_WRITE:
@@ -179,6 +190,8 @@ class EventWriter:
                 return b"partial", encode({"data": msgspec.Raw(self._partial(number, event))})
             case "completed":
                 return b"complete", encode(completion(run))
+            case _ if isinstance(event.data, HandedOver):
+                return b"reconnect", encode({"runId": run.id, "retryMs": RETRY_MS})
             case _:
                 return b"error", encode(error_body(event.data, self._request_id))
 

@@ -36,6 +36,7 @@ _EVENTS = """The events, in this order; each has the id `<runId>:<seq>`, counted
 * at the end exactly one of `complete` `{totalTokens, duration, usage, costUsd, model, cached, result}` or
   `error` (the body that an HTTP error would have; `code` says what failed)
 
+A server that stops while another one works on the run says `reconnect` `{runId, retryMs}`, which has no id, instead.
 A comment line is sent after 15 s of silence. Whoever was cut off sends the same request, or `GET /api/stream/{runId}`,
 with `Last-Event-ID` and gets exactly what it has not seen."""
 

@@ -13,15 +13,13 @@ from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import exchange_of
 from amrikyy.web.replies import ErrorBody, Wire, dollars
-from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, StallWatch
+from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, RETRY_MS, StallWatch
 from amrikyy.web.workflow_replies import StepProgress, step_of
 from amrikyy.workflows.flow import error_of
 from amrikyy.workflows.records import WorkflowEvent, WorkflowRecord
 from amrikyy.workflows.workflows import Workflows
 
 log = structlog.get_logger(__name__)
-
-RETRY_MS = 1000
 
 ENDS = frozenset({"completed", "failed", "cancelled"})
 
@@ -69,12 +67,20 @@ class WorkflowComplete(Wire):
     cost_usd: float | None
 
 
+class WorkflowReconnect(Wire):
+    """The server stops, and another one goes on. It has no id: the last one that was received holds."""
+
+    workflow_id: str
+    retry_ms: int = Field(description="When to ask again, with `Last-Event-ID`.")
+
+
 WORKFLOW_EVENTS: dict[str, type[BaseModel]] = {
     "connected": WorkflowConnected,
     "started": WorkflowStarted,
     "step": StepEvent,
     "complete": WorkflowComplete,
     "error": ErrorBody,
+    "reconnect": WorkflowReconnect,
 }
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 import structlog
 
-from amrikyy.errors import AmrikyyError, RedisUnavailable, RunCancelled, RunLost, Undecryptable
+from amrikyy.errors import AmrikyyError, HandedOver, RedisUnavailable, RunCancelled, RunLost, Undecryptable
 from amrikyy.redis_link import RedisLink, Reply
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
@@ -64,7 +64,8 @@ class SharedRuns:
         self._leases = Leases(link, self._keys, self.process, timeout_s=timeout_s)
         self._log = RunLog(link, self._keys, self.process, sealer, keep_s=keep_s, timeout_s=timeout_s)
         self._presence = Presence(link, self._keys, self.process, live, grace_s=grace_s)
-        self._following: set[asyncio.Task[None]] = set()
+        self._following: dict[asyncio.Task[None], Run] = {}
+        self._sends_on = False
 
     @property
     def is_settled(self) -> bool:
@@ -79,6 +80,12 @@ class SharedRuns:
         await asyncio.gather(*self._following, return_exceptions=True)
         await self._log.close()
         await self._presence.close()
+
+    def send_on(self) -> None:
+        """This process stops: who reads another one's run here is to go on reading it elsewhere."""
+        self._sends_on = True
+        for task, run in list(self._following.items()):
+            _send_on(task, run)
 
     # --- One's own ---
 
@@ -204,7 +211,10 @@ class SharedRuns:
         elif not run.ended:
             task = asyncio.get_running_loop().create_task(self._go_on(run, tail), name=f"follow-{run_id}")
             run.execution.done_by(task)
-            self._own(task)
+            self._following[task] = run
+            task.add_done_callback(self._following.pop)
+            if self._sends_on:
+                _send_on(task, run)
         return run
 
     async def _go_on(self, run: Run, tail: Tail) -> None:
@@ -255,16 +265,18 @@ class SharedRuns:
             log.warning("run_note_unreadable", run_id=run_id)
             return None
 
-    def _own(self, task: "asyncio.Task[None]") -> None:
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
-
 
 def _leave(run: Run, note: RunNote) -> None:
     assert note.left is not None
     del run.execution.events[note.left_after :]
     run.execution.outcome = None
     _fail(run, error_of(note.left))
+
+
+def _send_on(task: "asyncio.Task[None]", run: Run) -> None:
+    message = "This server is stopping, and another one works on the run. Ask any other for it."
+    _fail(run, HandedOver(message, retry_after_s=1))
+    task.cancel()
 
 
 def _fail(run: Run, error: AmrikyyError) -> None:
