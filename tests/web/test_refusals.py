@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from amrikyy.errors import ModelCircuitOpen, Unavailable
+from amrikyy.web.errors import error_response
 from tests.serving import KEYS, Reply, Served
 
 BLOG = {"topic": "AI in Travel"}
@@ -155,6 +157,12 @@ async def test_every_response_has_the_security_headers_that_helmet_sets(server: 
             assert name in headers, name
         assert "total;dur=" in headers["server-timing"]
         assert "server" not in headers
+
+
+def test_every_503_says_when_to_try_again() -> None:
+    for error in (Unavailable("It is away."), ModelCircuitOpen("It is left alone.", model="m")):
+        assert int(error_response(error, "req_1").headers["retry-after"]) > 0
+    assert error_response(Unavailable("Soon.", retry_after_s=0.2), "req_1").headers["retry-after"] == "1"
 
 
 async def test_a_head_request_answers_like_get_without_a_body(server: Served) -> None:

@@ -8,6 +8,9 @@ from starlette.responses import Response
 
 from amrikyy.errors import AmrikyyError, Unauthenticated
 
+RETRY_AFTER_S = 5
+"""What a 503 says that knows nothing better."""
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -26,8 +29,11 @@ def error_body(error: AmrikyyError, request_id: str | None) -> dict[str, Any]:
 def error_response(error: AmrikyyError, request_id: str) -> Response:
     """The error as an HTTP response."""
     headers = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and error.status == 503:
+        retry_after_s = RETRY_AFTER_S
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"  # RFC 9110 §11.6.1 wants a challenge with every 401
     return Response(encode(error_body(error, request_id)), error.status, headers=headers, media_type="application/json")
