@@ -41,6 +41,9 @@ async def test_probes_and_status(server: Served) -> None:
     assert status["memory"]["used"] > 10
     front = (await server.ask("GET", "/api", key=None)).json
     assert set(front) == {"service", "version", "phase", "status", "timestamp", "features", "endpoints"}
+    paths = {endpoint.path for endpoint in server.app.endpoints}
+    assert set(front["endpoints"].values()) <= paths | {"/api/stream/{agent}/{operation}"}
+    assert "/api/coordinator" in front["endpoints"].values()
 
 
 async def test_without_its_database_the_server_is_unhealthy_and_not_ready(

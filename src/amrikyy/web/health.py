@@ -234,8 +234,11 @@ async def service(call: Call) -> Answer:
             "status": "/api/status",
             "login": "/api/auth/login",
             "agents": "/api/agents/list",
+            "run": "/api/agents/{agent}/{operation}",
             "stream": "/api/stream/{agent}/{operation}",
+            "coordinator": "/api/coordinator",
             "runs": "/api/runs",
+            "metrics": "/api/metrics",
         },
     )
 
