@@ -110,6 +110,14 @@ async def test_respond_async_plans_and_answers_202_with_the_location(server: Ser
     assert (reply.json["operation"], reply.json["request"]["destination"]) == ("searchHotels", "Paris")
 
 
+async def test_the_answer_says_where_the_time_went_and_what_the_cache_had_to_do_with_it(server: Served) -> None:
+    replies = [await server.ask("POST", TRAVEL, {"query": "hotels in Oslo"}) for _ in range(2)]
+    assert [reply.headers["x-cache"] for reply in replies] == ["miss", "hit"]
+    for reply in replies:
+        stages = [stage.partition(";dur=")[0] for stage in reply.headers["server-timing"].split(", ")]
+        assert stages == ["auth", "limit", "plan", "cache", "model", "total"]
+
+
 async def test_what_is_chosen_counts_against_its_own_limit(make_settings: MakeSettings) -> None:
     limits = {"travel.searchHotels": "1/minute"}
     async with serve(make_settings(rate_limit_whitelist="", rate_limits=limits)) as server:

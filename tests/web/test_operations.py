@@ -51,7 +51,8 @@ async def test_an_operation_answers_in_json_and_its_run_is_recorded(server: Serv
     assert (body["model"], body["costUsd"], body["cached"]) == ("offline", 0.0, False)
     assert body["usage"]["totalTokens"] == body["usage"]["promptTokens"] + body["usage"]["completionTokens"] > 0
     assert reply.headers["x-run-id"] == body["runId"]
-    assert "model;dur=" in reply.headers["server-timing"]
+    stages = [stage.partition(";dur=")[0] for stage in reply.headers["server-timing"].split(", ")]
+    assert stages == ["auth", "limit", "cache", "model", "total"]
 
     run = (await server.ask("GET", f"/api/runs/{body['runId']}", key="user")).json["run"]
     assert (run["status"], run["agent"], run["operation"]) == ("completed", agent, name)

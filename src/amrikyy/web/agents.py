@@ -117,9 +117,6 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
             return await accepted(call, run)
         error = await end_of(run, call, goes_on=wishes.key is not None)
         await record_end(call, run, wishes)
-        call.exchange.timings.append(("model", run.elapsed_s * 1000))
-        if run.execution.cached == "stale":
-            call.exchange.cache = "stale"
         if error is not None:
             raise error
         return JsonBytes(encode(reply(run)))
@@ -133,8 +130,11 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     )  # fmt: skip
 
 
-async def end_of(run: Run, call: Call, *, goes_on: bool) -> AmrikyyError | None:
-    """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`."""
+async def end_of(run: Run, call: Call, *, goes_on: bool, stage: str = "model") -> AmrikyyError | None:
+    """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`.
+
+    `stage` is what `Server-Timing` calls it.
+    """
 
     def cancel() -> None:
         if not goes_on:
@@ -148,6 +148,9 @@ async def end_of(run: Run, call: Call, *, goes_on: bool) -> AmrikyyError | None:
         raise
     finally:
         leaving.stop()
+    call.exchange.timings.append((stage, run.elapsed_s * 1000))
+    if run.execution.cached == "stale":
+        call.exchange.cache = "stale"
     if leaving.has_left and isinstance(outcome.error, RunCancelled):
         raise ClientDisconnect
     return outcome.error

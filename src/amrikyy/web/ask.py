@@ -159,7 +159,7 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     planning = Call(call.scope, call.receive, call.runtime, _planning(call.endpoint), call.params)
     planning.body = question
     plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False)
-    await end_of(plan_run, call, goes_on=wishes.key is not None)
+    await end_of(plan_run, call, goes_on=wishes.key is not None, stage="plan")
     choice = call.runtime.planner.choice_of(plan_run)
     if call.claim is None:
         await charge_names(call, choice.operation.key)

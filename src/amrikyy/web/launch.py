@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,11 +155,11 @@ def wishes_of(call: Call) -> Wishes:
         if name == b"idempotency-key":
             key = str(value, "latin-1")
         elif name == b"prefer":
-            detached = b"respond-async" in _tokens(value)
+            detached |= b"respond-async" in _tokens(value)
         elif name == b"cache-control":
             asked = _tokens(value)
-            keep = b"no-store" not in asked
-            reuse = keep and b"no-cache" not in asked
+            keep &= b"no-store" not in asked
+            reuse &= keep and b"no-cache" not in asked
     if key is not None and not _KEY.fullmatch(key):
         message = "1 to 255 visible ASCII characters, for example a UUID"
         detail = {"field": "Idempotency-Key", "message": message, "type": "header"}
@@ -195,6 +196,7 @@ async def _start(
     principal = call.principal
     allowance = allowance_of(call)
     call.exchange.traced = call.exchange.span is not None
+    began = time.perf_counter()
     run = await call.runtime.runner.start(
         operation,
         call.body,
@@ -208,6 +210,8 @@ async def _start(
         allowance=allowance,
         within=call.exchange.span,
     )
+    if operation.cache_for:
+        call.exchange.timings.append(("cache", (time.perf_counter() - began) * 1000))
     call.exchange.run = run
     if allowance is not None and streams and not run.joined:
         await _until_covered(run, allowance)

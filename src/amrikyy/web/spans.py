@@ -6,7 +6,7 @@ from amrikyy.telemetry.metrics import METHODS
 from amrikyy.telemetry.spans import Clean, Description, Value
 from amrikyy.web.exchange import Exchange
 
-_STAGES = {stage: f"amrikyy.{stage}_ms" for stage in ("auth", "limit", "cache", "model")}
+_STAGES = {stage: f"amrikyy.{stage}_ms" for stage in ("auth", "limit", "cache", "plan", "model")}
 
 _OURS = re.compile(r"req_[0-9a-f]{24}")
 
