@@ -1,7 +1,9 @@
 """The runner: the one way in which anything is executed, however it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +12,7 @@ from amrikyy.agents.runner import Runner
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.llm import Models, ModelsConfig, open_models
+from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Event
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
@@ -101,6 +104,16 @@ async def ask_model(_: Nothing, run: RunContext) -> Number:
     return await run.generate(Number, prompt="two")
 
 
+class Words(Result):
+    words: list[str]
+
+
+@agent.operation()
+async def list_words(_: Nothing, run: RunContext) -> Words:
+    """List words."""
+    return await run.generate(Words, prompt="words")
+
+
 @agent.operation()
 async def write(_: Nothing, run: RunContext) -> str:
     """Write and stumble."""
@@ -149,6 +162,41 @@ async def test_a_run_is_a_list_of_events_that_ends_with_its_result(runner: Runne
     assert run.execution.outcome.result == b'{"number":42}'
     assert recorder.noted == [(run.id, "running"), (run.id, "completed")]
     assert runner.live.get(run.id) is run
+
+
+async def test_a_run_that_takes_over_begun_work_never_falls_behind_what_was_shown(runner: Runner) -> None:
+    run = Run(owner="user:1", agent="test", operation="answer", request={}, deadline_s=5)
+    run.execution.events += [Event("started"), Event("progress", (40, "Elsewhere"))]
+    context = RunContext(runner, run, answer, Nothing())
+    context.progress(0.2, "Again")
+    context.progress(0.5, "Further")
+    assert run.execution.events[2:] == [Event("progress", (50, "Further"))]
+
+
+async def test_a_growing_object_is_shown_ten_times_a_second_at_most_its_end_included(
+    runner: Runner, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("amrikyy.agents.context.time", SimpleNamespace(monotonic=lambda: now))
+
+    async def stream(_: object, emit: Callable[[object], None]) -> None:
+        nonlocal now
+        emit(Usage(model="test", provider="test", cost_usd=0.0))
+        for piece in ['{"words": ["a"', *[', "word"'] * 488, "]}"]:
+            emit([piece])
+            shown.append((now, sum(event.kind == "partial" for event in run.execution.events)))
+            now += 0.005
+
+    shown: list[tuple[float, int]] = []
+    monkeypatch.setattr(models.for_tier("standard"), "stream", stream)
+    run = await runner.start(list_words, Nothing(), owner="user:1", streams=True)
+    assert (await run.wait()).error is None
+    shown.append((now, sum(event.kind == "partial" for event in run.execution.events)))
+    at = [moment for (_, before), (moment, after) in pairwise([(0.0, 0), *shown]) if after > before]
+    assert 9 <= max(sum(first <= each < first + 1 for each in at) for first in at) <= 10
+    assert run.execution.latest_partial is not None
+    assert run.outcome is not None
+    assert run.execution.latest_partial[1] == run.outcome.result
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
-PARTIAL_INTERVAL_S = 0.1
-"""At most ten partial objects a second: more than an eye follows, and each costs a whole object on the wire."""
+PARTIAL_INTERVAL_S = 0.115
+"""At most ten partial objects a second, the last one of an answer, which does not wait, among them: more than an eye
+follows, and each costs a whole object on the wire."""
 
 PROGRESS_STEP = 10
 """Percent between two progress events of one call, so that a long answer does not drown in them."""
@@ -54,9 +55,12 @@ class RunContext:
         self._operation = operation
         self._request = request
         self._span = run.span  # the run may end before what it has begun
-        self._percent = 0
+        # Not 0 where another process had begun the work, and its readers have seen how far it was.
+        self._percent = max((event.data[0] for event in run.execution.events if event.kind == "progress"), default=0)
         self._message = ""
         self.truncated = False
+        self.shown_at = float("-inf")
+        """When a partial object was last shown."""
 
     @property
     def _models(self) -> Models:
@@ -92,7 +96,7 @@ class RunContext:
             ModelError: the provider failed; one of its subclasses, by cause.
         """
         request = self._ask(prompt, system, schema, max_output_tokens, temperature)
-        growth = _Growth(self._run, schema, done or _share_of_fields(schema), self.progress, message)
+        growth = _Growth(self, schema, done or _share_of_fields(schema), message)
         answer = await self._collect(request, growth)
         try:
             return schema.model_validate_json(_json_object(answer))
@@ -298,23 +302,17 @@ class _Growth:
     """Turns the pieces of a JSON answer into partial events, ten a second at most, and into progress."""
 
     def __init__(
-        self,
-        run: Run,
-        schema: type[BaseModel],
-        done: Callable[[dict[str, Any]], float],
-        progress: Callable[[float, str], None],
-        message: str,
+        self, context: RunContext, schema: type[BaseModel], done: Callable[[dict[str, Any]], float], message: str
     ) -> None:
-        self._run = run
+        self._context = context
+        self._run = run = context._run
         self._done = done
-        self._progress = progress
         self._message = message
         self._fold = Fold(schema)
         self._unfolded: list[str] = []
         self._unsent: list[str] = []
         self._restarts = False
         self._shown = b"{}"
-        self._flushed_at = 0.0
         if run.execution.streams:
             run.execution.partial_type = schema
 
@@ -322,7 +320,7 @@ class _Growth:
         if not self._run.execution.streams:
             return
         self._unfolded += pieces
-        if time.monotonic() - self._flushed_at >= PARTIAL_INTERVAL_S:
+        if time.monotonic() - self._context.shown_at >= PARTIAL_INTERVAL_S:
             self.flush()
 
     def restart(self) -> None:
@@ -338,7 +336,7 @@ class _Growth:
         self._fold.feed(Delta(grown, self._restarts and not self._unsent))
         self._unsent.append(grown)
         self._unfolded.clear()
-        self._flushed_at = time.monotonic()
+        self._context.shown_at = time.monotonic()
         value = self._fold.value()
         encoded = encode(value)
         if encoded == self._shown:
@@ -357,7 +355,7 @@ class _Growth:
             share = self._done(value.model_dump(by_alias=True, exclude_none=True))
         except (ArithmeticError, LookupError, TypeError, ValueError):
             return  # the agent's own estimate stumbled over an object that is not whole yet
-        self._progress(share, self._message)
+        self._context.progress(share, self._message)
 
 
 def _share_of_fields(schema: type[BaseModel]) -> Callable[[dict[str, Any]], float]:

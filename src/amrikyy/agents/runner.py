@@ -283,6 +283,15 @@ class Runner:
         """How the agent's runs ended in this process."""
         return self._tallies.setdefault(agent, Tally())
 
+    def check_open(self) -> None:
+        """Whether runs may begin.
+
+        Raises:
+            Unavailable: the server is stopping.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+
     async def drain(self, timeout_s: float) -> None:
         """Start nothing more, send away who waits in line, and give the others time to finish.
 
@@ -322,7 +331,6 @@ class Runner:
 
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution = work.operation, run.execution
-        context = RunContext(self, run, operation, work.request)
         # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
         deadline = asyncio.get_running_loop().call_later(run.deadline_s, _expire, run)
         try:
@@ -334,6 +342,7 @@ class Runner:
                 if run.span is not None:
                     run.span.note(describe_wait, run, run.span.began_ns)
                 execution.append(Event("progress", (0, "Your turn")))
+            context = RunContext(self, run, operation, work.request)
             result = _encode(await self._work(operation, work.request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
