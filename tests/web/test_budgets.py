@@ -97,12 +97,15 @@ async def test_who_has_spent_its_budget_gets_a_402_that_says_so_and_is_charged_n
         detail = refused.json["details"][0]
         assert (detail["subject"], detail["leftUsd"]) == ("role:premium", 0)
         assert int(refused.headers["retry-after"]) <= 86_400
-        assert (await server.ask("POST", "/api/stream/blog", {"nonsense": 1})).status == 402, "before the body"
+        for path in ("/api/stream/blog", "/api/agents/content/ask", "/api/coordinator/parallel", "/api/coordinator"):
+            assert (await server.ask("POST", path, {"nonsense": 1})).status == 402, "before the body"
         assert len(models.posts) == asked
         remaining = [int(each.headers["ratelimit"].split("r=")[1].split(";")[0]) for each in (before, after)]
         assert remaining[0] - remaining[1] == 1
+        for path in ("/api/agents/content/ask", "/api/coordinator/parallel"):
+            assert (await server.ask("POST", path, {"nonsense": 1}, headers={"idempotency-key": "k"})).status == 400
         metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
-        assert 'budget_refusals_total{period="day",subject="role"} 2.0' in metrics
+        assert 'budget_refusals_total{period="day",subject="role"} 5.0' in metrics
 
 
 async def test_a_stream_that_is_not_covered_is_a_402_and_no_stream(server: Served, models: ModelServer) -> None:

@@ -268,6 +268,9 @@ async def test_a_draining_server_takes_nothing_new_sends_the_line_away_and_lets_
         refused = await server.ask("POST", "/api/stream/blog", BLOG | {"tone": "casual"})
         assert (refused.status, refused.json["code"]) == (503, "draining")
         assert refused.headers["retry-after"]
+        for path in ("/api/stream/blog", "/api/agents/travel/ask", "/api/coordinator/sequential"):
+            early = await server.ask("POST", path, raw=b"{not json")
+            assert (early.status, early.json["code"]) == (503, "draining"), "before the body"
         assert (await server.ask("GET", "/api/health/ready")).status == 503
         assert (await server.ask("GET", "/api/health/live")).status == 200
         assert [event async for event in running][-1].event == "complete"

@@ -11,7 +11,13 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import BodyTooLarge, BudgetSpent, Forbidden, UnsupportedMediaType, ValidationFailed
+from amrikyy.errors import (
+    AmrikyyError,
+    BodyTooLarge,
+    Forbidden,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
 from amrikyy.ratelimit import Decision
 from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
@@ -36,6 +42,7 @@ async def admit(call: Call) -> None:
         Forbidden: the caller's role has not the permission.
         RateLimited: a limit refused; nothing was counted.
         BudgetSpent: nothing is left of the caller's budget; nothing was counted.
+        Unavailable: the server is stopping; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
     endpoint = call.endpoint
@@ -49,8 +56,8 @@ async def admit(call: Call) -> None:
     began = time.perf_counter()
     decision = await charge_request(call)
     call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
-    if endpoint.operation is not None and not call.starts_nothing:
-        await _check_budget(call, decision)
+    if endpoint.starts_runs and not call.may_start_nothing:
+        await _check_may_begin(call, decision)
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
@@ -61,14 +68,18 @@ async def admit(call: Call) -> None:
             raise ValidationFailed.from_pydantic(error, endpoint.body) from None
 
 
-async def _check_budget(call: Call, decision: Decision | None) -> None:
-    """Send away whom nothing is left for. What it does cost is reserved call by call, once that is known."""
+async def _check_may_begin(call: Call, decision: Decision | None) -> None:
+    """Send away whom nothing is left for, and everybody from a server that stops.
+
+    What a run does cost is reserved call by call, once that is known; and only then it is known whether there is room,
+    for what is cached or joined needs none.
+    """
     allowance = allowance_of(call)
-    if allowance is None:
-        return
     try:
-        await allowance.check()
-    except BudgetSpent:
+        if allowance is not None:
+            await allowance.check()
+        call.runtime.runner.check_open()
+    except AmrikyyError:
         if decision is not None:  # a refused request has used up nothing
             await call.runtime.limits.limiter.refund(decision)
         raise

@@ -78,6 +78,11 @@ class Call:
         return self.endpoint.media_type == "text/event-stream" and bool(self.header(b"last-event-id"))
 
     @property
+    def may_start_nothing(self) -> bool:
+        """Whether that is so, or may be: a route without an operation of its own looks for a key behind the body."""
+        return self.starts_nothing or (self.endpoint.operation is None and bool(self.header(b"idempotency-key")))
+
+    @property
     def actor(self) -> Actor:
         """Who asks, for the audit log."""
         return Actor.of(self.principal, self.exchange.request_id, self.address)
@@ -162,6 +167,11 @@ class Endpoint:
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False
+
+    @property
+    def starts_runs(self) -> bool:
+        """Whether its body says what is to be run."""
+        return self.body is not None and self.needs in (Permission.AGENT_EXECUTE, Permission.AGENT_STREAMING)
 
 
 class Routes:
