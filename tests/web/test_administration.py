@@ -337,5 +337,18 @@ async def test_what_cannot_be_recorded_is_not_done(server: Served) -> None:
     assert (await server.ask("GET", "/api/auth/keys", key="admin")).json["keys"] == []
 
 
+async def test_a_user_without_a_password_is_created_with_its_link_or_not_at_all(server: Served) -> None:
+    async with server.runtime.database.begin() as connection:
+        await connection.execute(text("ALTER TABLE password_resets RENAME TO password_resets_away"))
+    body = {"email": "ana@example.com"}
+    assert (await server.ask("POST", "/api/auth/users", body, key="admin")).status == 500
+    async with server.runtime.database.begin() as connection:
+        await connection.execute(text("ALTER TABLE password_resets_away RENAME TO password_resets"))
+    assert "ana@example.com" not in str(await acts(server))
+    made = await server.ask("POST", "/api/auth/users", body, key="admin")
+    assert made.status == 201
+    assert (await redeem(server, made.json["reset"]["token"])).status == 200
+
+
 async def test_the_admin_may_log_in(server: Served) -> None:
     assert (await login(server, ADMIN["email"], ADMIN["password"])).status == 200

@@ -89,6 +89,13 @@ class Directory(ABC):
     ) -> User:
         """Create a user; without a password nobody can log in until a reset has set one."""
 
+    async def invite_user(
+        self, email: str, role: Role, *, name: str | None = None, by: Actor = OPERATOR
+    ) -> tuple[User, PasswordReset]:
+        """Create a user, and a token with which somebody may set the password."""
+        user = await self.create_user(email, None, role, name=name, by=by)
+        return user, await self.offer_reset(user.id, by=by)
+
     @abstractmethod
     async def user(self, who: str) -> User:
         """The user with that id or e-mail address. Raises NotFound."""

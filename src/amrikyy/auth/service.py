@@ -12,7 +12,7 @@ from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
 from amrikyy.auth.store import AuthStore, User
 from amrikyy.auth.tokens import Tokens
-from amrikyy.auth.user_store import NO_PASSWORD, UserChange
+from amrikyy.auth.user_store import NO_PASSWORD, NewReset, UserChange
 from amrikyy.errors import Forbidden, NotFound, Unauthenticated
 
 RESET_TTL = timedelta(hours=24)
@@ -123,15 +123,37 @@ class Accounts(Directory):
             Forbidden: the role is higher than `by`'s own.
             Conflict: the address is taken.
         """
+        return await self._create(generate.identifier(), email, password, role, name, by)
+
+    async def invite_user(
+        self, email: str, role: Role, *, name: str | None = None, by: Actor = OPERATOR
+    ) -> tuple[User, PasswordReset]:
+        """Create a user, and a token with which somebody may set the password: both or neither.
+
+        Raises: as `create_user`.
+        """
+        user_id, offered = generate.identifier(), _new_token()
+        user = await self._create(user_id, email, None, role, name, by, _stored(offered, user_id, by))
+        return user, offered
+
+    async def _create(
+        self,
+        user_id: str,
+        email: str,
+        password: str | None,
+        role: Role,
+        name: str | None,
+        by: Actor,
+        reset: NewReset | None = None,
+    ) -> User:
         address = check_email(email)
         shown_name = check_name(name) if name else None
         if password is not None:
             check_password(password)
-        user_id = generate.identifier()
         act = Act(by, "user.create", user_id, {"email": address, "role": role.value})
         await self._check_rank(act, role)
         hashed = NO_PASSWORD if password is None else await self._passwords.hash(password)
-        user = await self._store.users.add(user_id, address, shown_name, hashed, role, act=act)
+        user = await self._store.users.add(user_id, address, shown_name, hashed, role, act=act, reset=reset)
         assert user is not None, "only the first admin may be left unmade"
         return user
 
@@ -211,11 +233,11 @@ class Accounts(Directory):
             Forbidden: the user's role is higher than `by`'s own.
         """
         user = await self.user(who)
-        token, expires_at = generate.reset_token(), datetime.now(UTC) + RESET_TTL
-        act = Act(by, "user.offer_reset", user.id)
-        async with self._store.audit.attempt(act):
-            await self._store.users.offer_reset(user.id, generate.fingerprint(token), expires_at, act=act)
-        return PasswordReset(token, expires_at)
+        offered = _new_token()
+        reset = _stored(offered, user.id, by)
+        async with self._store.audit.attempt(reset.act):
+            await self._store.users.offer_reset(user.id, reset)
+        return offered
 
     async def redeem_reset(self, token: str, password: str, *, by: Actor | None = None) -> None:
         """Set the password of the user whom the token was made for, and end all its sessions.
@@ -249,6 +271,14 @@ class Accounts(Directory):
     async def has_admin(self) -> bool:
         """Whether there is anybody who may manage the server."""
         return bool(await self._store.users.count_admins())
+
+
+def _new_token() -> PasswordReset:
+    return PasswordReset(generate.reset_token(), datetime.now(UTC) + RESET_TTL)
+
+
+def _stored(offered: PasswordReset, user_id: str, by: Actor) -> NewReset:
+    return NewReset(generate.fingerprint(offered.token), offered.expires_at, Act(by, "user.offer_reset", user_id))
 
 
 def _found(user: User | None, who: str) -> User:

@@ -46,6 +46,15 @@ class UserChange:
     disabled: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NewReset:
+    """A one-time token to set a password with, by its hash, and the act of offering it."""
+
+    token_hash: str
+    expires_at: datetime
+    act: Act
+
+
 class UserStore:
     """Reads and writes users. Every method raises `Unavailable` when the database cannot be reached.
 
@@ -64,9 +73,10 @@ class UserStore:
         role: Role,
         *,
         act: Act,
+        reset: NewReset | None = None,
         if_no_admin: bool = False,
     ) -> User | None:
-        """Add a user.
+        """Add a user, and the first one-time token with it, if there is one: both or neither.
 
         Args:
             user_id: a new id.
@@ -75,6 +85,7 @@ class UserStore:
             password_hash: from `Passwords.hash`.
             role: what the user is.
             act: who does it.
+            reset: the token.
             if_no_admin: do nothing, and return None, when there is an admin already; of several processes that
                 try at the same time, one succeeds.
 
@@ -98,6 +109,8 @@ class UserStore:
                     return None
                 user = user_of((await connection.execute(insert(users).values(row).returning(users))).one())
                 await note(connection, act)
+                if reset is not None:
+                    await _offer_reset(connection, user_id, reset)
                 return user
         except IntegrityError:
             raise Conflict(f"There is already a user with the e-mail address {email}.", code="user_exists") from None
@@ -164,20 +177,18 @@ class UserStore:
         async with self._database.begin() as connection:
             return await _set_password(connection, user_id, password_hash, act)
 
-    async def offer_reset(self, user_id: str, token_hash: str, expires_at: datetime, *, act: Act) -> None:
+    async def offer_reset(self, user_id: str, reset: NewReset) -> None:
         """Let whoever has the token set the password, once; tokens offered before are void.
 
         Raises:
             Forbidden: the user's role is higher than the actor's own.
         """
-        row = {"token_hash": token_hash, "user_id": user_id, "expires_at": expires_at}
         async with self._database.begin() as connection:
             user = await lock_user(connection, user_id)
             if user is not None:
-                act.actor.check_rank(user.role)
+                reset.act.actor.check_rank(user.role)
             await _void_resets(connection, user_id)
-            await connection.execute(insert(password_resets).values(row))
-            await note(connection, act)
+            await _offer_reset(connection, user_id, reset)
 
     async def by_reset(self, token_hash: str) -> User | None:
         """Whose password the token may set; None when it is unknown, used, void or expired, or the user disabled."""
@@ -256,6 +267,12 @@ async def _set_password(connection: AsyncConnection, user_id: str, password_hash
     await _void_resets(connection, user_id)
     await note(connection, act)
     return user
+
+
+async def _offer_reset(connection: AsyncConnection, user_id: str, reset: NewReset) -> None:
+    row = {"token_hash": reset.token_hash, "user_id": user_id, "expires_at": reset.expires_at}
+    await connection.execute(insert(password_resets).values(row))
+    await note(connection, reset.act)
 
 
 async def _void_resets(connection: AsyncConnection, user_id: str) -> None:

@@ -108,10 +108,12 @@ async def create_user(call: Call) -> Answer:
     """Create a user."""
     body: NewUser = call.body
     accounts, by = call.runtime.accounts, call.actor
-    password = body.password.get_secret_value() if body.password else None
+    if body.password is None:
+        user, reset = await accounts.invite_user(body.email, body.role, name=body.name, by=by)
+        return NewUserReply(user=_record(user), reset=_link(call, reset))
+    password = body.password.get_secret_value()
     user = await accounts.create_user(body.email, password, body.role, name=body.name, by=by)
-    reset = await accounts.offer_reset(user.id, by=by) if password is None else None
-    return NewUserReply(user=_record(user), reset=_link(call, reset) if reset else None)
+    return NewUserReply(user=_record(user), reset=None)
 
 
 async def get_user(call: Call) -> Answer:
