@@ -591,6 +591,27 @@ async def test_nobody_reaches_above_its_own_role(server: Served, gotrue: GoTrueS
     assert [entry["outcome"] for entry in log] == ["denied"] * 5
 
 
+async def test_the_last_admin_stays(server: Served, gotrue: GoTrueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = gotrue.add("first@example.com", "admin")
+    path = f"/api/auth/users/{first.id}"
+    for number in range(3):
+        gotrue.add(f"user{number}@example.com")
+    gotrue.add("banned@example.com", "admin").banned_until = datetime(2999, 1, 1, tzinfo=UTC)
+    for change in ({"role": "premium"}, {"disabled": True}, {"disabled": True, "role": "admin"}):
+        refused = await server.ask("PATCH", path, change, key="admin")
+        assert (refused.status, refused.json["code"]) == (409, "last_admin")
+    assert (first.app_metadata["role"], first.banned) == ("admin", False)
+    assert (await server.ask("PATCH", path, {"role": "admin", "name": "First"}, key="admin")).status == 200
+    second = gotrue.add("second@example.com", "admin")
+    monkeypatch.setattr("amrikyy.auth.supabase.accounts.MAX_LOOKED_THROUGH", 1)
+    token = (await login(server, "second@example.com")).json["token"]
+    bearer = {"authorization": f"Bearer {token}"}
+    demoted = await server.ask("PATCH", path, {"role": "user"}, key=None, headers=bearer)
+    assert demoted.status == 200, "whoever asks is another one"
+    alone = await server.ask("PATCH", f"/api/auth/users/{second.id}", {"role": "user"}, key=None, headers=bearer)
+    assert (alone.status, alone.json["code"]) == (409, "last_admin")
+
+
 async def test_a_one_time_link_sets_a_password_once_and_ends_all_sessions(
     server: Served, gotrue: GoTrueServer, ana: Account
 ) -> None:

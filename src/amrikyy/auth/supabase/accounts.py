@@ -36,6 +36,9 @@ T = TypeVar("T")
 RESET_TTL = timedelta(hours=1)
 """How long a recovery token is good unless the project says otherwise."""
 
+MAX_LOOKED_THROUGH = 20_000
+"""Users among whom another admin is looked for, the newest first; a page of 200 takes some tens of milliseconds."""
+
 _WRONG_LOGIN = frozenset(
     {"", "invalid_credentials", "invalid_grant", "user_not_found", "user_banned", "validation_failed"}
 )
@@ -47,8 +50,9 @@ class SupabaseAccounts(Directory):
     """Users, passwords and sessions are Supabase Auth's; roles are in its `app_metadata.role`; API keys are here.
 
     Whatever changes somebody else needs SUPABASE_SERVICE_ROLE_KEY, and is refused without it. It is written into the
-    audit log before Supabase is asked, so an act that failed there stands in the log as well. Supabase does not know
-    of a last admin: who demotes it makes another one in Supabase's dashboard.
+    audit log before Supabase is asked, so an act that failed there stands in the log as well. The last admin stays:
+    Supabase knows of none, so its users are looked through for another one. Two who are demoted at the same moment
+    are not noticed; whoever has Supabase's dashboard makes an admin there.
 
     Args:
         store: where keys and the audit log are.
@@ -258,6 +262,7 @@ class SupabaseAccounts(Directory):
             NotFound: there is no such user.
             Forbidden: the role, or the user's present one, is higher than `by`'s own.
             ValidationFailed: the name is not acceptable.
+            Conflict: it is the last admin, as far as can be seen.
         """
         wanted: dict[str, Any] = {}
         if role is not None:
@@ -272,6 +277,8 @@ class SupabaseAccounts(Directory):
         await self._check_rank(act, user.role)
         if role is not None:
             await self._check_rank(act, role)
+        if disabled or (role is not None and not Role.ADMIN.at_most(role)):
+            await self._keep_an_admin(user, by)
         voids = bool(disabled) or (role is not None and not role.at_most(user.role))
         return await self._update(user, wanted, act, voids_resets=voids)
 
@@ -316,6 +323,24 @@ class SupabaseAccounts(Directory):
         """Taken to be so: who is one is seen to in Supabase's dashboard."""
         return True
 
+    async def _keep_an_admin(self, user: User, by: Actor) -> None:
+        if not _is_active_admin(user):
+            return
+        if by.id.startswith("user:") and by.id != f"user:{user.id}" and by.role and Role.ADMIN.at_most(by.role):
+            return  # there is whoever asks
+        looked_through = 0
+        async for other in self.each_user():
+            if other.id != user.id and _is_active_admin(other):
+                return
+            looked_through += 1
+            if looked_through >= MAX_LOOKED_THROUGH:
+                raise Conflict(
+                    f"Among the newest {looked_through} users there is no other admin. If there is one, let it do "
+                    "this, or do it in Supabase's dashboard.",
+                    code="last_admin",
+                )
+        raise Conflict("This is the last admin; make another one first.", code="last_admin")
+
     async def _update(self, user: User, attributes: dict[str, Any], act: Act, *, voids_resets: bool = False) -> User:
         await self._store.audit.record(act)
         if voids_resets and user.email:
@@ -351,6 +376,10 @@ def _user(remote: RemoteUser) -> User:
         sessions_valid_from=remote.created_at,
         created_at=remote.created_at,
     )
+
+
+def _is_active_admin(user: User) -> bool:
+    return Role.ADMIN.at_most(user.role) and user.disabled_at is None
 
 
 def _is_uuid(text: str) -> bool:
