@@ -120,3 +120,8 @@ def test_percentiles_are_read_off_the_buckets() -> None:
     assert statistics.percentile_ms(0.99) == pytest.approx(1980)
     assert Statistics(runs=1, latencies=(*[0] * 10, 1)).percentile_ms(0.5) == 60_000
     assert Statistics().percentile_ms(0.5) is None
+
+
+def test_a_percentile_is_none_that_the_mean_rules_out() -> None:
+    quick = Statistics(runs=100, latencies=(100, *[0] * 10), duration_ms=120)
+    assert [quick.percentile_ms(share) for share in (0.5, 0.95, 0.99)] == [2.4, 24.0, 99.0]
