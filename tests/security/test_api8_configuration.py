@@ -107,6 +107,16 @@ async def test_two_credentials_are_none(server: Served) -> None:
 async def test_no_answer_of_a_caller_may_be_kept_by_a_cache_on_the_way(server: Served) -> None:
     for path in ("/api/agents/list", "/api/runs", "/api/auth/me", "/api/usage"):
         assert (await server.ask("GET", path)).headers["cache-control"] == "no-store", path
+    for method, path, body, status in (
+        ("GET", "/api/usage?format=csv", None, 200),
+        ("GET", "/api/runs/run_0", None, 404),
+        ("GET", "/api/stream/run_0", None, 410),
+        ("GET", "/api/agents/travel/health", None, 200),
+        ("POST", "/api/agents/travel/ask", {"query": "hotels in Oslo"}, 200),
+        ("POST", "/api/coordinator/sequential", {"steps": []}, 400),
+    ):
+        reply = await server.ask(method, path, body)
+        assert (reply.status, reply.headers["cache-control"]) == (status, "no-store"), path
 
 
 STRANGE = (

@@ -141,7 +141,7 @@ async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = Non
         call.exchange.extra_headers.append((b"location", where["location"].encode()))
         raise error_of(record.error)
     body = reply_of(record, await workflows.results(record))
-    return Response(encode(body), headers={**where, "cache-control": "no-store"}, media_type="application/json")
+    return Response(encode(body), headers=where, media_type="application/json")
 
 
 async def list_workflows(call: Call) -> Answer:

@@ -29,9 +29,6 @@ PUBLIC: Final = "public"
 ANY_CALLER: Final = "any caller"
 """Whoever has a valid credential may use the route, whatever the role."""
 
-NOT_STORED: Final = (b"cache-control", b"no-store")
-"""Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
-
 Needs = Permission | Literal["public", "any caller"]
 
 
@@ -107,7 +104,7 @@ class JsonBytes:
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it."""
         length = b"%d" % len(self._body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", length), NOT_STORED]
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})
 

@@ -51,6 +51,10 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 ]  # fmt: skip
 
 
+NOT_STORED = (b"cache-control", b"no-store")
+"""Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
+
+
 class Observe:
     """Outermost: gives the request its id, every response its standard headers, the log its line, and counts."""
 
@@ -74,13 +78,19 @@ class Observe:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
+                own = message.get("headers", ())
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *own,
                     *SECURITY_HEADERS,
                     *exchange.extra_headers,
                     (b"x-request-id", request_id),
                     (b"server-timing", exchange.server_timing()),
                 ]
+                for name, _ in own:
+                    if name == b"cache-control":
+                        break
+                else:
+                    message["headers"].append(NOT_STORED)
                 if exchange.cache is not None:
                     message["headers"].append((b"x-cache", exchange.cache.encode()))
                 if exchange.traced and exchange.span is not None:

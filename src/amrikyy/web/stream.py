@@ -224,7 +224,7 @@ async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any,
     call.exchange.extra_headers.append((b"x-run-id", run_id.encode()))
     if lost is not None:
         body = EventWriter(run, call.exchange.request_id).write(after + 1, [lost])
-        return Response(body, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        return Response(body, media_type="text/event-stream")
     if run.ended and after >= run.event_count:
         return Response(status_code=204)
     if after > run.event_count:
