@@ -66,9 +66,17 @@ class ValidationFailed(AmrikyyError):
 
     @classmethod
     def from_pydantic(
-        cls, error: ValidationError, model: type[BaseModel], *, where: str = "fields"
+        cls,
+        error: ValidationError,
+        model: type[BaseModel],
+        *,
+        where: str = "fields",
+        also: Sequence[dict[str, Any]] = (),
     ) -> "ValidationFailed":
-        """Name every wrong field, up to MAX_DETAILS. The values are left out: they may be secrets or prompts."""
+        """Name every wrong field, up to MAX_DETAILS. The values are left out: they may be secrets or prompts.
+
+        `also` is what else is known to be wrong.
+        """
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
         details = []
         for wrong in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_DETAILS]:
@@ -79,6 +87,12 @@ class ValidationFailed(AmrikyyError):
             details.append({"field": path, "message": message, "type": wrong["type"]})
         if any(detail["type"] == "json_invalid" for detail in details):
             return cls(f"The body cannot be read. {details[0]['message']}.", code="malformed_body", details=details)
+        named = {detail["field"] for detail in details}
+        return cls.of([*details, *(each for each in also if each["field"] not in named)][:MAX_DETAILS], where=where)
+
+    @classmethod
+    def of(cls, details: Sequence[dict[str, Any]], *, where: str = "fields") -> "ValidationFailed":
+        """Name these fields."""
         names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
         return cls(f"Correct these {where} and send the request again: {names}.", details=details)
 

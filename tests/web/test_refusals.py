@@ -94,6 +94,32 @@ async def test_every_wrong_field_is_named_at_once(server: Served) -> None:
     assert all(detail["message"] and detail["type"] for detail in reply.json["details"])
 
 
+async def test_numbers_truths_and_times_are_read_from_no_other_json_type(server: Served) -> None:
+    stay = {"destination": "Oslo", "checkIn": "2099-01-01", "checkOut": "2099-01-05"}
+    reply = await server.ask("POST", "/api/agents/travel/searchHotels", stay | {"guests": "2", "rooms": True, "x": 1})
+    assert_error(reply, 400, "validation_failed")
+    assert {detail["field"] for detail in reply.json["details"]} == {"guests", "rooms", "x"}
+    assert (await server.ask("POST", "/api/agents/travel/searchHotels", stay | {"guests": 2.0})).status == 200
+    assert (await server.ask("POST", "/api/agents/travel/searchHotels", stay | {"stars": None})).status == 200
+    for path, body, field in (
+        (
+            "/api/stream/content/generateSocialPosts",
+            {"topic": "Rain", "platforms": ["twitter"], "hashtags": "no"},
+            "hashtags",
+        ),
+        ("/api/auth/keys", {"name": "app", "expiresAt": 4_000_000_000}, "expiresAt"),
+        (
+            "/api/coordinator/parallel",
+            {"tasks": [{"agent": "travel"}], "options": {"maxCostUsd": "5"}},
+            "options.maxCostUsd",
+        ),
+        ("/api/coordinator/parallel", {"tasks": [{"agent": "travel"}], "async": 1}, "async"),
+    ):
+        reply = await server.ask("POST", path, body, key="admin")
+        assert_error(reply, 400, "validation_failed")
+        assert [detail["field"] for detail in reply.json["details"]] == [field]
+
+
 async def test_a_body_that_is_no_json_is_a_400(server: Served) -> None:
     assert_error(await server.ask("POST", "/api/stream/blog", raw=b"{not json"), 400, "malformed_body")
     for raw in (b"[]", b"null", b'"text"', b"3"):

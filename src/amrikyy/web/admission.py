@@ -5,6 +5,7 @@ Nothing is read before what precedes it has passed."""
 import asyncio
 import re
 import time
+from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +22,7 @@ from amrikyy.errors import (
 from amrikyy.ratelimit import Decision
 from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
+from amrikyy.web.exact import inexact
 from amrikyy.web.launch import allowance_of, claim_of
 from amrikyy.web.limits import charge_request
 
@@ -61,11 +63,7 @@ async def admit(call: Call) -> None:
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
-        body = await _read_body(call)
-        try:
-            call.body = endpoint.body.__pydantic_validator__.validate_json(body or b"{}")
-        except ValidationError as error:
-            raise ValidationFailed.from_pydantic(error, endpoint.body) from None
+        call.body = _read_as(endpoint.body, await _read_body(call) or b"{}")
 
 
 async def _check_may_begin(call: Call, decision: Decision | None) -> None:
@@ -83,6 +81,17 @@ async def _check_may_begin(call: Call, decision: Decision | None) -> None:
         if decision is not None:  # a refused request has used up nothing
             await call.runtime.limits.limiter.refund(decision)
         raise
+
+
+def _read_as(model: type[BaseModel], body: bytes) -> Any:
+    wrong = inexact(model, body)
+    try:
+        read = model.__pydantic_validator__.validate_json(body)
+    except ValidationError as error:
+        raise ValidationFailed.from_pydantic(error, model, also=wrong) from None
+    if wrong:
+        raise ValidationFailed.of(wrong)
+    return read
 
 
 def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:

@@ -1,0 +1,78 @@
+"""JSON types as the documentation has them: pydantic would also take "2" and true for 2, and a number for a time."""
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+from pydantic import AwareDatetime, BaseModel
+
+Kind = tuple[bytes, str, str]
+
+_TIME: Kind = (b'"', "datetime_type", "Input should be a valid datetime")
+
+_KINDS: Mapping[Any, Kind] = {
+    int: (b"-0123456789", "int_type", "Input should be a valid integer"),
+    float: (b"-0123456789", "float_type", "Input should be a valid number"),
+    bool: (b"tf", "bool_type", "Input should be a valid boolean"),
+    date: (b'"', "date_type", "Input should be a valid date"),
+    datetime: _TIME,
+    AwareDatetime: _TIME,
+}
+"""The first byte of a value that is meant, and what is said of others."""
+
+_fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def inexact(model: type[BaseModel], body: bytes, path: str = "") -> list[dict[str, Any]]:
+    """The fields of an object, and of objects in it, whose value is of another JSON type than documented.
+
+    Lists are not looked into. What is no object at all is somebody else's business.
+    """
+    expected = _expected(model)
+    if not expected:
+        return []
+    try:
+        given: dict[str, msgspec.Raw] = _fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    wrong = []
+    for name, raw in given.items():
+        kind = expected.get(name)
+        if kind is None:
+            continue
+        value = bytes(raw)
+        if isinstance(kind, type):
+            wrong += inexact(kind, value, f"{path}{name}.")
+        elif value[0] not in kind[0] and value != b"null":
+            wrong.append({"field": f"{path}{name}", "message": kind[2], "type": kind[1]})
+    return wrong
+
+
+@cache
+def _expected(model: type[BaseModel]) -> dict[str, Kind | type[BaseModel]]:
+    """By a field's names: of what kind it is, or the model that it is."""
+    found: dict[str, Kind | type[BaseModel]] = {}
+    for name, info in model.model_fields.items():
+        parts = list(_parts(info.annotation))
+        if len(parts) != 1 or not isinstance(parts[0], type):
+            continue
+        kind = _KINDS.get(parts[0])
+        if kind is not None or issubclass(parts[0], BaseModel):
+            found[name] = found[info.alias or name] = kind or parts[0]
+    return found
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """What a value may be, without `None` and what is annotated."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _parts(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for argument in typing.get_args(annotation):
+            yield from _parts(argument)
+    elif annotation is not types.NoneType:
+        yield annotation if origin is None else origin
