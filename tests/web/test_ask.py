@@ -127,6 +127,20 @@ async def test_what_is_chosen_counts_against_its_own_limit(make_settings: MakeSe
         assert (await server.ask("POST", TRAVEL, {"query": "flights to Rome"})).status == 200
 
 
+async def test_the_limit_of_the_agent_comes_before_the_body_and_a_repetition_is_not_charged(
+    make_settings: MakeSettings,
+) -> None:
+    async with serve(make_settings(rate_limit_whitelist="", rate_limits={"travel": "2/minute"})) as server:
+        keyed = {"idempotency-key": "k"}
+        first, again = [await server.ask("POST", TRAVEL, {"query": "hotels in Paris"}, headers=keyed) for _ in range(2)]
+        assert (first.status, again.json["runId"]) == (200, first.json["runId"])
+        assert (await server.ask("POST", TRAVEL, raw=b"{not json")).status == 400
+        for path in (TRAVEL, "/api/stream/travel/ask"):
+            refused = await server.ask("POST", path, raw=b"{not json")
+            assert (refused.status, refused.json["code"]) == (429, "rate_limited_agent")
+        assert (await server.ask("POST", TRAVEL, {"query": "hotels in Paris"}, headers=keyed)).status == 200
+
+
 NASTY = [
     "'; DROP TABLE runs; --", "${jndi:ldap://127.0.0.1/x}", "__import__('os').system('true')", "{{7*7}} flights",
     "\u202eflights to \ufeffParis", "flights from \ud83d\ude00 to LAX", "hotels in " + "A" * 1900,

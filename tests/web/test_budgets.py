@@ -102,10 +102,11 @@ async def test_who_has_spent_its_budget_gets_a_402_that_says_so_and_is_charged_n
         assert len(models.posts) == asked
         remaining = [int(each.headers["ratelimit"].split("r=")[1].split(";")[0]) for each in (before, after)]
         assert remaining[0] - remaining[1] == 1
-        for path in ("/api/agents/content/ask", "/api/coordinator/parallel"):
-            assert (await server.ask("POST", path, {"nonsense": 1}, headers={"idempotency-key": "k"})).status == 400
+        for path, status in (("/api/agents/content/ask", 402), ("/api/coordinator/parallel", 400)):
+            keyed = {"idempotency-key": "k"}
+            assert (await server.ask("POST", path, {"nonsense": 1}, headers=keyed)).status == status
         metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
-        assert 'budget_refusals_total{period="day",subject="role"} 5.0' in metrics
+        assert 'budget_refusals_total{period="day",subject="role"} 6.0' in metrics
 
 
 async def test_a_stream_that_is_not_covered_is_a_402_and_no_stream(server: Served, models: ModelServer) -> None:

@@ -53,7 +53,7 @@ async def admit(call: Call) -> None:
             f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} has not.",
             details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
         )
-    if endpoint.operation is not None:
+    if endpoint.has_limits:
         call.claim = await claim_of(call)
     began = time.perf_counter()
     decision = await charge_request(call)

@@ -21,7 +21,6 @@ from amrikyy.web.launch import (
     Accepted,
     Wishes,
     accepted_body,
-    claim_of,
     end_recorder,
     launch,
     record_accepted,
@@ -119,7 +118,7 @@ def _asks(agent: Agent) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{agent.name}/ask", handler=ask, needs=Permission.AGENT_EXECUTE,
         tag=agent.name.title(), summary="Say in words what is wanted", description=_description(agent),
-        body=Ask, answer=AskReply, headers=HEADERS,
+        body=Ask, answer=AskReply, headers=HEADERS, limit=agent.name,
         also={202: ("The run has begun; `Location` is where to look it up.", AskAccepted)},
         errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip
@@ -139,7 +138,7 @@ def _streams(agent: Agent) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/stream/{agent.name}/ask", handler=ask_for_stream, needs=Permission.AGENT_STREAMING,
         tag="Streaming", summary=f"Say in words what is wanted of the agent {agent.name}, as a stream",
-        description=_STREAM.format(_description(agent)), body=Ask, media_type="text/event-stream",
+        description=_STREAM.format(_description(agent)), body=Ask, limit=agent.name, media_type="text/event-stream",
         events=events_of() | {"connected": AskConnected}, headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
         errors=(NotFound, Conflict, RunGone, *RUN_ERRORS),
     )  # fmt: skip
@@ -151,9 +150,6 @@ def _description(agent: Agent) -> str:
 
 async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> tuple[Run, Planned]:
     """Plan, charge what was chosen, and start it. With an Idempotency-Key each of the two is done once."""
-    call.claim = await claim_of(call)
-    if call.claim is None:
-        await charge_names(call, agent.name)
     asked: Ask = call.body
     plan, question = call.runtime.planner.question(list(agent.operations.values()), asked.query)
     planning = Call(call.scope, call.receive, call.runtime, _planning(call.endpoint), call.params)

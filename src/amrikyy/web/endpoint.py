@@ -76,8 +76,8 @@ class Call:
 
     @property
     def may_start_nothing(self) -> bool:
-        """Whether that is so, or may be: a route without an operation of its own looks for a key behind the body."""
-        return self.starts_nothing or (self.endpoint.operation is None and bool(self.header(b"idempotency-key")))
+        """Whether that is so, or may be: a route without limits of its own looks for a key when it knows the body."""
+        return self.starts_nothing or (not self.endpoint.has_limits and bool(self.header(b"idempotency-key")))
 
     @property
     def actor(self) -> Actor:
@@ -138,6 +138,7 @@ class Endpoint:
         events: of a stream, the body of each event by its name.
         headers: request headers that the handler reads.
         operation: `agent.operation` that the request runs, whose limits it counts against.
+        limit: another limit that it counts against, where the operation is not known before the body.
         unlimited: requests are not counted (probes).
         also: other answers with a body of their own, by status: what each means.
         errors: which errors a caller must expect beyond those that its parts imply.
@@ -160,10 +161,16 @@ class Endpoint:
     events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
     operation: str | None = None
+    limit: str | None = None
     unlimited: bool = False
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it counts against those of an agent or an operation before its body is known."""
+        return self.operation is not None or self.limit is not None
 
     @property
     def starts_runs(self) -> bool:

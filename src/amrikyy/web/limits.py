@@ -27,8 +27,11 @@ async def charge_request(call: Call) -> Decision | None:
     key = counted_caller(call)
     names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
     charges = limits.table.charges(key, names)
-    if endpoint.operation is not None and not call.starts_nothing:
-        charges += limits.table.operation(key, endpoint.operation)
+    if endpoint.has_limits and not call.starts_nothing:
+        if endpoint.operation is not None:
+            charges += limits.table.operation(key, endpoint.operation)
+        if endpoint.limit is not None:
+            charges += limits.table.charges(key, (endpoint.limit,))
     return await charge(call, charges)
 
 
