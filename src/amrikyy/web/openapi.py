@@ -39,6 +39,13 @@ RESPONSE_HEADERS = {
     "server-timing": "Milliseconds by stage.",
 }
 
+RUN_HEADERS = {
+    "x-run-id": "The run that the request has started, or has asked for again.",
+    "x-cache": "What the cache had to do with it: hit, miss, stale, join, similar or bypass.",
+}
+
+RETRY_AFTER = {"retry-after": {"description": "Seconds until it is worth trying again.", "schema": {"type": "string"}}}
+
 LIMIT_HEADERS = {
     "ratelimit": "How each limit stands: what remains, and seconds until some of it is free again.",
     "ratelimit-policy": "The limits that the request counts against.",
@@ -132,6 +139,8 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
     else:
         content = {"schema": {"type": "object" if endpoint.media_type == "application/json" else "string"}}
     shown = RESPONSE_HEADERS if endpoint.unlimited else RESPONSE_HEADERS | LIMIT_HEADERS
+    if endpoint.starts_runs:
+        shown = shown | RUN_HEADERS
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in shown.items()}
     responses: dict[str, Any] = {
         str(endpoint.status): {
@@ -153,7 +162,7 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         responses[str(status)] = {
             "description": described,
             "content": {"application/json": {"schema": schemas[ErrorBody, "serialization"]}},
-        }
+        } | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
     return responses
 
 
