@@ -81,6 +81,18 @@ async def test_a_model_of_unknown_price_allows_no_budget(models: ModelServer, ma
         assert refused["code"] == "price_unknown"
 
 
+async def test_a_budget_that_cannot_be_kept_any_more_is_a_400_and_no_stream(
+    models: ModelServer, make_settings: MakeSettings
+) -> None:
+    async with serve(settings_for("gemini", models, make_settings, model_prices=PRICES)) as server:
+        await put(server, "role:premium", 20)
+    async with serve(settings_for("openai", models, make_settings)) as server:
+        for path in ("/api/stream/blog", PATH):
+            reply = await server.ask("POST", path, BLOG)
+            assert (reply.status, reply.json["code"]) == (400, "price_unknown"), path
+    assert models.posts == []
+
+
 async def test_who_has_spent_its_budget_gets_a_402_that_says_so_and_is_charged_no_limit(
     models: ModelServer, make_settings: MakeSettings
 ) -> None:

@@ -232,8 +232,9 @@ async def _until_covered(run: Run, allowance: Allowance) -> None:
         async with asyncio.timeout(COVERED_WITHIN_S):
             while not (allowance.granted or run.ended or run.execution.events[-1].kind in _SHOWS):
                 await run.execution.changed()
-    if run.ended and run.outcome is not None and isinstance(run.outcome.error, BudgetSpent):
-        raise run.outcome.error
+    error = run.outcome.error if run.outcome is not None else None
+    if isinstance(error, BudgetSpent) or (error is not None and error.code == "price_unknown"):
+        raise error
 
 
 async def claim_of(call: Call) -> Claim | None:
