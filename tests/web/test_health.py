@@ -23,6 +23,7 @@ async def test_health_has_the_shape_of_the_guide(server: Served) -> None:
     assert body["components"]["redis"]["status"] == "not_configured"
     assert body["components"]["gemini"]["status"] == "not_configured"
     assert set(body["components"]["database"]) == {"status", "latency", "message"}
+    assert all("message" in body["components"][name] for name in ("redis", "gemini", "offline"))
     agents = body["components"]["agents"]
     assert agents["summary"] == {"total": 3, "healthy": 3, "degraded": 0, "unhealthy": 0}
     assert agents["agents"]["travel"] == {"status": "healthy", "totalCalls": 0, "errorRate": 0}

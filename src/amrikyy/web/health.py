@@ -141,9 +141,12 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
         checks[name] = _timed(client.ping, f"{label} operational")
     results = await asyncio.gather(*checks.values())
     found = dict(zip(checks, results, strict=True))
-    absent = Component(status="not_configured")
-    redis = await _check_redis(runtime.redis, runtime.limits.limiter) if runtime.redis is not None else absent
-    return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", absent), **found}
+    if runtime.redis is not None:
+        redis = await _check_redis(runtime.redis, runtime.limits.limiter)
+    else:
+        redis = Component(status="not_configured", message="REDIS_URL is not set: this process works alone.")
+    no_gemini = Component(status="not_configured", message="No model of Gemini is configured.")
+    return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", no_gemini), **found}
 
 
 async def _check_redis(link: "RedisLink", limiter: Limiter) -> Component:
