@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.model_server import ModelServer
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import MakeSettings, serve
+from tests.web.test_models_behind import settings_for
 
 BLOG = {"topic": "AI in Travel", "length": "short"}
 PATH = "/api/agents/content/generateBlogPost"
@@ -98,6 +101,18 @@ async def test_what_one_process_has_made_another_need_not(make_settings: MakeSet
             while len(two.runtime.cache.memory):
                 await asyncio.sleep(0.01)
         assert (await two.ask("POST", PATH, BLOG)).headers["x-cache"] == "miss", "the other's memory was told"
+
+
+async def test_what_the_offline_model_has_made_is_not_given_out_once_there_is_another(
+    make_settings: MakeSettings, redis_url: str
+) -> None:
+    redis: Any = {"redis_url": redis_url, "redis_prefix": uuid4().hex}
+    async with serve(make_settings(**redis)) as server:
+        made = [(await server.ask("POST", PATH, BLOG)).json for _ in range(2)]
+        assert [(each["model"], each["cached"]) for each in made] == [("offline", False), ("offline", True)]
+    async with ModelServer() as models, serve(settings_for("gemini", models, make_settings, **redis)) as server:
+        reply = await server.ask("POST", PATH, BLOG)
+        assert (reply.headers["x-cache"], reply.json["model"]) == ("miss", "gemini-2.0-flash-exp")
 
 
 async def test_a_cache_without_its_redis_is_a_cold_one(make_settings: MakeSettings, redis: RedisServer) -> None:

@@ -262,7 +262,10 @@ class Runner:
 
     def _cache_key(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
         whose = None if operation.shared else owner
-        return key_of(operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint)
+        return key_of(
+            operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint,
+            offline=self.models.is_offline,
+        )  # fmt: skip
 
     def count_usage(self, agent: str, used: Usage) -> None:
         """Count what a model call has used: once, however its stream has ended."""

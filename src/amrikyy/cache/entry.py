@@ -68,6 +68,8 @@ def key_of(
     owner: str | None,
     request: dict[str, Any],
     fingerprint: Callable[[bytes], str] = PLAIN.fingerprint,
+    *,
+    offline: bool = False,
 ) -> str:
     """The key of a result: `agent:operation:v1:<whose>:<request>`, readable up to the two hashes.
 
@@ -78,8 +80,9 @@ def key_of(
         owner: whose it is; None when anybody may have it.
         request: as validated, with its defaults, so that two ways of saying the same have one key.
         fingerprint: what stands for the request.
+        offline: the offline model makes it, which is nothing to be given out once there is another.
     """
-    whose = "shared" if owner is None else _hash(owner)[:16]
+    whose = ("offline-" if offline else "") + ("shared" if owner is None else _hash(owner)[:16])
     return f"{agent}:{operation}:v{version}:{whose}:{fingerprint(_normal(request))[:40]}"
 
 
