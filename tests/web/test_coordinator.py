@@ -138,6 +138,11 @@ async def test_cancelling_breaks_off_the_call_of_the_model(models: ModelServer, 
         assert (last.event, last.data["code"]) == ("error", "run_cancelled")
         assert server.runtime.runner.running == 0
         assert_error(await server.ask("POST", f"{path}/cancel"), 409, "workflow_ended")
+        assert_error(await server.ask("POST", f"{path}/cancel", key="admin"), 409, "workflow_ended")
+        another = (await server.ask("POST", f"{BASE}/sequential", SLOW | {"async": True})).json["workflowId"]
+        assert (await server.ask("POST", f"{BASE}/status/{another}/cancel", key="admin")).status == 200
+        log = (await server.ask("GET", "/api/audit?action=workflow.cancel", key="admin")).json["entries"]
+        assert [entry["target"] for entry in log] == [another], "an administrative act, where it is another's"
 
 
 async def test_who_leaves_takes_the_workflow_along_unless_it_has_a_key(

@@ -177,6 +177,9 @@ async def test_nobody_sees_or_cancels_the_run_of_another(make_settings: MakeSett
         assert (await server.ask("GET", f"/api/runs/{run_id}", key="admin")).json["run"]["status"] == "running"
         assert (await server.ask("DELETE", f"/api/stream/{run_id}", key="admin")).status == 200
         assert [event async for event in events][-1].event == "error"
+        assert (await server.ask("DELETE", f"/api/stream/{run_id}", key="admin")).status == 409
+        log = (await server.ask("GET", "/api/audit?action=run.cancel", key="admin")).json["entries"]
+        assert [entry["target"] for entry in log] == [run_id], "an administrative act, once"
 
 
 async def test_a_run_that_never_was_cannot_be_cancelled(server: Served) -> None:

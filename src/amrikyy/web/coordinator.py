@@ -193,6 +193,9 @@ async def follow(call: Call) -> Answer:
 async def cancel(call: Call) -> Answer:
     """Stop a workflow of the caller's."""
     workflows, workflow_id = call.runtime.workflows, call.params["workflowId"]
+    found = await workflows.get(workflow_id, owner=visible_to(call))
+    if found.owner != call.principal.id and not found.ended:
+        await call.runtime.audit.record(Act(call.actor, "workflow.cancel", workflow_id, {"owner": found.owner}))
     await workflows.cancel(workflow_id, owner=visible_to(call), reason="The workflow was cancelled by its caller.")
     record = await workflows.get(workflow_id, owner=None)
     call.exchange.run_id = workflow_id

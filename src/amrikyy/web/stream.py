@@ -9,11 +9,13 @@ from starlette.responses import Response
 
 from amrikyy.agents.agent import Operation
 from amrikyy.agents.registry import Registry
+from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, Gone, NotFound, Unavailable, ValidationFailed
 from amrikyy.runs.events import Event
 from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run, began_at
+from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
 from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, end_recorder, launch, wishes_of
@@ -121,11 +123,25 @@ async def resume(call: Call) -> Answer:
 async def cancel(call: Call) -> Answer:
     """Cancel a run of the caller's."""
     run_id = call.params["runId"]
-    if not (run.cancel(_CANCELLED) if (run := owned_run(call, run_id)) else await _cancel_elsewhere(call, run_id)):
+    run = owned_run(call, run_id)
+    await _note_if_anothers(call, run_id, run)
+    if not (run.cancel(_CANCELLED) if run is not None else await _cancel_elsewhere(call, run_id)):
         record = await call.runtime.records.get(run_id, owner=visible_to(call))
         raise Conflict(f"The run has already ended: it is {record.status}.", code="run_ended")
     call.exchange.run_id = run_id
     return Cancelled(run_id=run_id, message="The run is being cancelled.")
+
+
+async def _note_if_anothers(call: Call, run_id: str, run: Run | None) -> None:
+    """Who manages the server and cancels what somebody else runs does an administrative act."""
+    if visible_to(call) is not None:
+        return
+    try:
+        found: Run | RunRecord = run or await call.runtime.records.get(run_id, owner=None)
+    except NotFound:
+        return
+    if found.owner != call.principal.id and not found.ended:
+        await call.runtime.audit.record(Act(call.actor, "run.cancel", run_id, {"owner": found.owner}))
 
 
 async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
