@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from amrikyy.settings import ConfigurationError
 from tests.model_server import Behaviour, ModelServer, Recorded
 from tests.serving import MakeSettings, Served, serve
 from tests.web.test_models_behind import settings_for
@@ -108,6 +109,16 @@ async def test_respond_async_plans_and_answers_202_with_the_location(server: Ser
     reply = await server.ask("POST", TRAVEL, {"query": "hotels in Paris"}, headers=headers)
     assert (reply.status, reply.headers["location"]) == (202, f"/api/runs/{reply.json['runId']}")
     assert (reply.json["operation"], reply.json["request"]["destination"]) == ("searchHotels", "Paris")
+
+
+async def test_the_home_airport_is_assumed_and_one_that_is_none_stops_the_start(make_settings: MakeSettings) -> None:
+    async with serve(make_settings(home_airport="CDG")) as server:
+        body = (await server.ask("POST", TRAVEL, {"query": "flights to LAX"})).json
+        assert (body["request"]["origin"], body["assumed"]["origin"]) == ("CDG", "CDG")
+    for wrong, message in (("PAR", "HOME_AIRPORT: PAR is a metropolitan area"), ("XQQ", "HOME_AIRPORT: No airport")):
+        with pytest.raises(ConfigurationError, match=message):
+            async with serve(make_settings(home_airport=wrong)):
+                raise AssertionError("the server started")
 
 
 async def test_the_answer_says_where_the_time_went_and_what_the_cache_had_to_do_with_it(server: Served) -> None:

@@ -104,6 +104,11 @@ async def open_runtime(
         limits = await _open_limits(settings, registry, redis, stack)
         stack.push_async_callback(runner.close)
         planner = Planner(registry, runner, home_airport=settings.home_airport)
+        if "home_airport" in settings.model_fields_set:  # the default is known to be one, and looking it up takes time
+            try:
+                planner.check_home()
+            except ValueError as error:
+                raise ConfigurationError(f"HOME_AIRPORT: {error}") from None
         workflows = Workflows(
             database,
             settings.database,

@@ -89,6 +89,21 @@ class Planner:
         self._home_airport = home_airport
         self._operations: dict[str, Operation[Wanted, Planned]] = {}
 
+    def check_home(self) -> None:
+        """See whether the origin that may be assumed is one to every operation that has an origin.
+
+        Raises:
+            ValueError: saying what is wrong with it.
+        """
+        for operation in self._registry.operations():
+            origins = {slot.name for slot in slots_of(operation.request_type) if slot.spoken.assume == "origin"}
+            try:
+                operation.request_type.model_validate(dict.fromkeys(origins, self._home_airport))
+            except ValidationError as error:
+                for wrong in error.errors(include_url=False, include_context=False, include_input=False):
+                    if wrong["loc"] and wrong["loc"][0] in origins:
+                        raise ValueError(f"{wrong['msg'].removeprefix('Value error, ')}.") from None
+
     def question(
         self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields
     ) -> tuple[Operation[Any, Any], Request]:
