@@ -45,6 +45,18 @@ async def test_fifty_identical_requests_make_one_model_call_and_have_a_run_and_a
     assert sum(events[-1].data["costUsd"] > 0 for events in streams) == 1
 
 
+async def test_an_answer_in_json_joins_a_stream_of_the_same(models: ModelServer, make_settings: MakeSettings) -> None:
+    async with serve(settings_for("gemini", models, make_settings)) as server:
+        async with server.open("/api/stream/blog", BLOG) as events:
+            await anext(events)
+            joined = asyncio.create_task(server.ask("POST", "/api/agents/content/generateBlogPost", BLOG))
+            last = [event async for event in events][-1]
+        reply = await joined
+        assert (reply.headers["x-cache"], reply.json["costUsd"]) == ("join", 0.0)
+        assert reply.json["result"] == last.data["result"]
+    assert len(models.posts) == 1
+
+
 async def test_what_may_not_be_shared_is_not(models: ModelServer, make_settings: MakeSettings) -> None:
     async with serve(settings_for("gemini", models, make_settings)) as server:
         await asyncio.gather(

@@ -156,7 +156,7 @@ class Runner:
             if sharing is not None and lease is not None:
                 sharing.release(lease)
             raise self._refusal
-        shared = self._flights.get(flight) if flight is not None else None
+        shared = self._in_progress(flight) if flight is not None else None
         if shared is None and sharing is not None and (streams or not is_fresh or lease is not None):
             execution = sharing.begin(run_id, lease, streams=streams, allowance=allowance)
         else:
@@ -215,7 +215,7 @@ class Runner:
         while claimed := self._claimed.get(flight):
             await claimed.wait()  # somebody here asks already
         entry = self.cache.at_hand(flight.key)
-        if _is_fresh(entry) or flight in self._flights or self._refusal is not None:
+        if _is_fresh(entry) or self._in_progress(flight) is not None or self._refusal is not None:
             return entry, None
         if sharing is None:
             return await self.cache.get(flight.key), None
@@ -231,6 +231,11 @@ class Runner:
         finally:
             claimed.set()
             del self._claimed[flight]
+
+    def _in_progress(self, flight: "_Flight") -> Execution | None:
+        """What the same request may join here: a stream another stream, a JSON answer either."""
+        found = self._flights.get(flight)
+        return found if found is not None or flight.streams else self._flights.get(flight._replace(streams=True))
 
     def _add(self, run: Run) -> None:
         self._records.note(run)
@@ -450,7 +455,8 @@ class Runner:
 
 
 class _Flight(NamedTuple):
-    """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events."""
+    """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events. A JSON
+    answer joins a stream's, but only in the same process."""
 
     key: str
     streams: bool
