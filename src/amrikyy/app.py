@@ -40,6 +40,8 @@ EXPOSED_HEADERS = (
     "x-run-id",
     "x-cache",
     "x-trace-id",
+    "location",
+    "preference-applied",
     "retry-after",
     "ratelimit",
     "ratelimit-policy",

@@ -114,3 +114,6 @@ async def test_cors_answers_a_preflight_of_a_known_origin_only(make_settings: Ma
             refused = await server.ask("GET", "/api/agents/list", key=None, headers={"origin": origin})
             assert refused.status == 401
             assert (refused.headers.get("access-control-allow-origin") == origin) is allowed
+            if allowed:
+                shown = {name.strip() for name in refused.headers["access-control-expose-headers"].split(",")}
+                assert {"x-run-id", "x-cache", "location", "retry-after", "server-timing"} <= shown

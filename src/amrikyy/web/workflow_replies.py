@@ -160,7 +160,7 @@ class Tally(Wire):
     failed: int
     cancelled: int
     avg_duration: float | None = Field(description="Milliseconds; null when there was none.")
-    cost_usd: float
+    cost_usd: float = Field(description="US dollars, of those whose price is known.")
 
 
 class AgentTally(Tally):
