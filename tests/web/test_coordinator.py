@@ -130,6 +130,8 @@ async def test_cancelling_breaks_off_the_call_of_the_model(models: ModelServer, 
                 if event.event == "step":
                     while not models.posts:
                         await asyncio.sleep(0.01)
+                    async with server.open(f"{path}/events", last_event_id=event.id):
+                        pass  # at once, though nothing new has happened
                     assert_error(await server.ask("POST", f"{path}/cancel", key="other"), 404, "workflow_not_found")
                     reply = await server.ask("POST", f"{path}/cancel")
                     await asyncio.wait_for(models.posts[0].closed.wait(), 1)

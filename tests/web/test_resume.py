@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from amrikyy.runs.run import Run
+from tests.model_server import Behaviour, ModelServer
 from tests.serving import SSE, MakeSettings, Served, serve
+from tests.web.test_models_behind import settings_for
 
 BLOG = {"topic": "AI in Travel", "length": "short"}
 ITINERARY = {"destination": "Lisbon", "duration": 3, "budget": 1500}
@@ -178,3 +180,13 @@ async def test_a_client_that_reads_nothing_is_cut_and_can_resume(
             while run.readers:
                 await asyncio.sleep(0.05)
         writer.close()
+
+
+async def test_whoever_is_back_hears_so_at_once_though_nothing_new_has_happened(make_settings: MakeSettings) -> None:
+    async with ModelServer() as models, serve(settings_for("gemini", models, make_settings)) as server:
+        models.rule = lambda _: Behaviour(pieces=["# A title\n\n", "word "], hang_after=2)
+        async with server.open("/api/stream/blog", BLOG) as events:
+            seen = [await anext(events) for _ in range(3)]
+        for path, body in (("/api/stream/blog", BLOG), (f"/api/stream/{seen[0].data['runId']}", None)):
+            async with asyncio.timeout(10), server.open(path, body, last_event_id=seen[-1].id):
+                pass

@@ -85,6 +85,8 @@ class EventStream:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if self._after:
                 writer.skip(run.events(0, self._after))
+                if self._after >= run.readable:  # the head waits for the first piece, and whoever is back for the head
+                    await send({"type": "http.response.body", "body": b"", "more_body": True})
             while not reader.at_end:
                 first = reader.position + 1
                 events = await reader.read(HEARTBEAT_S)

@@ -115,6 +115,7 @@ class WorkflowStream:
     async def _write(self, send: Send, request_id: str) -> None:
         loop, stalled = asyncio.get_running_loop(), self._stalled
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})  # nothing may happen for long
         async for body in self._bodies(request_id):
             stalled.since = loop.time()
             await send({"type": "http.response.body", "body": body, "more_body": True})
