@@ -85,7 +85,7 @@ async def test_a_run_without_a_stream_can_be_read_on_another_process_while_it_go
 async def test_a_server_that_stops_sends_readers_of_a_run_elsewhere_on_and_nothing_is_lost(
     models: ModelServer, make_settings: MakeSettings, redis_url: str
 ) -> None:
-    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 100], pause_s=0.02))
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 30], hang_after=20))
     keyed = {"idempotency-key": "k"}
     async with (
         two_servers(models, make_settings, redis_url) as (one, two),
@@ -97,18 +97,23 @@ async def test_a_server_that_stops_sends_readers_of_a_run_elsewhere_on_and_nothi
             seen = [await anext(events) for _ in range(5)]
             await two.runtime.drain()
             seen += [event async for event in events]
-        assert (await waiting).body.endswith(
-            b'event: reconnect\ndata: {"runId":"%b","retryMs":1000}\n\n' % run_id.encode()
-        )
+        ends = b'event: reconnect\ndata: {"runId":"%b","retryMs":1000}\n\n' % run_id.encode()
+        assert (await waiting).body.endswith(ends)
         told = seen.pop()
         assert (told.event, told.id, told.data) == ("reconnect", "", {"runId": run_id, "retryMs": 1000})
         late = await two.stream(f"/api/stream/{run_id}", None)
         assert late[-1].event == "reconnect"
+        repeated = await two.ask("POST", "/api/stream/blog", BLOG, headers=keyed)
+        assert repeated.body.endswith(ends), "the key stands for the run that goes on"
         assert 'status="failed"' not in (await two.ask("GET", "/api/metrics", key="admin")).body.decode()
-        seen += await one.stream(f"/api/stream/{run_id}", None, last_event_id=seen[-1].id)
-        assert seen[1:] == [event async for event in whole]
+        async with one.open(f"/api/stream/{run_id}", last_event_id=seen[-1].id) as events:
+            assert (await one.ask("DELETE", f"/api/stream/{run_id}")).status == 200
+            seen += [event async for event in events]
+        whole_rest = [event async for event in whole]
+        assert seen[-1].data.pop("requestId") != whole_rest[-1].data.pop("requestId")
+        assert seen[1:] == whole_rest
         assert [event.number for event in seen] == list(range(1, len(seen) + 1))
-        assert seen[-1].event == "complete"
+        assert (seen[-1].event, seen[-1].data["code"]) == ("error", "run_cancelled")
 
 
 async def test_a_run_without_a_stream_is_written_once(models: ModelServer, make_settings: MakeSettings) -> None:

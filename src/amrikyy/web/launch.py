@@ -16,7 +16,16 @@ from starlette.responses import Response
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import AmrikyyError, BudgetSpent, Conflict, NotFound, RunCancelled, Unavailable, ValidationFailed
+from amrikyy.errors import (
+    AmrikyyError,
+    BudgetSpent,
+    Conflict,
+    HandedOver,
+    NotFound,
+    RunCancelled,
+    Unavailable,
+    ValidationFailed,
+)
 from amrikyy.runs.idempotency import Claim, framed, hash_of
 from amrikyy.runs.restore import follow, restore
 from amrikyy.runs.run import Run, new_run_id
@@ -299,8 +308,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
 
 
 def is_kept(error: AmrikyyError) -> bool:
-    """Whether a repetition gets this error again, and not a new try."""
-    return error.status < 500 and not isinstance(error, RunCancelled | BudgetSpent)
+    """Whether a repetition gets this error again, and not a new try; as while the run goes on elsewhere."""
+    return isinstance(error, HandedOver) or (error.status < 500 and not isinstance(error, RunCancelled | BudgetSpent))
 
 
 def _tokens(value: bytes) -> set[bytes]:
