@@ -37,7 +37,8 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-@pytest.mark.parametrize("around", ["{}", "Write to {}, please.", '{{"to": "{}"}}', "({})", "a={}&b=2", "<{}>"])
+@pytest.mark.parametrize("around", ["{}", "Write to {}, please.", '{{"to": "{}"}}', "({})", "a={}&b=2", "<{}>",
+                                    r"In JSON:\n{}\tand on", r"\u00e9\r\n{}"])  # fmt: skip
 def test_it_is_found_wherever_it_stands(secret: str, around: str) -> None:
     said = redact(around.format(secret))
     assert SECRETS[secret] in said
@@ -53,6 +54,14 @@ def test_it_is_found_wherever_it_stands(secret: str, around: str) -> None:
         ("Authorization: Bearer abc123def", "Authorization: Bearer [key]"),
         ("my secret is s3cret99", "my secret is [key]"),
         ("order 12345 4111111111111111 9", "order 12345 [card] 9"),
+        (r'{"text": "so:\npassword: hunter2x\nnext"}', r'{"text": "so:\npassword: [key]\nnext"}'),
+        (r'"{\"token\": \"a1b2c3d4\"}"', r'"{\"token\": \"[key]\"}"'),
+        ("OPENAI_API_KEY=abcd1234efgh", "OPENAI_API_KEY=[key]"),
+        ("clientSecret: s3cr3tvalue", "clientSecret: [key]"),
+        ("https://h.example/x?access_token=abc123def", "https://h.example/x?access_token=[key]"),
+        ("https://h.example/x?a=1&key=abc123def", "https://h.example/x?a=1&key=[key]"),
+        ("postgres://app:pa55@word@db/x", "postgres://app:[key]@db/x"),
+        ("Basic dXNlcjpwYXNzMQ==", "Basic [key]"),
     ],
 )
 def test_what_is_called_a_secret_is_one(text: str, expected: str) -> None:
@@ -78,7 +87,7 @@ def test_what_is_harmless_stays(text: str) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["a", "1", "1 ", "a.", "a@", "@a.", "eyJ", "eyJ.", "-----BEGIN PRIVATE KEY-----", "+1 ", "(2", "0 ", "password ",
-     "token: ", "sk-", "a1", "-", " ", "\\", "Bearer "],
+     "token: ", "sk-", "a1", "-", " ", "\\", "Bearer ", r"\n", "://", "://a:@", "aToken", "?key=", 'token\\"'],
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:
     text = piece * (200_000 // len(piece))

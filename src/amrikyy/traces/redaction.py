@@ -30,11 +30,25 @@ _KEYS = re.compile(
 )
 
 _NAMED = re.compile(
-    r"(?i)\b(authorization|bearer|basic|(?:api|access|secret|private)[ _-]?keys?|secrets?|tokens?|passwords?|pwd)"
-    r"([\"']{0,2}(?:[ \t]{0,4}[:=]|[ \t]{1,4}is\b)?[ \t]{0,4}[\"']{0,2})((?:bearer |basic )?)"
-    r"(?=[^\s\"',;]{0,200}[0-9])([^\s\"',;]{6,})"
+    r"""
+    ( (?<![A-Za-z0-9])(?i:authorization|bearer|basic|(?:api|access|secret|private)[ _-]?keys?|secrets?|tokens?
+      |passwords?|passwd|passphrase|pwd)
+    | (?<=[a-z])(?:Token|Secret|Password)s?                                   # clientSecret
+    | (?<=[?&])(?i:key|sig|signature|auth)(?==)                               # in a URL
+    )
+    ([\\"']{0,4}(?:[ \t]{0,4}[:=]|[ \t]{1,4}(?i:is)\b)?[ \t]{0,4}[\\"']{0,4})((?i:bearer[ ]|basic[ ])?)
+    (?=[^\s"',;]{0,200}[0-9=])((?:[^\s"',;\\]|\\(?!["'])){6,})
+    """,
+    re.VERBOSE,
 )
 """What is called a secret: `password: hunter2x`, `Bearer 3f…`. Without a digit it is more likely a word."""
+
+_USERINFO = re.compile(r"://([^\s/?#@:]{0,64}):[^\s/?#]{1,256}@")
+"""The password in a URL, `postgres://app:…@db`."""
+
+_ESCAPE = re.compile(r"\\(?:[bfnrt]|u[0-9a-fA-F]{4})")
+_BREAK = "\x1f"
+"""Stands around each JSON escape while secrets are looked for: the `n` of a new line is no part of what follows."""
 
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}")
 """Digits as card numbers are written; which of them are one is found out by their checksum."""
@@ -70,7 +84,11 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """The text without it."""
+        is_escaped = "\\" in text
+        if is_escaped:
+            text = _ESCAPE.sub(rf"{_BREAK}\g<0>{_BREAK}", text)
         if "@" in text:
+            text = _USERINFO.sub(r"://\1:[key]@", text)
             text = _EMAIL.sub("[email]", text)
         text = _KEYS.sub("[key]", text)
         text = _NAMED.sub(r"\1\2\3[key]", text)
@@ -78,7 +96,7 @@ class Redactor:
         text = _PHONE.sub(_without_phone, text)
         for replace in self._extra:
             text = replace("[redacted]", text)
-        return text
+        return text.replace(_BREAK, "") if is_escaped else text
 
     def whole(self, text: str) -> str:
         """The same, for a text of any length: what is too long is cut."""
