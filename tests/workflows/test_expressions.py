@@ -1,6 +1,7 @@
 """Expressions: what they can do, and what they cannot be made to do."""
 
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -73,3 +74,28 @@ def test_what_makes_too_much_of_its_input_or_does_not_fit_it_is_stopped(text: st
     with pytest.raises(ValidationFailed):
         evaluate(check(text), value)
     assert time.perf_counter() - started < 5
+
+
+def test_a_text_that_would_be_far_larger_than_what_it_is_joined_of_is_never_made() -> None:
+    value = {"glue": "x" * 100_000, "texts": [""] * 1000}
+    tracemalloc.start()
+    with pytest.raises(ValidationFailed, match="too much"):
+        evaluate(check("join(glue, texts)"), value)
+    made = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made < 10_000_000  # it would be 100 MB, and 50 GB of what a request may hold
+    assert evaluate(check("join(', ', @)"), ["a", "b"]) == "a, b"
+
+
+def test_many_results_of_one_name_are_combined_in_time_that_grows_with_their_number() -> None:
+    results = [{"success": True, "method": "m", "output": number} for number in range(20_000)]
+    began = time.process_time()
+    whole = evaluate("combine(@)", results)
+    assert time.process_time() - began < 2  # it was half a minute
+    assert (whole["m"], whole["m#2"], whole["m#20000"]) == (0, 1, 19_999)
+
+
+@pytest.mark.parametrize("text", ["combine(@)", "concat(@)", "first(@)", "summarize(@)"])
+def test_what_is_no_result_cannot_be_aggregated_and_that_is_the_callers_mistake(text: str) -> None:
+    with pytest.raises(ValidationFailed, match="cannot be evaluated here"):
+        evaluate(text, [{"success": True}])

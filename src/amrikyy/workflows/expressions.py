@@ -1,6 +1,7 @@
 """The expressions of plans: JMESPath, bounded, with a few functions of our own. Nothing that a client sends is code."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -72,7 +73,9 @@ def evaluate(text: str, value: Any) -> Any:
     try:
         result = interpreter.visit(jmespath.compile(text).parsed, value)
         interpreter.charge(result)
-    except (exceptions.JMESPathError, RecursionError, TypeError, ValueError, OverflowError) as error:
+    except (
+        exceptions.JMESPathError, RecursionError, LookupError, TypeError, ValueError, OverflowError,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise ValidationFailed(f"The expression {text[:200]!r} cannot be evaluated here: {reason}.") from None
     return result
@@ -106,6 +109,13 @@ class _Functions(functions.Functions):
     def _func_subtract(self, minuend: float, subtrahend: float) -> float:
         return minuend - subtrahend
 
+    @functions.signature({"types": ["string"]}, {"types": ["array-string"]})
+    def _func_join(self, separator: str, texts: Sequence[str]) -> str:
+        """JMESPath's own, refused before it is made: what it makes is the product of what it is given."""
+        if len(separator) * len(texts) + sum(map(len, texts)) > MAX_WORK * CHARACTERS_PER_UNIT:
+            raise ValueError("it makes too much of its input")
+        return separator.join(texts)
+
     @functions.signature({"types": ["array"]})
     def _func_combine(self, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return combine(results)
@@ -138,14 +148,15 @@ _FUNCTIONS = _Functions()
 def combine(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One object of all outputs: by method, by agent and method where two agents have it, numbered where both recur."""
     done = _succeeded(results)
-    methods = [result["method"] for result in done]
+    methods = Counter(result["method"] for result in done)
     whole: dict[str, Any] = {}
+    numbers: Counter[str] = Counter()
     for result in done:
-        name = result["method"] if methods.count(result["method"]) == 1 else _name(result)
-        key, number = name, 1
+        name = result["method"] if methods[result["method"]] == 1 else _name(result)
+        key = name
         while key in whole:
-            number += 1
-            key = f"{name}#{number}"
+            numbers[name] += 1
+            key = f"{name}#{numbers[name] + 1}"
         whole[key] = result["output"]
     return whole
 
