@@ -1,12 +1,13 @@
 """Logs never show what a function was working on."""
 
+import errno
 import io
 import json
 
 import pytest
 import structlog
 
-from amrikyy.telemetry.logs import configure_logs
+from amrikyy.telemetry.logs import FLUSH_AT, AccessLog, configure_logs
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -46,3 +47,40 @@ def test_a_line_is_one_write_so_that_those_of_several_workers_do_not_mix() -> No
         structlog.configure(**before)
     assert [text.count("\n") for text in writes] == [1]
     assert json.loads(writes[0])["event"] == "redis_down"
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk without room, for as long as it is."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_full_disk_under_the_log_costs_lines_and_not_the_task_that_writes_them(as_json: bool) -> None:
+    output = FullDisk()
+    before = structlog.get_config()
+    configure_logs(json=as_json, stream=output)
+    try:
+        structlog.get_logger().error("runs_cannot_be_recorded")
+        output.full = False
+        structlog.get_logger().error("and_again")
+    finally:
+        structlog.configure(**before)
+    assert "and_again" in output.getvalue()
+    assert "runs_cannot" not in output.getvalue()
+
+
+async def test_a_full_disk_under_the_access_log_breaks_no_request() -> None:
+    output = FullDisk()
+    access_log = AccessLog(json=True, stream=output)
+    for number in range(FLUSH_AT):
+        access_log.write({"number": number})
+    output.full = False
+    access_log.write({"number": "later"})
+    access_log.flush()
+    assert output.getvalue() == '{"number":"later"}\n'

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import sys
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -43,7 +44,7 @@ def configure_logs(*, json: bool, level: str = "info", stream: TextIO | None = N
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),  # message and newline in one write
+        logger_factory=structlog.WriteLoggerFactory(_spared(stream or sys.stderr)),  # message and newline in one write
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -62,13 +63,32 @@ def configure_logs(*, json: bool, level: str = "info", stream: TextIO | None = N
     root.setLevel(logging.ERROR if level == "error" else logging.WARNING)
 
 
+class _Spared:
+    """A stream whose failures are kept from who logs: what a full disk costs is lines, not the task that says so."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # a ValueError is a stream that was closed, or cannot encode a character
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _spared(stream: TextIO) -> TextIO:
+    return cast("TextIO", _Spared(stream))
+
+
 class AccessLog:
     """One line a request, encoded at once and written in batches: a fifth of what the logging library costs."""
 
     def __init__(self, *, json: bool, enabled: bool = True, stream: TextIO | None = None) -> None:
         self._json = json
         self._enabled = enabled
-        self._stream = stream or sys.stdout
+        self._stream = _spared(stream or sys.stdout)
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
