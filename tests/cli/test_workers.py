@@ -1,6 +1,7 @@
 """Several worker processes under one supervisor, as an operator runs them."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -149,3 +151,45 @@ def pause_after(supervisor: Supervisor, lived_s: float) -> float:
     supervisor._workers.append(Worker(process, link, began=time.monotonic() - lived_s))
     supervisor._bury()
     return supervisor._not_before - time.monotonic()
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryDirectory() as folder:
+        supervisor = Supervisor(listening, 2, 1)
+        supervisor._metrics = folder
+        yield supervisor
+
+
+def test_a_worker_that_dies_before_it_has_read_what_it_was_told_takes_nobody_along(supervisor: Supervisor) -> None:
+    link, other = socket.socketpair()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process, link:
+        worker = Worker(process, link)
+        supervisor._workers.append(worker)
+        supervisor._reset_metrics()
+        other.close()  # unread: whoever reads at the other end gets an error, not the end
+        supervisor._hear(worker)
+        assert worker.deaf
+
+
+def test_where_there_is_no_room_for_another_worker_those_that_serve_go_on(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def full(*_: object, **__: object) -> None:
+        tried.append(time.monotonic())
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    supervisor._started = True
+    supervisor._replenish()
+    assert len(tried) == 1, "of the two that are missing one is tried, and then there is a pause"
+    supervisor._replenish()
+    assert len(tried) == 1
+    supervisor._not_before = 0.0
+    supervisor._replenish()
+    assert len(tried) == 2
+    assert supervisor._not_before > time.monotonic() + FIRST_PAUSE_S, "it waits longer each time"
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files

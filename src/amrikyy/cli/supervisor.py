@@ -113,9 +113,18 @@ class Supervisor:
         if self._outdated:
             wanted = min(wanted, len(serving) + 1)
         for _ in range(wanted - len(serving)):
-            self._spawn()
+            if time.monotonic() >= self._not_before:
+                self._spawn()
 
     def _spawn(self, *, greets: bool = False) -> None:
+        """Start a worker. When the system has no room for one, those that serve go on, and it is tried again later."""
+        try:
+            self._start_worker(greets=greets)
+        except OSError as error:
+            pause = self._pause_longer()
+            log.error("worker_not_started", reason=str(error), retry_in_s=pause)
+
+    def _start_worker(self, *, greets: bool) -> None:
         ours, theirs = socket.socketpair()
         descriptors = (self._listening.fileno(), theirs.fileno())
         environment = {
@@ -124,12 +133,16 @@ class Supervisor:
             "PROMETHEUS_MULTIPROC_DIR": self._metrics,
         }
         with theirs:
-            process = subprocess.Popen(  # noqa: S603 - this program, with the arguments it was itself given
-                [sys.executable, "-m", "amrikyy", *sys.argv[1:]],
-                env=environment,
-                pass_fds=descriptors,
-                process_group=0,  # Ctrl+C reaches the supervisor alone, which passes it on
-            )
+            try:
+                process = subprocess.Popen(  # noqa: S603 - this program, with the arguments it was itself given
+                    [sys.executable, "-m", "amrikyy", *sys.argv[1:]],
+                    env=environment,
+                    pass_fds=descriptors,
+                    process_group=0,  # Ctrl+C reaches the supervisor alone, which passes it on
+                )
+            except OSError:
+                ours.close()
+                raise
         self._workers.append(Worker(process, ours))
         log.info("worker_started", worker=process.pid)
 
@@ -146,7 +159,10 @@ class Supervisor:
         return set(wake.recv(256)) if wake in readable else set()
 
     def _hear(self, worker: Worker) -> None:
-        said = worker.link.recv(1)
+        try:
+            said = worker.link.recv(1)
+        except OSError:  # it died without having read what it was told
+            said = b""
         if said == READY:
             worker.ready = self._started = True
             log.info("worker_ready", worker=worker.process.pid)
@@ -180,10 +196,15 @@ class Supervisor:
             if worker.stopping:
                 continue
             lived = time.monotonic() - worker.began
-            self._failures = 0 if lived > STEADY_S else self._failures + 1
-            pause = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
-            self._not_before = time.monotonic() + pause
+            pause = self._pause_longer(steady=lived > STEADY_S)
             log.warning("worker_died", worker=worker.process.pid, lived_s=round(lived, 1), restart_in_s=pause)
+
+    def _pause_longer(self, *, steady: bool = False) -> float:
+        """How long it is until the next start, in seconds."""
+        self._failures = 0 if steady else self._failures + 1
+        pause = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
+        self._not_before = time.monotonic() + pause
+        return pause
 
     def _stop(self, wake: socket.socket) -> int:
         self._listening.close()
