@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import Select, delete, insert, select, update
@@ -83,6 +84,16 @@ class Processes:
             taken = list((await connection.execute(_orphans(MAX_TAKEN))).scalars())
             await connection.execute(update(workflows).where(workflows.c.id.in_(taken)).values(process=self.id))
         return taken
+
+    async def owned(self, workflow_ids: Iterable[str]) -> set[str]:
+        """Those of the workflows that are this process' and have not ended.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        mine = workflows.c.id.in_(list(workflow_ids)), workflows.c.process == self.id, workflows.c.status.in_(ACTIVE)
+        async with self._database.connect() as connection:
+            return set((await connection.execute(select(workflows.c.id).where(*mine))).scalars())
 
 
 def _machine() -> str:

@@ -1,0 +1,109 @@
+"""What a process does with the workflows of one that died, when it is hindered itself."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import select
+
+from amrikyy.db import Database
+from amrikyy.db.tables import workflow_processes
+from amrikyy.errors import NotFound, Unavailable
+from amrikyy.sealing import PLAIN
+from amrikyy.workflows import workflows as module
+from amrikyy.workflows.engine import Engine
+from amrikyy.workflows.records import Owner, new_workflow_id
+from amrikyy.workflows.store import WorkflowStore
+from amrikyy.workflows.workflows import Workflows
+from tests.workflows.conftest import Log, OpenWorkflows
+from tests.workflows.test_workflows import OWNER, sequence, started, step
+
+PLAN = sequence(step("increment"), input={"amount": 1})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT_EVERY_S", 0.05)
+
+
+async def left_by_the_dead(database: Database, workflows: Workflows, count: int) -> list[str]:
+    store = WorkflowStore(database, "a:1:dead", PLAIN)
+    tree = await workflows.check(PLAN)
+    ids = [new_workflow_id() for _ in range(count)]
+    for workflow_id in ids:
+        await store.create(workflow_id, tree, PLAN.input, PLAN.options, Owner(OWNER, "user"))
+    return ids
+
+
+async def test_what_cannot_be_taken_over_at_once_is_taken_over_later_and_holds_up_nothing_else(
+    database: Database, open_workflows: OpenWorkflows, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_over, refused = Engine.take_over, dict.fromkeys(range(3))
+
+    async def hindered(engine: Engine, workflow_id: str) -> None:
+        if refused:
+            raise (Unavailable("The database is away."), OSError("broken"), ValueError("odd"))[refused.popitem()[0]]
+        await take_over(engine, workflow_id)
+
+    monkeypatch.setattr(Engine, "take_over", hindered)
+    async with open_workflows() as workflows:
+        ids = await left_by_the_dead(database, workflows, 3)
+        async with asyncio.timeout(20):
+            records = [await workflows.wait(workflow_id) for workflow_id in ids]
+    assert [record.status for record in records] == ["completed"] * 3
+    assert log.calls == ["increment"] * 3
+    assert not refused
+
+
+async def test_a_process_that_takes_over_much_shows_meanwhile_that_it_is_alive(
+    database: Database, open_workflows: OpenWorkflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, take_over = asyncio.Event(), asyncio.Event(), Engine.take_over
+
+    async def slow(engine: Engine, workflow_id: str) -> None:
+        begun.set()
+        await goes_on.wait()
+        await take_over(engine, workflow_id)
+
+    async def beats(process: str) -> int:
+        async with database.connect() as connection:
+            return int(
+                await connection.scalar(select(workflow_processes.c.beats).where(workflow_processes.c.id == process))
+            )
+
+    monkeypatch.setattr(Engine, "take_over", slow)
+    async with open_workflows() as workflows:
+        (workflow_id,) = await left_by_the_dead(database, workflows, 1)
+        async with asyncio.timeout(20):
+            await begun.wait()
+            process = workflows._processes.id
+            before = await beats(process)
+            while await beats(process) < before + 2:
+                await asyncio.sleep(0.02)
+            goes_on.set()
+            assert (await workflows.wait(workflow_id)).status == "completed"
+
+
+async def test_what_could_not_be_started_is_forgotten_even_if_that_has_to_wait_for_the_database(
+    database: Database, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[str] = []
+    delete = workflows._store.delete
+
+    async def broken(engine: Engine, workflow_id: str) -> None:
+        raise OSError("broken")
+
+    async def away(workflow_ids: list[str]) -> None:
+        deleted.extend(workflow_ids)
+        if len(deleted) == 1:
+            raise Unavailable("The database is away.")
+        await delete(workflow_ids)
+
+    monkeypatch.setattr(Engine, "start", broken)
+    monkeypatch.setattr(workflows._store, "delete", away)
+    with pytest.raises(Unavailable):
+        await started(workflows, PLAN)
+    async with asyncio.timeout(20):
+        while workflows._unbegun:
+            await asyncio.sleep(0.02)
+    with pytest.raises(NotFound):
+        await workflows.get(deleted[0], owner=None)
