@@ -126,6 +126,27 @@ async def test_an_answer_that_is_complete_is_not_lost_because_the_body_does_not_
     assert answer.text == "Hi"
 
 
+@pytest.mark.parametrize("count", [-1_000_000, 10**12, 10**30])
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_count_of_tokens_that_cannot_be_is_no_count(
+    client: Client, server: ModelServer, protocol: Protocol, count: int, streaming: bool
+) -> None:
+    body: dict[str, Any]
+    if protocol == "gemini":
+        counted = {"promptTokenCount": count, "candidatesTokenCount": 1}
+        body = {
+            "candidates": [{"content": {"parts": [{"text": "x" * 100}]}, "finishReason": "STOP"}],
+            "usageMetadata": counted,
+        }
+    else:
+        counted = {"prompt_tokens": 1, "completion_tokens": count}
+        said = {"content": "x" * 100}
+        body = {"choices": [{"delta": said, "message": said, "finish_reason": "stop"}], "usage": counted}
+    server.script.append(Behaviour(body=body))
+    usage = (await ask(client, "y" * 40, streaming=streaming)).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (10, 25, True)
+
+
 async def test_a_web_page_instead_of_an_answer_says_to_check_the_address(client: Client, server: ModelServer) -> None:
     server.script.append(Behaviour(status=200, body="<html>Welcome</html>", headers={"Content-Type": "text/html"}))
     answer = await attempt(client)

@@ -20,7 +20,7 @@ from amrikyy.errors import (
 from amrikyy.http_client import BrokenOff, ConnectTimeout, Head, HttpClient, HttpFailure, NotConnected, encode_headers
 from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
 from amrikyy.llm.deadlines import Clock, Deadlines
-from amrikyy.llm.prices import Prices, estimate_tokens
+from amrikyy.llm.prices import MAX_COUNTED, Prices, estimate_tokens
 from amrikyy.llm.request import Emit, Pieces, Request, Usage
 from amrikyy.llm.wire import MAX_BODY_BYTES, Events
 from amrikyy.telemetry.spans import Span
@@ -84,6 +84,11 @@ class Tally:
         self.finished = False
         self.truncated = False
         self.refusal = ""
+
+    def report(self, input_tokens: int, output_tokens: int) -> None:
+        """Take the server's own count, unless it is none: less than nothing would give money back."""
+        if 0 <= input_tokens <= MAX_COUNTED and 0 <= output_tokens <= MAX_COUNTED:
+            self.input_tokens, self.output_tokens, self.reported = input_tokens, output_tokens, True
 
 
 class WireClient(ABC):

@@ -8,7 +8,7 @@ import structlog
 
 from amrikyy.errors import AmrikyyError
 from amrikyy.http_client import HttpClient, HttpFailure
-from amrikyy.llm.prices import Prices, estimate_tokens
+from amrikyy.llm.prices import MAX_COUNTED, Prices, estimate_tokens
 from amrikyy.llm.request import Usage
 
 log = structlog.get_logger(__name__)
@@ -84,6 +84,8 @@ class Embedder:
         if self._failing:
             log.info("embeddings_work_again", model=f"{self.provider}:{self.model}")
         self._failing = False
+        if not 0 <= tokens <= MAX_COUNTED:
+            tokens = 0
         counted = tokens or estimate_tokens(len(text))
         cost_usd = self._prices.cost(self.provider, self.model, counted, 0)
         usage = Usage(

@@ -122,9 +122,7 @@ class GeminiClient(WireClient):
         answer = decode(_answers, data, self.name)
         if answer.usage_metadata is not None:
             counted = answer.usage_metadata
-            tally.input_tokens = counted.prompt_token_count
-            tally.output_tokens = counted.candidates_token_count + counted.thoughts_token_count
-            tally.reported = True
+            tally.report(counted.prompt_token_count, counted.candidates_token_count + counted.thoughts_token_count)
         if not answer.candidates:
             self._read_failure(answer, tally)
             return ""

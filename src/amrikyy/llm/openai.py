@@ -151,9 +151,7 @@ class OpenAIClient(WireClient):
 
     def _read_usage(self, counted: _Counted, tally: Tally) -> None:
         if counted.prompt_tokens is not None and counted.completion_tokens is not None:
-            tally.input_tokens = counted.prompt_tokens
-            tally.output_tokens = counted.completion_tokens
-            tally.reported = True
+            tally.report(counted.prompt_tokens, counted.completion_tokens)
 
     def _failed(self, error: _Error | str) -> ModelError:
         """The error for one that came inside an answer that had begun well."""

@@ -14,6 +14,9 @@ from amrikyy.llm.schema import wire_schema
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
 
+MAX_COUNTED = 10**9
+"""Tokens of one call that a server is believed to have counted."""
+
 CHARACTERS_PER_TOKEN = 4
 """Of English text, as OpenAI's and Google's documentation put it; only estimates use it."""
 
