@@ -1,12 +1,16 @@
 """What is kept, for how long, for whom, and how much of it."""
 
+import asyncio
 import time
+from uuid import uuid4
 
 import pytest
 
 from amrikyy.cache import Cache, Entry, key_of
 from amrikyy.cache.entry import decode, encode
 from amrikyy.cache.memory import MemoryCache
+from amrikyy.cache.redis import RedisCache
+from amrikyy.redis_link import RedisAddress, RedisLink, open_pool
 
 
 def entry(result: bytes = b"{}", *, age_s: float = 0, fresh_s: float = 60, stale_s: float = 60) -> Entry:
@@ -72,3 +76,22 @@ async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | Non
     assert await cache.clear("travel", pattern) == cleared
     assert len(cache.memory) == 4 - cleared
     assert cache.stats["travel"]["clear"] == cleared
+
+
+async def test_news_that_nobody_can_read_do_not_end_the_listening(redis_url: str) -> None:
+    prefix, memory = uuid4().hex, MemoryCache(1_000_000)
+    link = RedisLink(RedisAddress.parse(redis_url), deadline_s=10)
+    await link.start()
+    cache = RedisCache(link, open_pool(link.address, timeout_s=10, max_connections=1), memory, prefix=prefix)
+    try:
+        async with asyncio.timeout(10):
+            while not await link.send("PUBLISH", f"{prefix}:cache:news", b"["):  # until it listens
+                await asyncio.sleep(0.01)
+            for written in (b"[" * 200_000, b'{"clear": 5}', b"\xff", b"null"):
+                memory.put("travel:a", entry())
+                assert await link.send("PUBLISH", f"{prefix}:cache:news", written) == 1
+                while len(memory):  # what cannot be read may have been about anything
+                    await asyncio.sleep(0.01)
+    finally:
+        await cache.close()
+        await link.close()

@@ -164,6 +164,6 @@ class RedisCache:
     def _hear(self, data: bytes) -> None:
         try:
             self._memory.clear(json.loads(data)["clear"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             log.warning("cache_news_unreadable")
             self._memory.clear("*")

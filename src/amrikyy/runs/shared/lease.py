@@ -1,6 +1,7 @@
 """The lease on executing a request: who has it works for all processes, as long as its process lives."""
 
 import asyncio
+import re
 from collections import deque
 from contextlib import suppress
 from typing import cast
@@ -12,6 +13,9 @@ from amrikyy.runs.sharing import Leader, Lease
 
 MAX_GIVEN_BACK = 1000
 """Leases that are given back again when Redis was away. One that is forgotten ends when a run may take no longer."""
+
+_VALUE = re.compile(rb"([\w-]{1,100}) ([\w-]{1,100})")
+"""Of a lease: the execution and the process."""
 
 CLAIM = Script.of("""
 local value = redis.call('GET', KEYS[1])
@@ -49,7 +53,7 @@ class Leases:
         """Ask for a lease; one that is `instead_of`'s is put aside."""
         return Claim(self, Lease(flight, f"{execution_id} {self._process}"), instead_of)
 
-    def send_claim(self, lease: Lease, instead_of: str) -> "asyncio.Future[Reply]":
+    def send_claim(self, lease: Lease, instead_of: str | bytes) -> "asyncio.Future[Reply]":
         """Write the lease where nothing is, or `instead_of`. Raises `RedisUnavailable`."""
         key = self._keys.flight(lease.flight)
         return self._link.send(b"EVALSHA", CLAIM.sha, 1, key, lease.value, self._lease_ms, instead_of)
@@ -106,12 +110,14 @@ class Claim:
                     raise
                 await leases.load()
                 reply = await leases.send_claim(ours, self._instead_of)
-            while (value := cast("bytes", reply).decode()) != ours.value:
-                leader = Leader(*value.split(" "))
-                if leases.is_own(leader):
-                    return None
-                if await leases.lives(leader):
-                    return Lease(ours.flight, value, leader)
+            while (value := cast("bytes", reply)) != ours.value.encode():
+                match = _VALUE.fullmatch(value)
+                if match is not None:  # else it is nobody's that could be asked
+                    leader = Leader(match[1].decode(), match[2].decode())
+                    if leases.is_own(leader):
+                        return None
+                    if await leases.lives(leader):
+                        return Lease(ours.flight, value.decode(), leader)
                 reply = await leases.send_claim(ours, value)
         except RedisUnavailable:
             return None

@@ -261,7 +261,7 @@ class SharedRuns:
             return None
         try:
             return decode_note(self._sealer.unseal(cast("bytes", encoded), self._keys.run(run_id)))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             log.warning("run_note_unreadable", run_id=run_id)
             return None
 

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
+import msgspec
+import structlog
+
 from amrikyy.errors import RedisUnavailable, RunLost, Unavailable
 from amrikyy.redis_link import RedisLink
 from amrikyy.runs.shared.encoding import Batch, decode_batch
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.shared.presence import ALIVE_S, RENEW_S
 from amrikyy.sealing import Sealer
+
+log = structlog.get_logger(__name__)
 
 FIRST_POLL_S = 0.01
 LAST_POLL_S = 0.05
@@ -55,12 +60,17 @@ class Tail:
 
         Raises:
             RedisUnavailable: Redis is away.
+            RunLost: what is there cannot be read, or its beginning is no longer there.
             Undecryptable: it is sealed with a key that is not there.
         """
         reply = await self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)
         batches = []
         for entry, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
-            batch = decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
+            try:
+                batch = decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
+            except (msgspec.DecodeError, RecursionError):
+                log.warning("run_events_unreadable", key=self._events)
+                raise RunLost("The events of this run cannot be read. Start it again.") from None
             if batch.first > self._position + 1:
                 raise RunLost("The first events of this run are no longer stored. Start it again.")
             self._position = batch.first + len(batch.events) - 1
