@@ -29,6 +29,9 @@ SLICE_S = 0.004
 MAX_PENDING = 5_000
 """Segments that may wait while the database is away or slow. What comes beyond is lost, and counted."""
 
+MAX_DESCRIBED_BYTES = 64_000_000
+"""Of those that wait: with content one may have megabytes."""
+
 RETRY_AFTER_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
 
@@ -79,6 +82,7 @@ class Traces:
         self._clean = clean
         self._ended: deque[Ended] = deque()
         self._described: deque[Segment] = deque()
+        self._described_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._closing = asyncio.Event()
@@ -148,7 +152,11 @@ class Traces:
                 for name in self._destinations:
                     self._metrics.traces_lost(name).inc()
                 continue
-            self._described.append(segment)
+            if self._described_bytes + len(segment.spans) > MAX_DESCRIBED_BYTES:
+                self._metrics.traces_lost("database").inc()
+            else:
+                self._described.append(segment)
+                self._described_bytes += len(segment.spans)
             for exporter in self.exporters:
                 exporter.put(segment)
 
@@ -160,10 +168,13 @@ class Traces:
             batch = [self._described.popleft() for _ in range(min(BATCH, len(self._described)))]
             if not batch:
                 return
+            size = sum(len(segment.spans) for segment in batch)
+            self._described_bytes -= size
             try:
                 await self.store.write(batch)
             except AmrikyyError:
                 self._described.extendleft(reversed(batch))
+                self._described_bytes += size
                 raise
             except Exception:
                 log.exception("traces_not_written")

@@ -19,7 +19,8 @@ from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.traces.segment import Segment, SpanRecord, decode
 
 MAX_SPANS = 5_000
-"""Spans of one trace that are read: a caller may put any number of requests into a trace of its own."""
+MAX_BYTES = 16_000_000
+"""Spans of one trace, and bytes, that are read: a caller may put any number of requests into a trace of its own."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORST = ("failed", "cancelled", "refused", "completed")
@@ -140,16 +141,23 @@ class TraceStore:
             NotFound: there is none, or the agent had no part in it.
             Unavailable: the database cannot be reached.
         """
-        query = select(segments).where(segments.c.trace_id == trace_id).order_by(segments.c.id).limit(MAX_SPANS)
+        size = func.length(segments.c.spans).label("size")
+        mine = segments.c.trace_id == trace_id
+        query = select(*_SUMMARY, size).where(mine).order_by(segments.c.id).limit(MAX_SPANS)
         async with self._database.connect() as connection:
             rows = list((await connection.execute(query)).all())
-        if not any(row.agent == agent for row in rows):
-            raise NotFound(
-                f"There is no such trace of the agent {agent} here: it was not sampled, or it is too old.",
-                code="trace_not_found",
-            )
-        spans = [span for row in rows for span in decode(unseal_row(self._sealer, segments, row)["spans"])][:MAX_SPANS]
-        return _summary(rows), sorted(spans, key=lambda span: span.began_ns)
+            if not any(row.agent == agent for row in rows):
+                raise NotFound(
+                    f"There is no such trace of the agent {agent} here: it was not sampled, or it is too old.",
+                    code="trace_not_found",
+                )
+            read = select(segments.c.id, segments.c.spans).where(mine, segments.c.id <= _last_that_fits(rows))
+            encoded = (await connection.execute(read.order_by(segments.c.id))).all()
+        spans: list[SpanRecord] = []
+        for row in encoded:
+            if len(spans) < MAX_SPANS:
+                spans += decode(unseal_row(self._sealer, segments, row)["spans"])
+        return _summary(rows), sorted(spans[:MAX_SPANS], key=lambda span: span.began_ns)
 
     async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
         """Delete old segments, a batch a transaction.
@@ -181,6 +189,17 @@ def _new_id() -> str:
 
 
 _numbers = count()
+
+
+def _last_that_fits(rows: Sequence[Row[Any]]) -> str:
+    """The id of the last segment with which it is no more than may be read; of the first one, however large it is."""
+    total, last = 0, rows[0].id
+    for row in rows:
+        total += row.size
+        if total > MAX_BYTES:
+            break
+        last = row.id
+    return str(last)
 
 
 def _summary(rows: Sequence[Row[Any]]) -> TraceSummary:

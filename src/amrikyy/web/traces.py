@@ -1,5 +1,6 @@
 """`/api/agents/{agent}/traces`: what was done lately, how long each part took, and what it cost."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire, dollars
 
 TraceStatus = Literal["completed", "failed", "cancelled", "refused"]
+
+MAX_DEPTH = 100
+"""Of a tree: what writes it as JSON goes no deeper than some 200."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -120,25 +124,32 @@ def trace_endpoints(registry: Registry) -> list[Endpoint]:
 
 
 def tree(records: Sequence[SpanRecord]) -> list[TraceSpan]:
-    """Spans with their children, in the order of time; one whose parent is not there is at the top."""
+    """Spans with their children, in the order of time. At the top is whose parent is not there, or too deep down."""
     spans = {record.id: _span(record) for record in records}
-    top: list[TraceSpan] = []
+    children: defaultdict[str | None, list[TraceSpan]] = defaultdict(list)
     for span in spans.values():
-        parent = spans.get(span.parent_id) if span.parent_id is not None else None
-        # Ids within a trace may be a caller's: what is its own ancestor would otherwise be lost, or never end.
-        (top if parent is None or _is_within(parent, span, spans) else parent.children).append(span)
-    return top
+        children[span.parent_id if span.parent_id in spans else None].append(span)
+    top: list[TraceSpan] = []
+    placed: set[str] = set()
 
+    def place(span: TraceSpan) -> None:
+        top.append(span)
+        placed.add(span.id)
+        waiting = [(span, 1)]
+        while waiting:
+            parent, depth = waiting.pop()
+            for child in children[parent.id]:
+                if child.id not in placed and depth < MAX_DEPTH:
+                    parent.children.append(child)
+                    placed.add(child.id)
+                    waiting.append((child, depth + 1))
 
-def _is_within(span: TraceSpan, other: TraceSpan, spans: dict[str, TraceSpan]) -> bool:
-    seen: set[str] = set()
-    at: TraceSpan | None = span
-    while at is not None and at.id not in seen:
-        if at is other:
-            return True
-        seen.add(at.id)
-        at = spans.get(at.parent_id) if at.parent_id is not None else None
-    return False
+    for span in children[None]:
+        place(span)
+    for span in spans.values():  # ids within a trace may be a caller's: some may be their own ancestors, or very deep
+        if span.id not in placed:
+            place(span)
+    return sorted(top, key=lambda span: span.started_at)
 
 
 def _info(summary: TraceSummary) -> dict[str, Any]:
