@@ -1,8 +1,9 @@
-"""What a process does with the workflows of one that died, when it is hindered itself."""
+"""What a process does with workflows that it cannot begin, its own and those of one that died."""
 
 import asyncio
 
 import pytest
+from dbos import DBOS
 from sqlalchemy import select
 
 from amrikyy.db import Database
@@ -81,6 +82,25 @@ async def test_a_process_that_takes_over_much_shows_meanwhile_that_it_is_alive(
                 await asyncio.sleep(0.02)
             goes_on.set()
             assert (await workflows.wait(workflow_id)).status == "completed"
+
+
+async def test_an_engine_that_does_not_answer_is_not_waited_for_without_end(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await workflows._opened()).delete(["wf_0"])
+
+    async def never(_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("amrikyy.workflows.engine.DO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(DBOS, "delete_workflows_async", never)
+    monkeypatch.setattr(DBOS, "start_workflow_async", lambda _, __: never(None))
+    engine = await workflows._opened()
+    with pytest.raises(TimeoutError):
+        await engine.delete(["wf_0"])
+    with pytest.raises(Unavailable):
+        await started(workflows, PLAN)
+    assert await workflows.page(owner=OWNER, before=None) == []
 
 
 async def test_what_could_not_be_started_is_forgotten_even_if_that_has_to_wait_for_the_database(

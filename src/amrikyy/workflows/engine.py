@@ -33,6 +33,14 @@ THREADS = 8
 OPEN_TIMEOUT_S = 60
 CLOSE_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 30_000
+DO_TIMEOUT_S = 40
+"""For one thing that is asked of DBOS: longer than a lock, and than it takes to notice that a database is gone."""
+
+_NOTICE_LOSS = {
+    "connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 5,
+    "keepalives_count": 3,
+}  # fmt: skip
+"""libpq's: a database whose machine is gone says nothing, and the system's own patience is hours."""
 
 
 class Engine:
@@ -69,7 +77,7 @@ class Engine:
             with SetWorkflowID(workflow_id):
                 await DBOS.start_workflow_async(self._run, workflow_id)
 
-        await self._there(begin())
+        await self._in_time(begin())
 
     async def take_over(self, workflow_id: str) -> None:
         """Go on, here, with the workflow of a process that has died, or begin it if it had not begun.
@@ -87,7 +95,7 @@ class Engine:
         async def forget() -> None:
             await DBOS.delete_workflows_async(list(workflow_ids))
 
-        await self._there(forget())
+        await self._in_time(forget())
 
     async def close(self) -> None:
         """Stop. Workflows that have not ended stay for another process, or the next start."""
@@ -124,6 +132,11 @@ class Engine:
 
         self._run = run
         DBOS.launch()  # blocks this loop, on which nothing else happens yet
+
+    async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
+        """Raises TimeoutError when it takes too long."""
+        async with asyncio.timeout(DO_TIMEOUT_S):
+            await self._there(work)
 
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it on DBOS's loop. Context variables go along, and with them the workflow that is being run."""
@@ -167,7 +180,7 @@ def _engine(url: URL) -> sa.Engine:
             max_overflow=0,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"prepare_threshold": None, "connect_timeout": 5},  # a pooler has nothing prepared
+            connect_args={"prepare_threshold": None, **_NOTICE_LOSS},  # a pooler has nothing prepared
         )
     path = beside(Path(url.database or ""))
     path.touch(mode=0o600)
