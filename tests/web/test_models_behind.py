@@ -52,6 +52,17 @@ async def server(protocol: str, models: ModelServer, make_settings: MakeSettings
         yield served
 
 
+@pytest.mark.parametrize("headers", [{"retry-after-ms": "inf"}, {"retry-after": "9" * 400}, {"retry-after": "1e9"}])
+async def test_a_model_that_wants_to_be_left_alone_for_ever_is_an_error_like_any_other(
+    server: Served, models: ModelServer, headers: dict[str, str]
+) -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "nans"}]
+    models.script.append(Behaviour(status=429, headers=headers, body={"error": {"message": "no", "details": details}}))
+    reply = await server.ask("POST", "/api/agents/content/generateBlogPost", BLOG)
+    assert (reply.status, reply.json["code"]) == (502, "model_rate_limited")
+    assert 1 <= int(reply.headers.get("retry-after", 1)) <= 31 * 86_400
+
+
 @pytest.mark.parametrize("operation", REQUESTS)
 async def test_every_operation_works_on_every_kind_of_model(
     server: Served, models: ModelServer, operation: str

@@ -176,4 +176,4 @@ class OtlpExporter:
 
 def _retry_after_s(reply: Reply) -> float | None:
     value = reply.head.get(b"retry-after")
-    return min(float(value), LONGEST_PAUSE_S) if value.isdigit() else None
+    return min(float(value), LONGEST_PAUSE_S) if value.isdecimal() else None

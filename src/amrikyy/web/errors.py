@@ -11,6 +11,9 @@ from amrikyy.errors import AmrikyyError, Unauthenticated
 RETRY_AFTER_S = 5
 """What a 503 says that knows nothing better."""
 
+MAX_RETRY_AFTER_S = 31 * 86_400
+"""A budget may be spent until the end of the month."""
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -32,8 +35,8 @@ def error_response(error: AmrikyyError, request_id: str) -> Response:
     retry_after_s = error.retry_after_s
     if retry_after_s is None and error.status == 503:
         retry_after_s = RETRY_AFTER_S
-    if retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+    if retry_after_s is not None and math.isfinite(retry_after_s):  # it may be what a provider said
+        headers["retry-after"] = str(min(max(1, math.ceil(retry_after_s)), MAX_RETRY_AFTER_S))
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"  # RFC 9110 §11.6.1 wants a challenge with every 401
     return Response(encode(error_body(error, request_id)), error.status, headers=headers, media_type="application/json")
