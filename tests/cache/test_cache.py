@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -78,20 +80,43 @@ async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | Non
     assert cache.stats["travel"]["clear"] == cleared
 
 
-async def test_news_that_nobody_can_read_do_not_end_the_listening(redis_url: str) -> None:
+@asynccontextmanager
+async def redis_cache(redis_url: str) -> AsyncIterator[tuple[RedisCache, MemoryCache, RedisLink, str]]:
     prefix, memory = uuid4().hex, MemoryCache(1_000_000)
     link = RedisLink(RedisAddress.parse(redis_url), deadline_s=10)
     await link.start()
     cache = RedisCache(link, open_pool(link.address, timeout_s=10, max_connections=1), memory, prefix=prefix)
     try:
         async with asyncio.timeout(10):
-            while not await link.send("PUBLISH", f"{prefix}:cache:news", b"["):  # until it listens
-                await asyncio.sleep(0.01)
-            for written in (b"[" * 200_000, b'{"clear": 5}', b"\xff", b"null"):
-                memory.put("travel:a", entry())
-                assert await link.send("PUBLISH", f"{prefix}:cache:news", written) == 1
-                while len(memory):  # what cannot be read may have been about anything
-                    await asyncio.sleep(0.01)
+            yield cache, memory, link, prefix
     finally:
-        await cache.close()
+        async with asyncio.timeout(10):
+            await cache.close()
         await link.close()
+
+
+async def test_news_that_nobody_can_read_do_not_end_the_listening(redis_url: str) -> None:
+    async with redis_cache(redis_url) as (_, memory, link, prefix):
+        while not await link.send("PUBLISH", f"{prefix}:cache:news", b"["):  # until it listens
+            await asyncio.sleep(0.01)
+        for written in (b"[" * 200_000, b'{"clear": 5}', b"\xff", b"null"):
+            memory.put("travel:a", entry())
+            assert await link.send("PUBLISH", f"{prefix}:cache:news", written) == 1
+            while len(memory):  # what cannot be read may have been about anything
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("result", [b"no JSON", b'{"a": "\xff"}', b"", b'{"a": 1} and more', b"[" * 100_000])
+async def test_an_entry_whose_result_is_no_json_is_none(redis_url: str, result: bytes) -> None:
+    async with redis_cache(redis_url) as (cache, *_):
+        cache.put("travel:a", entry())
+        assert await cache.get("travel:a") is not None
+        cache.put("travel:a", entry(result))
+        assert await cache.get("travel:a") is None
+
+
+async def test_the_listening_ends_at_whatever_moment_it_is_stopped(redis_url: str) -> None:
+    for turns in range(30):  # it connects, subscribes, and waits
+        async with redis_cache(redis_url):
+            for _ in range(turns):
+                await asyncio.sleep(0.0002)

@@ -27,6 +27,9 @@ LISTEN_S = 5.0
 
 RETRY_S = 1.0
 
+AGAIN_S = 0.1
+"""After which the listening is stopped once more."""
+
 MAX_OWED = 100
 """Patterns that wait for Redis to be cleared there. Of those beyond, the whole agent is cleared."""
 
@@ -69,10 +72,15 @@ class RedisCache:
         place = self._key(key)
         try:
             found = await self._link.send("GET", place)
-            return decode(self._sealer.unseal(cast("bytes", found), place)) if found is not None else None
+            if found is None:
+                return None
+            entry = decode(self._sealer.unseal(cast("bytes", found), place))
+            _well_formed(entry.result)
+            entry.result.decode()
+            return entry
         except (RedisUnavailable, Undecryptable):
             return None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.warning("cache_entry_unreadable", key=key)
             return None
 
@@ -124,9 +132,9 @@ class RedisCache:
         if self._clearing is not None:
             self._clearing.cancel()
             await asyncio.wait([self._clearing])
-        self._listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._listening
+        while not self._listening.done():  # redis-py takes a cancellation that comes while it connects for itself
+            self._listening.cancel()
+            await asyncio.wait([self._listening], timeout=AGAIN_S)
         await self._news.aclose()
 
     def _link_changed(self, state: LinkState) -> None:
@@ -167,3 +175,7 @@ class RedisCache:
         except (ValueError, KeyError, TypeError, RecursionError):
             log.warning("cache_news_unreadable")
             self._memory.clear("*")
+
+
+_well_formed = msgspec.json.Decoder(msgspec.Raw).decode
+"""What is played to callers must at least be JSON; it is looked through without being taken apart."""
