@@ -42,6 +42,8 @@ async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
                 deleted[name] = await delete()
             except AmrikyyError as error:
                 log.error("upkeep_failed", chore=name, reason=error.message)
+            except Exception:
+                log.exception("upkeep_failed", chore=name)
         log.info("upkeep_done", **deleted)
 
 

@@ -103,6 +103,8 @@ class Presence:
                     self._follow(_decode(encoded))
                 except msgspec.DecodeError:
                     log.warning("run_order_unreadable")
+                except Exception:  # or this process would be taken for dead
+                    log.exception("run_order_not_followed")
 
     def _follow(self, order: Order) -> None:
         run = self._live.get(order.run_id)
