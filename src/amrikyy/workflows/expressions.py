@@ -77,6 +77,8 @@ def evaluate(text: str, value: Any) -> Any:
         exceptions.JMESPathError, RecursionError, LookupError, TypeError, ValueError, OverflowError,
     ) as error:  # fmt: skip
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"{reason} is missing in a result"
         raise ValidationFailed(f"The expression {text[:200]!r} cannot be evaluated here: {reason}.") from None
     return result
 
