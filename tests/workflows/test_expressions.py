@@ -97,5 +97,5 @@ def test_many_results_of_one_name_are_combined_in_time_that_grows_with_their_num
 
 @pytest.mark.parametrize("text", ["combine(@)", "concat(@)", "first(@)", "summarize(@)"])
 def test_what_is_no_result_cannot_be_aggregated_and_that_is_the_callers_mistake(text: str) -> None:
-    with pytest.raises(ValidationFailed, match="cannot be evaluated here: '.*' is missing"):
+    with pytest.raises(ValidationFailed, match=r"cannot be evaluated here: '.*' is missing"):
         evaluate(text, [{"success": True}])

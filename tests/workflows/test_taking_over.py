@@ -66,10 +66,9 @@ async def test_a_process_that_takes_over_much_shows_meanwhile_that_it_is_alive(
         await take_over(engine, workflow_id)
 
     async def beats(process: str) -> int:
+        query = select(workflow_processes.c.beats).where(workflow_processes.c.id == process)
         async with database.connect() as connection:
-            return int(
-                await connection.scalar(select(workflow_processes.c.beats).where(workflow_processes.c.id == process))
-            )
+            return int((await connection.execute(query)).scalar_one())
 
     monkeypatch.setattr(Engine, "take_over", slow)
     async with open_workflows() as workflows:

@@ -194,6 +194,21 @@ async def test_a_full_line_refuses_and_one_caller_does_not_hold_up_another(
         await workflows.cancel(first, owner="user:1")
 
 
+async def test_one_caller_leaves_half_of_the_line_to_the_others(open_workflows: OpenWorkflows, log: Log) -> None:
+    waits = sequence(step("wait"))
+    async with open_workflows(Bounds(working=1, per_caller=1, waiting=4)) as workflows, asyncio.timeout(20):
+        mine = [await started(workflows, waits, "user:1") for _ in range(3)]
+        await log.waiting.wait()
+        while workflows.turns.waiting < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable, match="of your workflows are here"):
+            await started(workflows, waits, "user:1")
+        theirs = await started(workflows, sequence(step("increment"), input={"amount": 1}), "user:2")
+        for workflow_id in mine:
+            await workflows.cancel(workflow_id, owner="user:1")
+        assert (await workflows.wait(theirs)).status == "completed"
+
+
 async def test_what_a_stopped_server_leaves_the_next_one_finishes(open_workflows: OpenWorkflows, log: Log) -> None:
     plan = sequence(step("increment"), step("wait"), input={"amount": 1})
     async with open_workflows() as workflows, asyncio.timeout(10):

@@ -202,7 +202,7 @@ class Supervisor:
     def _pause_longer(self, *, steady: bool = False) -> float:
         """How long it is until the next start, in seconds."""
         self._failures = 0 if steady else self._failures + 1
-        pause = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
+        pause: float = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
         self._not_before = time.monotonic() + pause
         return pause
 

@@ -145,14 +145,14 @@ class TraceStore:
         mine = segments.c.trace_id == trace_id
         query = select(*_SUMMARY, size).where(mine).order_by(segments.c.id).limit(MAX_SPANS)
         async with self._database.connect() as connection:
-            rows = list((await connection.execute(query)).all())
+            rows: list[Row[Any]] = [*await connection.execute(query)]
             if not any(row.agent == agent for row in rows):
                 raise NotFound(
                     f"There is no such trace of the agent {agent} here: it was not sampled, or it is too old.",
                     code="trace_not_found",
                 )
             read = select(segments.c.id, segments.c.spans).where(mine, segments.c.id <= _last_that_fits(rows))
-            encoded = (await connection.execute(read.order_by(segments.c.id))).all()
+            encoded: list[Row[Any]] = [*await connection.execute(read.order_by(segments.c.id))]
         spans: list[SpanRecord] = []
         for row in encoded:
             if len(spans) < MAX_SPANS:

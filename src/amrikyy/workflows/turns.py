@@ -25,11 +25,12 @@ class Turns:
         self._all = asyncio.Semaphore(size)
         self._callers: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
-    def check(self, here: int) -> None:
-        """Make sure that there is room for one more.
+    def check(self, here: int, caller: str) -> None:
+        """Make sure that there is room for one more; half of the line is left to other callers.
 
         Args:
             here: how many there are, those included that have only just been let in.
+            caller: whose it would be.
 
         Raises:
             Unavailable: there is none.
@@ -38,6 +39,13 @@ class Turns:
             raise Unavailable(
                 f"The server is full: {self.working} workflows are in progress and {self.waiting} wait. "
                 "Try again shortly, or raise MAX_QUEUED_WORKFLOWS.",
+                code="server_full",
+                retry_after_s=5,
+            )
+        _, own = self._callers.get(caller, (None, 0))
+        if own - self.per_caller >= max(1, self.line // 2):
+            raise Unavailable(
+                f"{own} of your workflows are here already, and most of them wait. Send more when some have ended.",
                 code="server_full",
                 retry_after_s=5,
             )

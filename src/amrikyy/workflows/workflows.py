@@ -185,7 +185,7 @@ class Workflows:
         """
         if self.stopping:
             raise Unavailable("The server is stopping. Send the request again.", code="draining", retry_after_s=2)
-        self.turns.check(self._worker.count)
+        self.turns.check(self._worker.count, owner.id)
         workflow_id = workflow_id or new_workflow_id()
         self._worker.expect(workflow_id)
         try:
