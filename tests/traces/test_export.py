@@ -98,7 +98,7 @@ async def test_a_collector_of_ones_own_receives_all_requests_and_langsmith_those
     assert (received.path, received.headers["x-tenant"]) == ("/v1/traces", "a")
     assert received.headers["authorization"] == "Bearer abc"
     assert received.resource["service.name"] == "trips"
-    tracing = {"enabled": True, "sampled": 1.0, "exports": ["langsmith", "otlp"]}
+    tracing = {"enabled": True, "sampled": 1.0, "perSecond": 50, "exports": ["langsmith", "otlp"]}
     assert overview["stats"]["tracing"] == tracing
 
 
