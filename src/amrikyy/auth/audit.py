@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth import generate
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
 from amrikyy.db.engine import Database
+from amrikyy.db.purge import purge
 from amrikyy.db.tables import audit_log
 from amrikyy.errors import Forbidden
 
@@ -167,15 +168,8 @@ class AuditLog:
         return [_entry(row) for row in rows]
 
     async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
-        """Delete what is old, a batch a transaction. Returns how much."""
-        old = select(audit_log.c.id).where(audit_log.c.at < datetime.now(UTC) - older_than).limit(batch)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                count = (await connection.execute(delete(audit_log).where(audit_log.c.id.in_(old)))).rowcount
-            deleted += count
-            if count < batch:
-                return deleted
+        """Delete old entries. Returns how many."""
+        return await purge(self._database, audit_log, audit_log.c.at < datetime.now(UTC) - older_than, batch)
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

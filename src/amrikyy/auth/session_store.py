@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth.user_store import User, lock_user, user_of
 from amrikyy.db.engine import Database
+from amrikyy.db.purge import purge
 from amrikyy.db.tables import refresh_tokens, users
 from amrikyy.db.together import Together
 
@@ -94,15 +95,8 @@ class SessionStore:
                 await _end(connection, shown.family)
 
     async def delete_expired(self, batch: int = 1000) -> int:
-        """Delete refresh tokens past their time, a batch a transaction. Returns how many."""
-        old = select(refresh_tokens.c.token_hash).where(refresh_tokens.c.expires_at < datetime.now(UTC)).limit(batch)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                done = await connection.execute(delete(refresh_tokens).where(refresh_tokens.c.token_hash.in_(old)))
-            deleted += done.rowcount
-            if done.rowcount < batch:
-                return deleted
+        """Delete refresh tokens past their time. Returns how many."""
+        return await purge(self._database, refresh_tokens, refresh_tokens.c.expires_at < datetime.now(UTC), batch)
 
     async def _get_all(self, asked: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[User, bool]]:
         alive = (

@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from amrikyy.db.engine import Database
+from amrikyy.db.purge import purge
 from amrikyy.db.tables import idempotency_keys as keys
 from amrikyy.sealing import PLAIN, Sealer
 
@@ -79,16 +80,9 @@ class IdempotencyKeys:
         async with self._database.begin() as connection:
             await connection.execute(delete(keys).where(mine))
 
-    async def purge(self, batch: int = 1000) -> int:
-        """Delete keys past their time, a batch a transaction. Returns how many."""
-        old = select(keys.c.key_hash).where(keys.c.created_at <= datetime.now(UTC) - KEPT_FOR).limit(batch)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                count = (await connection.execute(delete(keys).where(keys.c.key_hash.in_(old)))).rowcount
-            deleted += count
-            if count < batch:
-                return deleted
+    async def purge(self) -> int:
+        """Delete keys past their time. Returns how many."""
+        return await purge(self._database, keys, keys.c.created_at <= datetime.now(UTC) - KEPT_FOR)
 
 
 def hash_of(*parts: str) -> str:

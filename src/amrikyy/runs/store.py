@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Row, Select, delete, select
+from sqlalchemy import Row, Select, select
 
 from amrikyy.db.bulk import Bulk
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
+from amrikyy.db.purge import purge
 from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
@@ -196,19 +197,8 @@ class RunRecords:
         return [self._record(row) for row in await self._read(query)]
 
     async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
-        """Delete old runs, a batch a transaction, so that nothing waits long for a lock.
-
-        Returns:
-            how many were deleted.
-        """
-        deleted = 0
-        old = select(runs.c.id).where(runs.c.started_at < datetime.now(UTC) - older_than).limit(batch)
-        while True:
-            async with self._database.begin() as connection:
-                count = (await connection.execute(delete(runs).where(runs.c.id.in_(old)))).rowcount
-            deleted += count
-            if count < batch:
-                return deleted
+        """Delete old runs. Returns how many."""
+        return await purge(self._database, runs, runs.c.started_at < datetime.now(UTC) - older_than, batch)
 
     async def close(self) -> None:
         """Write what waits, and stop."""

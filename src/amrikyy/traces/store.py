@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select
 
 from amrikyy.db.engine import Database, Dialect
+from amrikyy.db.purge import purge
 from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import trace_segments as segments
 from amrikyy.errors import NotFound
@@ -159,21 +160,10 @@ class TraceStore:
                 spans += decode(unseal_row(self._sealer, segments, row)["spans"])
         return _summary(rows), sorted(spans[:MAX_SPANS], key=lambda span: span.began_ns)
 
-    async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
-        """Delete old segments, a batch a transaction.
-
-        Returns:
-            how many were deleted.
-        """
+    async def purge(self, older_than: timedelta) -> int:
+        """Delete old segments. Returns how many."""
         until_us = (datetime.now(UTC) - older_than - _EPOCH) // timedelta(microseconds=1)
-        old = select(segments.c.id).where(segments.c.began_us < until_us).order_by(segments.c.id).limit(batch)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                count = (await connection.execute(delete(segments).where(segments.c.id.in_(old)))).rowcount
-            deleted += count
-            if count < batch:
-                return deleted
+        return await purge(self._database, segments, segments.c.began_us < until_us)
 
 
 @cache
