@@ -164,7 +164,7 @@ async def test_a_server_that_stops_keeps_no_lease(models: ModelServer, make_sett
             redis.pause()
             asked = asyncio.create_task(server.ask("POST", PATH, BLOG))
             async with asyncio.timeout(10):
-                while not server.runtime.runner._claimed:
+                while not server.runtime.runner._reuse._asking:
                     await asyncio.sleep(0.01)
             draining = asyncio.create_task(server.runtime.drain())
             await asyncio.sleep(0.05)

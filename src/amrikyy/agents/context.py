@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from amrikyy.agents.agent import Operation, Q, R, Request
+from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
 from amrikyy.errors import ModelMalformed
 from amrikyy.llm.models import Models
@@ -233,7 +234,7 @@ class RunContext:
                 self._run.execution.charge(
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
-                self._runner.count_usage(self._run.agent, used)
+                count_usage(self._runner.metrics, self._run.agent, used)
                 if request.calls:
                     request.calls[-1].usage = used
                     request.calls[-1].pieces = answer.pieces or []

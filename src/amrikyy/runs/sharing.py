@@ -89,3 +89,38 @@ class Sharing(Protocol):
             Unavailable: its events cannot be had.
         """
         ...
+
+
+class Alone:
+    """A `Sharing` of a process with nobody, and the `Claiming` of whoever asks it."""
+
+    def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
+        """An execution that is seen here only."""
+        return Execution(streams=streams, allowance=allowance)
+
+    def note(self, run: Run) -> None:
+        """Nobody wants to know."""
+
+    def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
+        """Nobody else would execute it."""
+        return self
+
+    async def lease(self) -> Lease | None:
+        """None: there is nobody to have it from."""
+        return None
+
+    def abandon(self) -> None:
+        """Nothing was asked for."""
+
+    def lead(self, execution: Execution, lease: Lease | None) -> None:
+        """Nobody follows."""
+
+    def release(self, lease: Lease) -> None:
+        """Nobody waits for it."""
+
+    def ended(self, execution: Execution) -> None:
+        """Nobody waits for it."""
+
+    async def follow(self, leader: Leader, execution: Execution) -> bool:
+        """Nobody leads."""
+        return False

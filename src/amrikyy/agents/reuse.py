@@ -1,0 +1,225 @@
+"""What need not be made anew: what is kept, also of similar requests, and what is in progress, here or elsewhere."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from amrikyy.agents.agent import Operation
+from amrikyy.agents.counts import count_usage
+from amrikyy.agents.replay import entry_of, play
+from amrikyy.agents.second_look import Look, SecondLook
+from amrikyy.cache import Cache, CacheResult, Entry, key_of
+from amrikyy.llm.models import Models
+from amrikyy.runs.execution import Execution
+from amrikyy.runs.run import Run
+from amrikyy.runs.sharing import Leader, Lease, Sharing
+from amrikyy.sealing import Sealer
+from amrikyy.telemetry.metrics import Metrics
+
+
+class Flight(NamedTuple):
+    """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events. A JSON
+    answer joins a stream's, but only in the same process."""
+
+    key: str
+    streams: bool
+
+    @property
+    def name(self) -> str:
+        """The same for all processes."""
+        return f"{self.key}:{'stream' if self.streams else 'json'}"
+
+
+class Found(NamedTuple):
+    """What there is for a request.
+
+    Attributes:
+        entry: a result that answers it.
+        stale: one that is out of date, where none answers it.
+        flight: what others may join once it is executed; None where it need not be, or nothing may be reused.
+        lease: the right to execute it for all processes, or who has that.
+        look: what was looked for by its meaning.
+    """
+
+    entry: Entry | None = None
+    stale: Entry | None = None
+    flight: Flight | None = None
+    lease: Lease | None = None
+    look: Look | None = None
+
+    @property
+    def is_similar(self) -> bool:
+        """Whether the result is that of a similar request."""
+        return self.entry is not None and self.look is not None and self.look.entry is self.entry
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who executes it already, in another process."""
+        return self.lease.leader if self.lease is not None else None
+
+    @property
+    def word(self) -> CacheResult:
+        """What was found, in a word."""
+        if self.entry is not None:
+            return "similar" if self.is_similar else "hit"
+        return "miss" if self.stale is None else "stale"
+
+
+NOTHING = Found()
+
+
+class Reuse:
+    """Finds what there is for a request; of all who ask the same at the same time, it lets one work.
+
+    Args:
+        cache: results of earlier executions.
+        second_look: finds results of similar requests, if they may be used.
+        models: what executes them: results of the offline model are kept apart.
+        sealer: hashes requests so that nobody who sees a key can tell what was asked.
+        metrics: is told what looking takes.
+    """
+
+    def __init__(
+        self, cache: Cache, second_look: SecondLook | None, models: Models, sealer: Sealer, metrics: Metrics
+    ) -> None:
+        self._cache = cache
+        self._second_look = second_look
+        self._models = models
+        self._sealer = sealer
+        self._metrics = metrics
+        self._in_progress: dict[Flight, Execution] = {}
+        self._asking: dict[Flight, asyncio.Event] = {}
+        self._stopping = False
+
+    def key_of(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
+        """Under what a result is kept."""
+        whose = None if operation.shared else owner
+        return key_of(
+            operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint,
+            offline=self._models.is_offline,
+        )  # fmt: skip
+
+    async def find(
+        self,
+        operation: Operation[Any, Any],
+        values: dict[str, Any],
+        key: str,
+        *,
+        streams: bool,
+        run_id: str,
+        sharing: Sharing,
+    ) -> Found:
+        """Look here, for similar requests, and where all processes look, in this order.
+
+        Args:
+            operation: what would be run.
+            values: the request.
+            key: from `key_of`.
+            streams: somebody would read the events as they come.
+            run_id: under which it would be executed.
+            sharing: what other processes have to do with it.
+        """
+        entry, look = self._cache.at_hand(key), None
+        if self._second_look is not None and not _is_fresh(entry):
+            entry = await self._cache.get(key)
+            if not _is_fresh(entry):
+                look = await self._second_look.look(operation, key, values, self._cache)
+                if look is not None and look.usage is not None:
+                    count_usage(self._metrics, operation.agent, look.usage)
+                entry = look.entry if look is not None and look.entry is not None else entry
+        if _is_fresh(entry):
+            return Found(entry, look=look)
+        flight = Flight(key, streams)
+        entry, lease = await self._ask_others(sharing, flight, run_id)
+        if not _is_fresh(entry):
+            return Found(None, entry, flight, lease, look)
+        # A lease of our own stays with what was found: others may follow it by now.
+        return Found(entry, lease=lease if lease is not None and lease.leader is None else None, look=look)
+
+    async def _ask_others(self, sharing: Sharing, flight: Flight, run_id: str) -> tuple[Entry | None, Lease | None]:
+        """What is kept where all processes can find it, and the lease on making it anew."""
+        while asking := self._asking.get(flight):
+            await asking.wait()  # somebody here asks already
+        entry = self._cache.at_hand(flight.key)
+        if _is_fresh(entry) or self.in_progress(flight) is not None or self._stopping:
+            return entry, None
+        self._asking[flight] = asking = asyncio.Event()
+        claiming = sharing.claim(flight.name, run_id)
+        try:
+            # In this order, for whoever had the lease before may have left a result.
+            entry = await self._cache.get(flight.key)
+            return entry, await claiming.lease()
+        except BaseException:
+            claiming.abandon()
+            raise
+        finally:
+            asking.set()
+            del self._asking[flight]
+
+    def in_progress(self, flight: Flight | None) -> Execution | None:
+        """What the same request may join here: a stream another stream, a JSON answer either."""
+        if flight is None:
+            return None
+        found = self._in_progress.get(flight)
+        return found if found is not None or flight.streams else self._in_progress.get(flight._replace(streams=True))
+
+    def begun(self, flight: Flight, execution: Execution) -> None:
+        """From now on the execution can be joined."""
+        self._in_progress[flight] = execution
+
+    def ended(self, flight: Flight, execution: Execution) -> None:
+        """It cannot be joined any more."""
+        if self._in_progress.get(flight) is execution:
+            del self._in_progress[flight]
+
+    async def follow(
+        self, operation: Operation[Any, Any], found: Found, run_id: str, execution: Execution, sharing: Sharing
+    ) -> bool:
+        """Let another process do the work.
+
+        Returns:
+            False when it cannot any more, and nobody else has done it: this one has to, and has the lease.
+
+        Raises:
+            RunLost: it died in the middle of what it had shown.
+            Unavailable: what it does cannot be seen.
+        """
+        flight, leader = found.flight, found.leader
+        assert flight is not None
+        assert leader is not None
+        while not await sharing.follow(leader, execution):
+            lease = await sharing.claim(flight.name, run_id, instead_of=leader).lease()
+            if lease is None or lease.leader is None:
+                sharing.lead(execution, lease)
+                entry = await self._cache.get(flight.key)  # somebody may have taken over before, and be done
+                if entry is None or not entry.is_fresh:
+                    return False
+                play(operation, entry, execution)
+                break
+            leader = lease.leader
+        return True
+
+    def keep(self, operation: Operation[Any, Any], key: str, look: Look | None, execution: Execution) -> None:
+        """Let later runs have what an execution has made."""
+        self._cache.put(operation.agent, key, entry_of(operation, execution))
+        if self._second_look is not None and look is not None:
+            self._second_look.keep(look, key)
+
+    def count(self, run: Run, *, asked: bool) -> None:
+        """Count how a run came by its result. `asked`: it was looked for first."""
+        result: CacheResult = "bypass"
+        if asked:
+            similar = run.execution.cached == "similar"
+            result = "similar" if similar else "hit" if run.cached else "join" if run.joined else "miss"
+        self._cache.count(run.agent, result)
+
+    def count_stale(self, agent: str) -> None:
+        """Count that no new result could be had, and an old one was served."""
+        self._cache.count(agent, "stale")
+
+    def stop(self) -> None:
+        """Ask for no leases any more: what is not in progress will not begin."""
+        self._stopping = True
+
+
+def _is_fresh(entry: Entry | None) -> bool:
+    return entry is not None and entry.is_fresh
