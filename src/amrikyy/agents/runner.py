@@ -276,8 +276,7 @@ class Runner:
     # --- Ending ---
 
     def _fail(self, execution: Execution, error: AmrikyyError) -> None:
-        kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
-        execution.end(kind, Outcome(error=error))
+        execution.fail(error)
         self._end_runs(execution)
 
     def _serve_stale(self, execution: Execution, error: AmrikyyError, work: "_Work") -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from amrikyy.errors import AmrikyyError
+from amrikyy.errors import AmrikyyError, RunCancelled
 from amrikyy.runs.events import ENDS, Event
 from amrikyy.spend import Allowance
 
@@ -138,6 +138,10 @@ class Execution:
         assert event.kind in ENDS
         self.outcome = outcome
         self.append(event)
+
+    def fail(self, error: AmrikyyError) -> None:
+        """End with an error."""
+        self.end(Event("cancelled" if isinstance(error, RunCancelled) else "failed", error), Outcome(error=error))
 
     def watch(self) -> None:
         """Somebody wants to see its events as they come, here or elsewhere."""

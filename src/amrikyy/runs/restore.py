@@ -82,6 +82,5 @@ def _end(run: Run, record: RunRecord) -> None:
 
 
 def _fail(run: Run, error: AmrikyyError) -> None:
-    kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
-    run.execution.end(kind, Outcome(error=error))
+    run.execution.fail(error)
     run.duration_s = time.perf_counter() - run.started_clock

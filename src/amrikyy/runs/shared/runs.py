@@ -11,8 +11,7 @@ import structlog
 
 from amrikyy.errors import AmrikyyError, HandedOver, RedisUnavailable, RunCancelled, RunLost, Undecryptable
 from amrikyy.redis_link import RedisLink, Reply
-from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Execution, Outcome
+from amrikyy.runs.execution import Execution
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
 from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note, error_of
@@ -281,8 +280,7 @@ def _send_on(task: "asyncio.Task[None]", run: Run) -> None:
 
 def _fail(run: Run, error: AmrikyyError) -> None:
     if not run.ended:
-        kind = Event("cancelled", error) if isinstance(error, RunCancelled) else Event("failed", error)
-        run.execution.end(kind, Outcome(error=error))
+        run.execution.fail(error)
 
 
 def _stopped(error: dict[str, object]) -> bool:
