@@ -47,6 +47,17 @@ class AmrikyyError(Exception):
             assert code == self.code or code in self.codes, f"{code} is missing in {type(self).__name__}.codes"
             self.code = code
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is recorded of it for good, as JSON values."""
+        return {
+            "status": self.status,
+            "error": self.title,
+            "code": self.code,
+            "message": self.message,
+            "details": self.details,
+        }
+
 
 # --- The caller's turn -------------------------------------------------------------------------------
 

@@ -314,7 +314,7 @@ class RunRecords:
             "status": run.status,
             "request": _json(run.request),
             "result": outcome.result.decode() if outcome and outcome.result is not None else None,
-            "error": _json(_error(error)) if error else None,
+            "error": _json(error.record) if error else None,
             "model": spent.model,
             "input_tokens": spent.input_tokens,
             "output_tokens": spent.output_tokens,
@@ -338,7 +338,7 @@ class RunRecords:
         status = row.status
         if status in ("queued", "running") and row.instance != self.instance and self._is_lost(row):
             status = "failed"
-            error = _error(RunLost("The process that ran this died before the run had ended. Start it again."))
+            error = RunLost("The process that ran this died before the run had ended. Start it again.").record
         return RunRecord(
             id=row.id,
             owner=row.owner,
@@ -391,13 +391,3 @@ def _json(value: Any) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
-
-
-def _error(error: AmrikyyError) -> dict[str, Any]:
-    return {
-        "status": error.status,
-        "error": error.title,
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-    }

@@ -7,7 +7,7 @@ from typing import Any
 from amrikyy.errors import AmrikyyError, BudgetSpent, RunCancelled
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import Call, Group, Node, Options
-from amrikyy.workflows.records import Outcome, error_body
+from amrikyy.workflows.records import Outcome
 from amrikyy.workflows.steps import apply, selected
 
 AT_ONCE = 20
@@ -64,7 +64,7 @@ class Flow:
         except AmrikyyError as error:
             if error.status == BudgetSpent.status:
                 raise
-            outcome = _failed(error_body(error))
+            outcome = _failed(error.record)
         return outcome | {"agent": "", "method": group.name}
 
     async def _group(self, group: Group, given: Fields, produced: Fields) -> Outcome:

@@ -173,17 +173,6 @@ def new_workflow_id() -> str:
     return new_run_id().replace("run_", "wf_", 1)
 
 
-def error_body(error: AmrikyyError) -> dict[str, Any]:
-    """An error as it is recorded."""
-    return {
-        "status": error.status,
-        "error": error.title,
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-    }
-
-
 def note_of(kind: Kind, path: str, data: Any) -> Note:
     """Something that has just happened, with a JSON value that says more."""
     return Note(kind, path, json.dumps(data), data["costUsd"] if kind in STEP_ENDS else 0.0)

@@ -18,7 +18,7 @@ from amrikyy.spend import Allowance
 from amrikyy.telemetry.spans import Span, Tracer
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import MAX_BYTES, Call
-from amrikyy.workflows.records import Outcome, WorkflowRecord, error_body
+from amrikyy.workflows.records import Outcome, WorkflowRecord
 from amrikyy.workflows.requests import fitting, plain
 from amrikyy.workflows.spans import describe_step, part_of
 
@@ -80,11 +80,11 @@ class Steps:
         except AmrikyyError as error:
             if error.code == "draining":
                 raise asyncio.CancelledError from None  # whoever takes the workflow over runs the step
-            outcome["error"] = error_body(error)
+            outcome["error"] = error.record
         except Exception:
             log.exception("step_crashed", workflow_id=workflow.id, step=call.path)
             message = "The step failed unexpectedly. The log has the cause, under the workflow's id."
-            outcome["error"] = error_body(InternalError(message))
+            outcome["error"] = InternalError(message).record
         finally:
             if span is not None:
                 span.end(describe_step, (workflow, outcome))

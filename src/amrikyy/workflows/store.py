@@ -30,7 +30,6 @@ from amrikyy.workflows.records import (
     WorkflowRecord,
     WorkflowSummary,
     Write,
-    error_body,
     note_of,
     record_of,
     summary_of,
@@ -324,7 +323,7 @@ class WorkflowStore:
         values = {
             "status": ending.status,
             "result": json.dumps(ending.result),
-            "error": json.dumps(error_body(ending.error)) if ending.error else None,
+            "error": json.dumps(ending.error.record) if ending.error else None,
             "finished_at": datetime.now(UTC),
             "duration_ms": ending.duration_ms,
         }
@@ -332,6 +331,6 @@ class WorkflowStore:
 
 
 def _last(ending: Ending, cost_usd: float | None) -> Note:
-    error = error_body(ending.error) if ending.error else None
+    error = ending.error.record if ending.error else None
     data = {"finalResult": ending.result, "error": error, "durationMs": ending.duration_ms, "costUsd": cost_usd}
     return note_of(ending.status, "", data)
