@@ -149,15 +149,6 @@ async def test_logging_out_ends_this_session_only(accounts: Accounts, user: User
     assert (await accounts.refresh(other.refresh_token)).user.id == user.id
 
 
-async def test_a_session_can_be_ended_with_its_refresh_token_alone(
-    accounts: Accounts, user: User, strict: Authenticator
-) -> None:
-    login = await accounts.login(user.email, PASSWORD)
-    await accounts.end_session("unknown")
-    await accounts.end_session(login.refresh_token)
-    assert await code_of(who(strict, login.access_token)) == "session_over"
-
-
 async def test_a_logged_out_token_stays_dead_when_its_refresh_tokens_are_deleted(
     store: AuthStore, passwords: Passwords, user: User, strict: Authenticator
 ) -> None:

@@ -72,10 +72,6 @@ class Accounts(Directory):
             raise _no_session("that could end; revoke the key instead")
         await self._store.sessions.end(principal.user_id, principal.session)
 
-    async def end_session(self, refresh_token: str) -> None:
-        """End the session of a refresh token, for a client whose access token has expired; unknown ones are ignored."""
-        await self._store.sessions.end_by_token(generate.fingerprint(refresh_token))
-
     async def change_password(self, principal: Principal, current: str, new: str, *, by: Actor | None = None) -> Login:
         """Change one's own password. All sessions end, and a new one begins with what is returned.
 

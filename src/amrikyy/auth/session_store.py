@@ -85,15 +85,6 @@ class SessionStore:
             await lock_user(connection, user_id)
             await _end(connection, family)
 
-    async def end_by_token(self, token_hash: str) -> None:
-        """End the session that a refresh token belongs to; nothing when there is none."""
-        query = select(refresh_tokens).where(refresh_tokens.c.token_hash == token_hash)
-        async with self._database.begin() as connection:
-            shown = (await connection.execute(query)).one_or_none()
-            if shown is not None:
-                await lock_user(connection, shown.user_id)
-                await _end(connection, shown.family)
-
     async def delete_expired(self, batch: int = 1000) -> int:
         """Delete refresh tokens past their time. Returns how many."""
         return await purge(self._database, refresh_tokens, refresh_tokens.c.expires_at < datetime.now(UTC), batch)

@@ -55,11 +55,6 @@ class Decision(NamedTuple):
     taken_at: float = 0.0
     counted_in: Literal["memory", "redis"] = "memory"
 
-    @property
-    def tightest(self) -> State | None:
-        """The limit with the smallest share left: the one that a caller has to look at."""
-        return min(self.states, key=lambda state: state.remaining / state.charge.limit.count, default=None)
-
 
 class Limiter(Protocol):
     """Decides several limits at once."""

@@ -20,7 +20,6 @@ from sqlalchemy.engine import URL, make_url
 from amrikyy.db.urls import beside, libpq_url
 
 T = TypeVar("T")
-Json = dict[str, Any]
 Body = Callable[[str], Awaitable[None]]
 
 FORMAT = "1"
