@@ -12,7 +12,6 @@ from sqlalchemy import (
     Table,
     and_,
     func,
-    inspect,
     literal,
     or_,
     select,
@@ -60,7 +59,7 @@ async def reseal(
     """Write anew what is sealed otherwise than now. It may be broken off at any time, and begun again.
 
     Args:
-        database: of the tables; those that it does not have are left out.
+        database: of the tables.
         sealer: with the key to write with (or none: then everything is written in the clear), and those to read with.
         tables: with sealed columns.
         tell: is told after each batch.
@@ -69,7 +68,7 @@ async def reseal(
         Unavailable: the database cannot be reached.
     """
     async with database.patient() as patient:
-        done = [await _reseal(patient, sealer, table, tell) for table in tables if await _exists(patient, table)]
+        done = [await _reseal(patient, sealer, table, tell) for table in tables]
         if patient.dialect == "sqlite":
             async with patient.connect() as connection:  # what was there before is still in the write-ahead log
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -102,11 +101,6 @@ async def _reseal(
         await asyncio.sleep(PAUSE_S)
     progress.remaining = await _count(database, sealer, table) if progress.total else 0
     return progress
-
-
-async def _exists(database: Database, table: Table) -> bool:
-    async with database.connect() as connection:
-        return await connection.run_sync(lambda sync: inspect(sync).has_table(table.name, schema=table.schema))
 
 
 async def _count(database: Database, sealer: Sealer, table: Table) -> int:
