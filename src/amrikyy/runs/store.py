@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,6 +15,7 @@ import msgspec
 import structlog
 from sqlalchemy import Row, Select, select
 
+from amrikyy.db.behind import Behind
 from amrikyy.db.bulk import Bulk
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
@@ -48,7 +48,6 @@ _WITHOUT_CONTENT = [column for column in runs.c if column.name not in ("request"
 MAX_BOOKED = 20_000
 """Ended runs whose hour is known to be written. A run is noted a second time within seconds, if at all."""
 
-RETRY_AFTER_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -101,11 +100,7 @@ class RunRecords:
         self._pending: dict[str, Run] = {}
         self._begun: set[str] = set()
         self._booked: OrderedDict[str, None] = OrderedDict()
-        self._flushing: asyncio.Task[None] | None = None
-        self._work = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._failing = False
-        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="run-records")
+        self._behind = Behind("run-records", self._write_due, after_s=BATCH_AFTER_S, changed=self._changed)
 
     @property
     def waiting(self) -> int:
@@ -125,22 +120,19 @@ class RunRecords:
                 retry_after_s=5,
             )
         self._pending[run.id] = run
-        self._work.set()
+        self._behind.wake()
 
     async def flush(self) -> None:
         """Write what waits at the time of the call.
-
-        The writing is a task of its own that all share who want it: a caller who is cancelled must not break off
-        a transaction.
 
         Raises:
             Unavailable: the database cannot be reached; nothing is lost, the writer tries again.
         """
         wanted = list(self._pending)
-        if self._flushing is not None:
-            await asyncio.shield(self._flushing)  # it may have begun before the latest note
+        await self._behind.settled()
         while any(run_id in self._pending for run_id in wanted):
-            await self._flush(list(self._pending))  # all that waits: whoever else waits shares the transaction
+            # All that waits: whoever else waits shares the transaction.
+            await self._behind.once(lambda: self._write_pending(list(self._pending)))
 
     async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
         """The record of one run.
@@ -202,44 +194,23 @@ class RunRecords:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        self._closing.set()
-        self._work.set()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._writer
+                await self._behind.close()
                 await self.flush()
         except (AmrikyyError, TimeoutError) as error:
             log.error("runs_not_recorded", lost=self.waiting, reason=str(error) or type(error).__name__)
 
-    async def _write_forever(self) -> None:
-        while not self._closing.is_set():
-            await self._work.wait()
-            await self._pause(BATCH_AFTER_S)
-            self._work.clear()
-            try:
-                await self._flush(self._due())
-            except AmrikyyError as error:
-                if not self._failing:
-                    log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
-                self._failing = True
-                self._work.set()
-                await self._pause(RETRY_AFTER_S)
-            else:
-                if self._failing:
-                    log.info("runs_are_recorded_again")
-                self._failing = False
-                if self._pending:
-                    self._work.set()
+    def _changed(self, error: AmrikyyError | None) -> None:
+        if error is not None:
+            log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
+        else:
+            log.info("runs_are_recorded_again")
 
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-
-    def _flushed(self, task: asyncio.Task[None]) -> None:
-        self._flushing = None
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
+    async def _write_due(self) -> None:
+        await self._behind.once(lambda: self._write_pending(self._due()))
+        if self._pending:
+            self._behind.wake()
 
     def _due(self) -> list[str]:
         """What has ended, and what had begun before the batch before: most runs end sooner, and are written once."""
@@ -247,15 +218,6 @@ class RunRecords:
         due = [run_id for run_id, run in pending if run.ended or run_id in self._begun]
         self._begun = {run_id for run_id, run in pending if not run.ended}.difference(due)
         return due
-
-    async def _flush(self, run_ids: list[str]) -> None:
-        """Write these, or wait for those that are being written."""
-        if not run_ids:
-            return
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._write_pending(run_ids))
-            self._flushing.add_done_callback(self._flushed)
-        await asyncio.shield(self._flushing)
 
     async def _write_pending(self, run_ids: list[str]) -> None:
         for start in range(0, len(run_ids), BATCH):

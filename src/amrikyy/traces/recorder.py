@@ -3,12 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from time import perf_counter
 from typing import Protocol
 
 import structlog
 
+from amrikyy.db.behind import Behind
 from amrikyy.errors import AmrikyyError
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Clean, Ended
@@ -32,7 +32,6 @@ MAX_PENDING = 5_000
 MAX_DESCRIBED_BYTES = 64_000_000
 """Of those that wait: with content one may have megabytes."""
 
-RETRY_AFTER_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
 
 
@@ -76,21 +75,17 @@ class Traces:
     ) -> None:
         self.store = store
         self.exporters = exporters
-        self._database_fails = False
         self._metrics = metrics
         self._redact = redact
         self._clean = clean
         self._ended: deque[Ended] = deque()
         self._described: deque[Segment] = deque()
         self._described_bytes = 0
-        self._flushing: asyncio.Task[None] | None = None
-        self._work = asyncio.Event()
-        self._closing = asyncio.Event()
         self._destinations = ("database", *(exporter.name for exporter in exporters))
         for name in self._destinations:  # so that there is a zero to begin from
             metrics.traces_delivered(name).inc(0)
             metrics.traces_lost(name).inc(0)
-        self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="traces")
+        self._behind = Behind("traces", self.flush, after_s=WRITE_AFTER_S, changed=self._changed)
 
     @property
     def waiting(self) -> int:
@@ -100,14 +95,14 @@ class Traces:
     @property
     def failing(self) -> list[str]:
         """Where traces cannot be delivered at the moment."""
-        away = ["database"] if self._database_fails else []
+        away = ["database"] if self._behind.failing else []
         return away + [exporter.name for exporter in self.exporters if exporter.failing]
 
     def put(self, ended: Ended) -> None:
         """Take what has ended. Never waits, never fails."""
         if self.waiting < MAX_PENDING:
             self._ended.append(ended)
-            self._work.set()
+            self._behind.wake()
         else:
             for name in self._destinations:
                 self._metrics.traces_lost(name).inc()
@@ -115,26 +110,18 @@ class Traces:
     async def flush(self) -> None:
         """Write what waits at the time of the call.
 
-        The writing is a task of its own: a caller who is cancelled must not break off a transaction.
-
         Raises:
             Unavailable: the database cannot be reached; the writer tries again.
         """
-        if self._flushing is not None:
-            await asyncio.shield(self._flushing)  # it may have begun before the latest
+        await self._behind.settled()
         if self.waiting:
-            if self._flushing is None:
-                self._flushing = asyncio.get_running_loop().create_task(self._write_waiting())
-                self._flushing.add_done_callback(self._flushed)
-            await asyncio.shield(self._flushing)
+            await self._behind.once(self._write_waiting)
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        self._closing.set()
-        self._work.set()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._writer
+                await self._behind.close()
                 await self.flush()
         except (AmrikyyError, TimeoutError) as error:
             self._metrics.traces_lost("database").inc(self.waiting)
@@ -182,28 +169,8 @@ class Traces:
             else:
                 self._metrics.traces_delivered("database").inc(len(batch))
 
-    def _flushed(self, task: asyncio.Task[None]) -> None:
-        self._flushing = None
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
-
-    async def _write_forever(self) -> None:
-        while not self._closing.is_set():
-            await self._work.wait()
-            await self._pause(WRITE_AFTER_S)
-            self._work.clear()
-            try:
-                await self.flush()
-            except AmrikyyError as error:
-                if not self._database_fails:
-                    log.error("traces_cannot_be_kept", reason=error.message)
-                self._database_fails = True
-                self._work.set()
-                await self._pause(RETRY_AFTER_S)
-            else:
-                self._database_fails = False
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+    def _changed(self, error: AmrikyyError | None) -> None:
+        if error is not None:
+            log.error("traces_cannot_be_kept", reason=error.message)
+        else:
+            log.info("traces_are_kept_again")
