@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bench.calibration import SAME_STATE, calibrate
 from bench.calls import Call
@@ -68,6 +69,32 @@ async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Run
         for _ in range(rounds)
         for name, server in takes_part.items()
     ]
+
+
+class Rate(NamedTuple):
+    """What a server did for a moment: answers a second, or of a stream tokens, and microseconds of CPU for each."""
+
+    per_s: float
+    cpu_us: float
+
+
+async def take_turns(
+    servers: Mapping[str, Running], call: Call, *, rounds: int, callers: int, slice_s: float
+) -> dict[str, list[Rate]]:
+    """Put load on each server in turn, so many times.
+
+    Raises:
+        WrongAnswer, TimeoutError: a server did not do what is measured.
+    """
+    rates: dict[str, list[Rate]] = {name: [] for name in servers}
+    for _ in range(rounds):
+        for name, server in servers.items():
+            began_s = server.process.cpu_s
+            load = await put_load(server.port, call.requests(server.candidate.credential), callers, slice_s)
+            done = load.tokens if call.streams else load.calls
+            cpu_s = await settle(server.process) - began_s
+            rates[name].append(Rate(done / load.wall_s, cpu_s / done * 1e6))
+    return rates
 
 
 async def warm_up(server: Running, calls: Sequence[Call], model: Running, cpu_s: float) -> None:

@@ -17,8 +17,7 @@ from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.metrics import aside
 from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
 from bench.candidates import Candidate, Running, amrikyy, model, start
-from bench.load import put_load
-from bench.measure import set_manner, settle, warm_up
+from bench.measure import set_manner, take_turns, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
@@ -53,13 +52,8 @@ async def compare(servers: Mapping[str, Running], models: Running) -> None:
         await warm_up(server, list(CALLS.values()), models, 0.5)
     await set_manner(models, TOKENS, 0)
     for title, call in CALLS.items():
-        cpu_us: dict[str, list[float]] = {name: [] for name in servers}
-        for _ in range(ROUNDS):
-            for name, server in servers.items():
-                began_s = server.process.cpu_s
-                load = await put_load(server.port, call.requests(server.candidate.credential), CALLERS, SLICE_S)
-                done = load.tokens if call.streams else load.calls
-                cpu_us[name].append((await settle(server.process) - began_s) / done * 1e6)
+        taken = await take_turns(servers, call, rounds=ROUNDS, callers=CALLERS, slice_s=SLICE_S)
+        cpu_us = {name: [rate.cpu_us for rate in rates] for name, rates in taken.items()}
         unit = "token" if call.streams else "call"
         shown = [
             f"{name} {statistics.median(values):.1f} ({_ratio(cpu_us[NOTHING], values):.2f} of nothing, "

@@ -17,8 +17,7 @@ from tests.redis_server import redis_server
 
 from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
 from bench.candidates import Running, amrikyy, model, start
-from bench.load import put_load
-from bench.measure import set_manner, settle, warm_up
+from bench.measure import set_manner, take_turns, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
@@ -44,18 +43,10 @@ async def compare(servers: Mapping[str, Running], models: Running) -> None:
         await warm_up(server, list(CALLS.values()), models, 1)
     await set_manner(models, TOKENS, 0)
     for title, call in CALLS.items():
-        per_s: dict[str, list[float]] = {name: [] for name in servers}
-        cpu_us: dict[str, list[float]] = {name: [] for name in servers}
-        for _ in range(ROUNDS):
-            for name, server in servers.items():
-                began_s = server.process.cpu_s
-                load = await put_load(server.port, call.requests(server.candidate.credential), CALLERS, SLICE_S)
-                done = load.tokens if call.streams else load.calls
-                per_s[name].append(done / load.wall_s)
-                cpu_us[name].append((await settle(server.process) - began_s) / done * 1e6)
+        taken = await take_turns(servers, call, rounds=ROUNDS, callers=CALLERS, slice_s=SLICE_S)
         unit = "tokens" if call.streams else "answers"
-        rates = {name: statistics.median(values) for name, values in per_s.items()}
-        costs = {name: statistics.median(values) for name, values in cpu_us.items()}
+        rates = {name: statistics.median(rate.per_s for rate in taken[name]) for name in servers}
+        costs = {name: statistics.median(rate.cpu_us for rate in taken[name]) for name in servers}
         each = ", ".join(f"{name}: {rates[name]:,.0f} {unit}/s, {costs[name]:.1f} us of CPU each" for name in servers)
         plain, other = servers
         ratios = f"{rates[other] / rates[plain]:.2f} by the clock, {costs[plain] / costs[other]:.2f} by CPU"
