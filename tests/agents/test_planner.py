@@ -11,10 +11,10 @@ from pydantic import Field
 
 from amrikyy.agents.agent import Agent, Request, Result
 from amrikyy.agents.catalog.travel.fields import FutureDate
+from amrikyy.agents.context import RunContext
 from amrikyy.agents.planner import Choice, Planner
 from amrikyy.agents.planner.planner import Planned
 from amrikyy.agents.registry import Registry, load_registry
-from amrikyy.agents.runner import RunContext
 from amrikyy.errors import ValidationFailed
 from tests.serving import Served
 

@@ -15,7 +15,7 @@ from amrikyy.llm.request import Tier
 from amrikyy.ratelimit.limit import Limit
 
 if TYPE_CHECKING:
-    from amrikyy.agents.runner import RunContext
+    from amrikyy.agents.context import RunContext
 
 WORDS_PER_MINUTE = 238
 """Silent reading speed of adults, non-fiction, English (Brysbaert 2019, a review of 190 studies)."""

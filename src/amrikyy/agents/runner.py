@@ -30,8 +30,6 @@ from amrikyy.telemetry.spans import Span
 
 log = structlog.get_logger(__name__)
 
-__all__ = ["RunContext", "Runner"]
-
 
 class Records(Protocol):
     """Where runs are recorded for good."""
