@@ -140,6 +140,8 @@ def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
             {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"},
             "DATABASE_URL: the database at 127.0.0.1:9 cannot be reached",
         ),
+        ({"DATABASE_URL": "postgresql://u:hunter2/x@127.0.0.1:9/x"}, "the database at 127.0.0.1:9 cannot"),
+        ({"DATABASE_URL": "postgresql://u:hunter2@:9/x"}, "the database at localhost:9 cannot be reached"),
     ],
 )
 def test_what_is_wrong_is_said_in_plain_lines_and_nothing_starts(

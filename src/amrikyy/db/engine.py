@@ -50,6 +50,16 @@ class Database:
         """The database's name, for people."""
         return "PostgreSQL" if self.dialect == "postgresql" else "SQLite"
 
+    @property
+    def host(self) -> str:
+        """For people: where PostgreSQL is, without credentials, whatever characters these have."""
+        return f"{self._url.host or 'localhost'}:{self._url.port or 5432}"
+
+    @property
+    def name(self) -> str:
+        """The database's own, or its file's."""
+        return self._url.database or ""
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading.

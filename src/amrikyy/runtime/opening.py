@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
@@ -197,8 +196,7 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     except Unavailable as error:
         if error.code != "database_unavailable":
             raise
-        url = urlsplit(settings.database)
-        where = f"at {url.hostname}:{url.port or 5432}" if url.hostname else settings.database
+        where = database.name if database.dialect == "sqlite" else f"at {database.host}"
         raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {error.__cause__}.") from None
     return database
 

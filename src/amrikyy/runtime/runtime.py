@@ -91,9 +91,8 @@ class Runtime:
         key = self.settings.sealer().key_id
         encrypted = f", encrypted with the key {key}" if key is not None else ""
         if self.database.dialect == "sqlite":
-            return f"SQLite ({self.settings.database.removeprefix('sqlite:///')}){encrypted}"
-        url = urlsplit(self.settings.database)
-        return f"PostgreSQL ({url.hostname}{url.path}){encrypted}"
+            return f"SQLite ({self.database.name}){encrypted}"
+        return f"PostgreSQL ({self.database.host}/{self.database.name}){encrypted}"
 
     @property
     def models_name(self) -> str:
