@@ -93,10 +93,7 @@ class Application:
         self._registry = registry
         self._on_ready = on_ready
         self._runtime: Runtime | None = None
-        self._access_log = AccessLog(
-            json=settings.production,
-            enabled=settings.debug is not None or settings.log_level in ("debug", "info"),
-        )
+        self._access_log = AccessLog(json=settings.production, enabled=settings.least_logged in ("debug", "info"))
         self.metrics = Metrics()
         self._tracer = Tracer(
             settings.otel_traces_sampler_arg,

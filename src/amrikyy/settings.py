@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         """The address to listen on: this machine only in development, unless HOST says otherwise."""
         return self.host or ("0.0.0.0" if self.production else "127.0.0.1")  # noqa: S104 - a container must be reachable
 
+    @property
+    def least_logged(self) -> LogLevel:
+        """The least that the log takes: LOG_LEVEL, or everything with DEBUG."""
+        return "debug" if self.debug is not None else self.log_level
+
     def sealer(self) -> Sealer:
         """What encrypts content at rest, and reads it again."""
         key = key_bytes(self.encryption_key.get_secret_value()) if self.encryption_key else None

@@ -68,7 +68,7 @@ async def test_addresses_numbers_and_keys_are_nowhere_though_content_is_traced(
             settings = settings_for(
                 "openai", models, make_settings, app_env="production", redact_patterns=[r"EMP-\d+"],
                 otel_instrumentation_genai_capture_message_content=True, otel_exporter_otlp_endpoint=collector.url,
-                langsmith_api_key="lsv2_pt_" + "k" * 32, langsmith_endpoint=collector.url,
+                debug="*", langsmith_api_key="lsv2_pt_" + "k" * 32, langsmith_endpoint=collector.url,
             )  # fmt: skip
             async with serve(settings) as server:
                 await everything(server, models)
@@ -141,6 +141,21 @@ async def test_the_access_line_has_what_a_request_cost_and_where_its_trace_is(
     assert (stream["tokens"], stream["cost_usd"]) == (complete["totalTokens"], complete["costUsd"])
     assert plan["cost_usd"] == workflow.json["costUsd"] > 0
     assert (listing["tokens"], listing["cost_usd"], listing["trace_id"]) == (None, None, None)
+
+
+async def test_with_debug_each_part_of_a_request_is_a_line_that_leads_to_its_trace(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for debug, parts in (("1", ["POST /api/agents/content/generateBlogPost", "invoke_agent content"]), (None, [])):
+        with logged(monkeypatch) as output:
+            async with serve(make_settings(app_env="production", debug=debug)) as server:
+                reply = await server.ask("POST", "/api/agents/content/generateBlogPost", {"topic": "Night trains"})
+                await server.runtime.traces.flush()
+        spans = [line for line in map(json.loads, output.getvalue().splitlines()) if line["event"] == "span"]
+        assert [span["name"] for span in spans][:2] == parts
+        assert {span["trace_id"] for span in spans} <= {reply.headers["x-trace-id"]}
+        assert all(span["ms"] >= 0 for span in spans)
+        assert "chat offline" in [span["name"] for span in spans] or not parts
 
 
 async def test_a_level_above_info_silences_access_lines(

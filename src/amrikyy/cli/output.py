@@ -43,7 +43,7 @@ def load_settings() -> "Settings":
     from amrikyy.telemetry.logs import configure_logs
 
     settings = Settings.load()
-    configure_logs(json=settings.production, level="debug" if settings.debug is not None else settings.log_level)
+    configure_logs(json=settings.production, level=settings.least_logged)
     return settings
 
 

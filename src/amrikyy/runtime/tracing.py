@@ -30,6 +30,7 @@ def open_traces(settings: Settings, database: Database, metrics: Metrics) -> Tra
         metrics,
         redactor,
         redactor.whole if settings.otel_instrumentation_genai_capture_message_content else None,
+        logged=settings.least_logged == "debug",
     )
 
 

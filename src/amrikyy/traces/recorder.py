@@ -12,6 +12,7 @@ from amrikyy.db.behind import Behind
 from amrikyy.errors import AmrikyyError
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Clean, Ended
+from amrikyy.traces.lines import log_spans
 from amrikyy.traces.segment import Segment, segment_of
 from amrikyy.traces.store import TraceStore
 
@@ -63,6 +64,7 @@ class Traces:
         metrics: is told what was delivered and lost.
         redact: what every text that a caller may have written goes through.
         clean: the same for prompts and results; None if they are not wanted.
+        logged: whether each span is a line of the log, too.
     """
 
     def __init__(
@@ -72,12 +74,15 @@ class Traces:
         metrics: Metrics,
         redact: Clean,
         clean: Clean | None = None,
+        *,
+        logged: bool = False,
     ) -> None:
         self.store = store
         self.exporters = exporters
         self._metrics = metrics
         self._redact = redact
         self._clean = clean
+        self._logged = logged
         self._ended: deque[Ended] = deque()
         self._described: deque[Segment] = deque()
         self._described_bytes = 0
@@ -144,6 +149,8 @@ class Traces:
             else:
                 self._described.append(segment)
                 self._described_bytes += len(segment.spans)
+            if self._logged:
+                log_spans(segment)
             for exporter in self.exporters:
                 exporter.put(segment)
 
