@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+from datetime import datetime
 
 import pytest
 import structlog
@@ -46,7 +47,9 @@ def test_a_line_is_one_write_so_that_those_of_several_workers_do_not_mix() -> No
     finally:
         structlog.configure(**before)
     assert [text.count("\n") for text in writes] == [1]
-    assert json.loads(writes[0])["event"] == "redis_down"
+    line = json.loads(writes[0])
+    assert line["event"] == "redis_down"
+    assert datetime.fromisoformat(line["time"]).tzinfo is not None, "as access lines have it"
 
 
 class FullDisk(io.StringIO):

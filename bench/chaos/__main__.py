@@ -158,7 +158,7 @@ def _log(stage: Stage) -> Finding:
 
 def _redis_away_at(stage: Stage) -> list[float]:
     """When a worker said that it counts limits in memory."""
-    stamp = re.compile(r'"limits_in_memory".*?"timestamp": "([^"]+)"')
+    stamp = re.compile(r'"limits_in_memory".*?"time": "([^"]+)"')
     return [datetime.fromisoformat(at).timestamp() for at in stamp.findall(stage.log.read_text(errors="replace"))]
 
 

@@ -30,7 +30,8 @@ def configure_logs(*, json: bool, level: str = "info", stream: TextIO | None = N
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # As access lines have it; the console looks for the other name.
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if json else "timestamp"),
     ]
     renderers: list[Any] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
