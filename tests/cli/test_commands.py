@@ -74,6 +74,17 @@ def test_run_explains_agents_and_operations(tmp_path: Path) -> None:
     shown = amrikyy(tmp_path, "run", "travel", "searchFlights", "--help").stdout
     assert re.search(r"--origin\s+string\s+required", shown)
     assert re.search(r"--passengers\s+integer\s+default 1", shown)
+    assert re.search(r"--returnDate\s+string\s+optional", shown)
+    assert re.search(r"--class\s+economy \| premium .*\n\s+default", shown)
+    shown = amrikyy(tmp_path, "run", "content", "generateSocialPosts", "--help").stdout
+    assert re.search(r"--platforms\s+list of twitter \| .*\n\s+required", shown)
+
+
+def test_a_port_that_there_is_not_is_named(tmp_path: Path) -> None:
+    refused = amrikyy(tmp_path, "serve", "--port", "70000")
+    assert refused.returncode == 2
+    assert "'--port': Input should be less than or equal to 65535" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_secrets_are_long_enough_and_never_the_same(tmp_path: Path) -> None:

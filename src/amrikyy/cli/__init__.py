@@ -15,6 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 110},  # as wide as the terminal up to there: 80 cuts half the lines short
 )
 app.command("serve")(serve.serve)
 app.command("dev")(serve.dev)

@@ -8,7 +8,7 @@ import typer
 
 from amrikyy.cli.output import fail, load_settings
 
-database = typer.Typer(help="Look after the database: its schema and its versions.", no_args_is_help=True)
+database = typer.Typer(help="Look after the database: schema, backup, encryption.", no_args_is_help=True)
 
 
 @database.command()

@@ -29,7 +29,10 @@ def health_check(
         components = body["components"]
     except (URLError, TimeoutError, ValueError, KeyError, TypeError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
-        fail(f"No healthy answer from {base}/api/health: {reason}. Is the server running? Start it with `make run`.")
+        fail(
+            f"No healthy answer from {base}/api/health: {reason}. Is the server running there? "
+            "`amrikyy serve` starts one, and --url names another."
+        )
     color = {"healthy": typer.colors.GREEN, "degraded": typer.colors.YELLOW}.get(word, typer.colors.RED)
     typer.secho(f"{word}  (up {body['uptime']} s)", fg=color)
     for name, component in components.items():

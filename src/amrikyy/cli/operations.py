@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 OWNER = "cli"
 """Whose runs these are in the run log."""
 
+KIND_WIDTH = 14
+"""Columns of a field's kind; a longer one has a line of its own."""
+
 
 def run(
     context: typer.Context,
@@ -160,8 +163,22 @@ def _explain_operation(operation: "Operation[Any, Any]") -> None:
     schema = operation.request_type.model_json_schema(by_alias=True)
     definitions = schema.get("$defs", {})
     for name, field in schema["properties"].items():
-        reference = field.get("$ref", "").rpartition("/")[2]
-        field = {**definitions.get(reference, {}), **field}
-        kind = " | ".join(map(str, field["enum"])) if "enum" in field else field.get("type", "")
-        default = "required" if name in schema.get("required", ()) else f"default {json.dumps(field.get('default'))}"
-        typer.echo(f"  --{name:<16} {kind:<12} {default:<18} {field.get('description', '')}")
+        kind = _kind(field, definitions)
+        default = f"default {json.dumps(field['default'])}" if field.get("default") is not None else "optional"
+        if name in schema.get("required", ()):
+            default = "required"
+        if len(kind) > KIND_WIDTH:
+            kind += f"\n{'':<{21 + KIND_WIDTH}}"
+        typer.echo(f"  --{name:<16} {kind:<{KIND_WIDTH}}  {default:<18} {field.get('description', '')}")
+    typer.echo("\nA list takes commas, or the option again. --json prints the whole result as JSON, of a text too.")
+
+
+def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """What a field takes, from its JSON schema; what may be left out is told apart by its default."""
+    options = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
+    field = {**definitions.get(options[0].get("$ref", "").rpartition("/")[2], {}), **options[0]}
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'], definitions)}"
+    return str(field.get("type", ""))

@@ -35,7 +35,9 @@ LAST_WORDS_S = 5
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; PHASE2_PORT otherwise.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; PHASE2_PORT otherwise.", min=1, max=65535)
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; HOST otherwise.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; WEB_CONCURRENCY otherwise.", min=1)] = None,
 ) -> None:
