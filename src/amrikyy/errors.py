@@ -92,7 +92,7 @@ class ValidationFailed(AmrikyyError):
         details = []
         for wrong in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_DETAILS]:
             path = ".".join(str(part) for part in wrong["loc"])[:200] or "(body)"
-            message = wrong["msg"].removeprefix("Value error, ")
+            message = wrong["msg"].removeprefix("Value error, ").replace(" after validation", "")
             if wrong["type"] == "extra_forbidden":
                 message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
             details.append({"field": path, "message": message, "type": wrong["type"]})

@@ -236,6 +236,10 @@ def test_a_wrong_field_is_named(name: str, field: str, value: Any) -> None:
     assert {wrong.partition(".")[0] for wrong in refusal(name, **{field: value})} == {field}
 
 
+def test_a_day_that_no_month_has_is_named_as_such() -> None:
+    assert refusal("searchFlights", date="2027-02-30")["date"].startswith("There is no day 2027-02-30; use a date like")
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     wrong = refusal("searchFlights", origin="NYC", date=YESTERDAY, passengers=0, **{"class": "x"}, extra=1)
     assert set(wrong) == {"origin", "date", "passengers", "class", "extra"}

@@ -62,7 +62,9 @@ async def test_a_named_workflow_runs_with_its_inputs(server: Served) -> None:
     assert reply.status == 200, reply.body
     assert reply.json["name"] == "market-study"
     assert len(reply.json["results"]) == 4
-    assert_error(await server.ask("POST", BASE, {"workflowName": "no-such"}), 404, "workflow_not_found")
+    unknown = await server.ask("POST", BASE, {"workflowName": "no-such"})
+    assert_error(unknown, 404, "workflow_not_found")
+    assert "GET /api/coordinator/workflows lists" in unknown.json["message"]
 
 
 @pytest.mark.parametrize("how", ["body", "header"])
@@ -188,7 +190,9 @@ async def test_wrong_plans_are_refused_before_anything_starts(server: Served) ->
         body = {"master": "innovation", "subAgents": ["content"], "aggregator": code}
         refused = await server.ask("POST", f"{BASE}/hierarchical", body)
         assert_error(refused, 400, "validation_failed")
-        assert "code is not accepted" in refused.json["details"][0]["message"]
+        (detail,) = refused.json["details"]
+        assert "code is not accepted" in detail["message"]
+        assert "combine, concat, first, summarize" in detail["message"]
     assert (await server.ask("GET", f"{BASE}/status")).json["count"] == 0
 
 
@@ -242,6 +246,8 @@ async def test_workflows_are_defined_in_versions(server: Served) -> None:
     assert {"trip-plan", "campaign-launch", "market-study"} <= {each["name"] for each in listed["workflows"]}
     assert (await server.ask("GET", f"{BASE}/workflows/mine")).json["plan"]["steps"][0]["agent"] == "innovation"
     assert (await server.ask("POST", BASE, {"workflowName": "mine"})).status == 200
+    nameless = await server.ask("POST", f"{BASE}/workflows", definition | {"plan": TWO}, key="admin")
+    assert nameless.json["details"][0]["message"].startswith("Name its strategy")
     cyclic = definition | {"plan": {"strategy": "sequential", "steps": [{"workflow": "mine"}]}}
     refused = await server.ask("POST", f"{BASE}/workflows", cyclic, key="admin")
     assert refused.json["details"][0]["type"] == "cycle"

@@ -9,7 +9,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, NotFound, Unavailable
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire
-from amrikyy.workflows.definitions import Saved
+from amrikyy.workflows.definitions import Saved, no_workflow
 from amrikyy.workflows.plan import Definition, Hierarchical, Parallel, Plan
 
 PATH = "/api/coordinator/workflows"
@@ -71,7 +71,7 @@ async def get_definition(call: Call) -> Answer:
     name = call.params["name"]
     saved = (await call.runtime.workflows.definitions.all()).get(name)
     if saved is None:
-        raise NotFound(f"There is no workflow {name[:64]!r}.", code="workflow_not_found")
+        raise no_workflow(name)
     return _reply(saved)
 
 

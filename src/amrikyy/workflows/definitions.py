@@ -30,6 +30,14 @@ class Saved:
     saved_at: datetime | None
 
 
+def no_workflow(name: str) -> NotFound:
+    """The error of whoever names a workflow that there is not."""
+    return NotFound(
+        f"There is no workflow {name[:64]!r}; GET /api/coordinator/workflows lists those that there are.",
+        code="workflow_not_found",
+    )
+
+
 class Definitions:
     """The named workflows. Every method may raise Unavailable."""
 
@@ -88,7 +96,7 @@ class Definitions:
         async with self._database.begin(lock=_LOCK) as connection:
             saved = await self.all()
             if name not in saved:
-                raise NotFound(f"There is no workflow {name[:64]!r}.", code="workflow_not_found")
+                raise no_workflow(name)
             if saved[name].version == 0:
                 raise Conflict(f"The workflow {name!r} ships with the server and stays.", code="workflow_built_in")
             self._check({each: kept.definition for each, kept in saved.items() if each != name}, None)

@@ -60,7 +60,12 @@ def check_aggregator(text: str) -> str:
         name = match[2]
         if name not in AGGREGATORS:
             raise InvalidExpression(f"There is no aggregator {name[:64]!r}; there are {', '.join(AGGREGATORS)}")
-    return f"{name}(@)" if name in AGGREGATORS else check(text)
+    if name in AGGREGATORS:
+        return f"{name}(@)"
+    try:
+        return check(text)
+    except InvalidExpression as error:
+        raise InvalidExpression(f"{error}. Name one of {', '.join(AGGREGATORS)}, or write JMESPath") from None
 
 
 def evaluate(text: str, value: Any) -> Any:

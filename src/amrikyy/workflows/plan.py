@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.registry import Registry
@@ -104,12 +104,18 @@ class Hierarchical(Request):
 Plan: TypeAlias = Sequential | Parallel | Hierarchical
 
 
+def _names_its_strategy(plan: Any) -> Any:
+    if isinstance(plan, dict) and "strategy" not in plan:
+        raise ValueError("Name its strategy beside the rest: sequential, parallel or hierarchical")
+    return plan
+
+
 class Definition(Request):
     """A workflow with a name."""
 
     name: str = Field(pattern=NAME)
     description: str = Field(min_length=1, max_length=500)
-    plan: Annotated[Plan, Field(discriminator="strategy")]
+    plan: Annotated[Plan, Field(discriminator="strategy"), BeforeValidator(_names_its_strategy)]
 
 
 Definitions = Callable[[str], Definition | None]

@@ -13,7 +13,7 @@ from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.db.engine import Database
-from amrikyy.errors import AmrikyyError, Conflict, NotFound, RunCancelled, Unavailable
+from amrikyy.errors import AmrikyyError, Conflict, RunCancelled, Unavailable
 from amrikyy.sealing import PLAIN, Sealer
 from amrikyy.spend import Budgets
 from amrikyy.telemetry.metrics import Metrics
@@ -21,7 +21,7 @@ from amrikyy.telemetry.spans import Context, Tracer
 from amrikyy.workflows import counts
 from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
-from amrikyy.workflows.definitions import Definitions
+from amrikyy.workflows.definitions import Definitions, no_workflow
 from amrikyy.workflows.plan import Group, Options, Plan, check
 from amrikyy.workflows.processes import BEAT_EVERY_S, Processes
 from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
@@ -155,7 +155,7 @@ class Workflows:
         """
         saved = (await self.definitions.all()).get(name)
         if saved is None:
-            raise NotFound(f"There is no workflow {name[:64]!r}.", code="workflow_not_found")
+            raise no_workflow(name)
         plan = saved.definition.plan
         return plan.model_copy(update={"input": {**plan.input, **inputs}, "options": options or plan.options})
 

@@ -29,8 +29,13 @@ def _check_airport(code: str) -> str:
 
 def _read_date(value: Any) -> Any:
     # Without this pydantic would take 1767225600 and "2026-01-01T00:00" for dates too.
-    if type(value) is date or (isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value)):
+    if type(value) is date:
         return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"There is no day {value}; use a date like 2030-12-31 (YYYY-MM-DD)") from None
     raise ValueError("Use a date like 2030-12-31 (YYYY-MM-DD)")
 
 
