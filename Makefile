@@ -8,7 +8,7 @@ PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-chaos test-deploy test-monitoring check format bench bench-peers bench-ladder chaos soak openapi lock clean
+.PHONY: help run dev test test-chaos test-deploy test-monitoring check format bench bench-peers bench-ladder chaos soak model-server openapi lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ soak: .venv/dev ## Keep a server busy with clients of every kind and look whethe
 
 test-chaos: .venv/dev ## A short run of the same faults for every seed: about a minute and a half
 	@$(BIN)/python -m bench.chaos --seed 4 --minutes 0.7 --rate 12 --without "model server is killed" "stands still for"
+
+model-server: .venv/dev ## Start a server that stands in for Gemini's and OpenAI's, on port 4010; it says how to use it
+	@$(BIN)/python -m tests.model_server --port 4010 --tokens-per-s 50
 
 openapi: .venv/dev ## Write docs/openapi.json anew
 	@$(BIN)/python -c "import json; from amrikyy.app import endpoints_of; from amrikyy.agents.registry import load_registry; \
