@@ -80,6 +80,13 @@ def test_run_explains_agents_and_operations(tmp_path: Path) -> None:
     assert re.search(r"--platforms\s+list of twitter \| .*\n\s+required", shown)
 
 
+def test_a_file_that_is_no_database_is_said_to_be_none_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("No database. " * 500)
+    refused = amrikyy(tmp_path, "serve", DATABASE_URL="sqlite:///notes.txt", PHASE2_PORT=str(free_port()))
+    assert refused.returncode == 1
+    assert refused.stderr.rstrip().endswith("cannot be reached: file is not a database.")
+
+
 def test_a_port_that_there_is_not_is_named(tmp_path: Path) -> None:
     refused = amrikyy(tmp_path, "serve", "--port", "70000")
     assert refused.returncode == 2

@@ -197,7 +197,8 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
         if error.code != "database_unavailable":
             raise
         where = database.name if database.dialect == "sqlite" else f"at {database.host}"
-        raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {error.__cause__}.") from None
+        reason = getattr(error.__cause__, "orig", None) or error.__cause__  # without SQLAlchemy's "Background on this"
+        raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {reason}.") from None
     return database
 
 
