@@ -88,13 +88,16 @@ class ValidationFailed(AmrikyyError):
 
         `also` is what else is known to be wrong.
         """
-        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        known = ", ".join(fields)
         details = []
         for wrong in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_DETAILS]:
             path = ".".join(str(part) for part in wrong["loc"])[:200] or "(body)"
             message = wrong["msg"].removeprefix("Value error, ").replace(" after validation", "")
             if wrong["type"] == "extra_forbidden":
                 message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
+            elif wrong["type"] == "string_pattern_mismatch" and path in fields and fields[path].examples:
+                message += f", for example {' or '.join(map(str, fields[path].examples or ()))}"
             details.append({"field": path, "message": message, "type": wrong["type"]})
         if any(detail["type"] == "json_invalid" for detail in details):
             return cls(f"The body cannot be read. {details[0]['message']}.", code="malformed_body", details=details)
