@@ -70,10 +70,10 @@ def test_what_cannot_be_evaluated_is_refused_before(text: str, reason: str) -> N
     ],
 )
 def test_what_makes_too_much_of_its_input_or_does_not_fit_it_is_stopped(text: str, value: object) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValidationFailed):
         evaluate(check(text), value)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_text_that_would_be_far_larger_than_what_it_is_joined_of_is_never_made() -> None:
