@@ -73,6 +73,13 @@ async def test_a_failing_task_does_not_lose_the_results_of_the_others(workflows:
     assert (failed["success"], failed["error"]["code"]) == (False, "not_found")
 
 
+async def test_when_all_tasks_fail_the_error_says_which_and_what_each_lacks(workflows: Workflows) -> None:
+    record = await finished(workflows, side_by_side(step("refuse"), step("increment"), step("double")))
+    assert (record.status, record.error["code"]) == ("failed", "not_found")
+    assert record.error["message"] == "tasks.0 failed: There is no such thing. So did tasks.1, tasks.2."
+    assert [detail["field"] for detail in record.error["details"]] == ["tasks.1.amount", "tasks.2.amount"]
+
+
 async def test_a_sequence_stops_at_a_failed_step_unless_told_otherwise(workflows: Workflows, log: Log) -> None:
     steps = (step("refuse"), step("increment"))
     record = await finished(workflows, sequence(*steps, input={"amount": 1}))

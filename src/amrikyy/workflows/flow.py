@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from amrikyy.errors import AmrikyyError, BudgetSpent, RunCancelled
+from amrikyy.errors import MAX_DETAILS, AmrikyyError, BudgetSpent, RunCancelled
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import Call, Group, Node, Options
 from amrikyy.workflows.records import Outcome
@@ -78,7 +78,7 @@ class Flow:
         outcomes = await self._together(group.children, given, produced)
         failed = [outcome for outcome in outcomes if not outcome["success"]]
         if len(failed) == len(outcomes) or (failed and self._options.on_error == "fail"):
-            return _failed(_error_at(failed[0]))
+            return _failed(_error_of_all(failed))
         if group.aggregator is None:
             return _succeeded(expressions.combine(outcomes))
         return _succeeded(await apply(group.aggregator, outcomes))
@@ -126,6 +126,17 @@ def _succeeded(output: Any) -> Outcome:
 
 def _failed(error: Mapping[str, Any]) -> Outcome:
     return {"success": False, "output": None, "error": dict(error)}
+
+
+def _error_of_all(failed: Sequence[Outcome]) -> dict[str, Any]:
+    """The error of the first, which says of the others that they failed as well, and what was wrong with them."""
+    first, *others = [_error_at(outcome) for outcome in failed]
+    if not others:
+        return first
+    steps = ", ".join(outcome["step"] for outcome in failed[1:] if "step" in outcome)
+    details = [detail for error in (first, *others) for detail in error["details"]]
+    so_did = f" So did {steps}." if steps else ""
+    return first | {"message": f"{first['message']}{so_did}", "details": details[:MAX_DETAILS]}
 
 
 def _error_at(outcome: Outcome) -> dict[str, Any]:
