@@ -47,7 +47,8 @@ th { font-weight: 600; font-size: 12px; opacity: .7; }
 summary { cursor: pointer; margin: .6rem 0; }
 .lock { margin-left: auto; font-size: 12px; opacity: .75; }
 @media (max-width: 800px) {
-  body { display: block; } nav { position: static; height: auto; border: 0; } main { padding: 1rem; }
+  body { display: block; } main { padding: 1rem; }
+  nav { position: static; height: 40vh; border: solid var(--line); border-width: 0 0 1px; }
 }
 """
 
