@@ -79,3 +79,27 @@ async def test_what_fails_is_tried_again_and_that_is_said_once(monkeypatch: pyte
     assert changes == [first, None]
     assert not behind.failing
     await behind.close()
+
+
+async def test_who_asks_in_the_moment_after_a_write_is_not_given_the_one_that_is_over() -> None:
+    written: list[str] = []
+    ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def write() -> None:
+        written.append("one")
+        ending.set_result(None)  # whoever waits for it goes on before anybody is told that this task is done
+
+    async def write_another() -> None:
+        written.append("another")
+
+    async def ask_late() -> None:
+        await ending
+        await behind.once(write_another)
+
+    behind = Behind("test", nothing, after_s=60, changed=ignore)
+    late = asyncio.create_task(ask_late())
+    await asyncio.sleep(0)
+    await behind.once(write)
+    await late
+    await behind.close()
+    assert written == ["one", "another"]

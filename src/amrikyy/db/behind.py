@@ -51,7 +51,7 @@ class Behind:
         transaction. Raises what `write` raises.
         """
         if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(write())
+            self._writing = asyncio.get_running_loop().create_task(self._write_once(write))
             self._writing.add_done_callback(self._written)
         await asyncio.shield(self._writing)
 
@@ -91,7 +91,16 @@ class Behind:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
+    async def _write_once(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await write()
+        finally:
+            # Here, not when the task is seen to be done: who asks in between would be given a write that is over, and
+            # asking again and again for what it did not write, never let the event loop go on.
+            self._writing = None
+
     def _written(self, task: asyncio.Task[None]) -> None:
-        self._writing = None
+        if self._writing is task:  # cancelled before it began
+            self._writing = None
         if not task.cancelled():
             task.exception()  # whoever waited has it
