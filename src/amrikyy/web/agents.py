@@ -26,7 +26,8 @@ from amrikyy.runs.run import Run
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
-from amrikyy.web.launch import HEADERS, Accepted, accepted, launch, record_end, wishes_of
+from amrikyy.web.launch import HEADERS, launch, wishes_of
+from amrikyy.web.recording import Accepted, accepted, record_end
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
 
 RUN_ERRORS: tuple[type[AmrikyyError], ...] = (

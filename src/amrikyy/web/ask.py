@@ -16,18 +16,9 @@ from amrikyy.web.agents import RUN_ERRORS, OperationReply, end_of
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.errors import encode
 from amrikyy.web.events import Connected, events_of
-from amrikyy.web.launch import (
-    HEADERS,
-    Accepted,
-    Wishes,
-    accepted_body,
-    end_recorder,
-    launch,
-    record_accepted,
-    record_end,
-    wishes_of,
-)
+from amrikyy.web.launch import HEADERS, Wishes, launch, wishes_of
 from amrikyy.web.limits import charge_names
+from amrikyy.web.recording import Accepted, accepted_body, end_recorder, record_accepted, record_end
 from amrikyy.web.replies import Wire, dollars, reply
 from amrikyy.web.sse import EventStream
 from amrikyy.web.stream import LAST_EVENT_ID, NOTHING_LEFT, RunGone, last_event_id, resumed

@@ -18,7 +18,8 @@ from amrikyy.runs.run import Run, began_at
 from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
-from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, end_recorder, launch, wishes_of
+from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, launch, wishes_of
+from amrikyy.web.recording import end_recorder
 from amrikyy.web.replies import Success
 from amrikyy.web.sse import EventStream, EventWriter
 

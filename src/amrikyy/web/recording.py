@@ -1,0 +1,93 @@
+"""What a caller may rely on once it is told: that its run, or the end of its run, is in the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from pydantic import Field
+from starlette.responses import Response
+
+from amrikyy.errors import Unavailable
+from amrikyy.runs.run import Run
+from amrikyy.web.endpoint import Call
+from amrikyy.web.launch import Wishes
+from amrikyy.web.replies import Success
+
+log = structlog.get_logger(__name__)
+
+STREAM_RECORDED_WITHIN_S = 5.0
+
+
+class Accepted(Success):
+    """The run has begun and goes on without its caller. `GET /api/runs/{runId}` tells how it is."""
+
+    run_id: str
+    agent: str
+    operation: str
+    status: str = Field(examples=["running"])
+
+
+async def accepted(call: Call, run: Run) -> Response:
+    """202: the run has begun, and this is where to look it up.
+
+    Raises:
+        Unavailable: it could not be recorded, and was cancelled.
+    """
+    await record_accepted(call, run)
+    content = accepted_body(run).model_dump_json(by_alias=True)
+    return Response(content, 202, {"location": f"/api/runs/{run.id}"}, "application/json")
+
+
+async def record_accepted(call: Call, run: Run) -> None:
+    """Wait until the run is in the database: whoever is told to look it up later must find it, whatever dies now.
+
+    Raises:
+        Unavailable: it cannot be recorded, and was cancelled.
+    """
+    try:
+        await call.runtime.records.flush()
+    except Unavailable:
+        run.cancel("It could not be recorded, and so it was not accepted.")
+        raise
+
+
+async def record_end(call: Call, run: Run, wishes: Wishes) -> None:
+    """Wait until the end of a run is in the database, where that is promised: with an Idempotency-Key.
+
+    Raises:
+        Unavailable: it cannot be recorded now. The run has ended all the same, and its record will be written.
+    """
+    if wishes.key is None and not call.runtime.settings.durable_replies:
+        return
+    try:
+        await call.runtime.records.flush()
+    except Unavailable as error:
+        raise Unavailable(
+            f"The run {run.id} has ended, but its end cannot be recorded at the moment. Ask for it later: "
+            f"send the request again with the same Idempotency-Key, or GET /api/runs/{run.id}.",
+            code=error.code,
+            retry_after_s=error.retry_after_s,
+        ) from error
+
+
+def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable[None]] | None:
+    """For a stream, what `record_end` is for a JSON answer; None where nothing is promised.
+
+    Its reader has the text already, so an end that cannot be recorded in time is shown all the same, and logged.
+    """
+    if wishes.key is None and not call.runtime.settings.durable_replies:
+        return None
+
+    async def record() -> None:
+        try:
+            async with asyncio.timeout(STREAM_RECORDED_WITHIN_S):
+                await call.runtime.records.flush()
+        except (Unavailable, TimeoutError) as error:
+            log.error("end_shown_before_recorded", run_id=run.id, reason=str(error) or type(error).__name__)
+
+    return record
+
+
+def accepted_body(run: Run) -> Accepted:
+    """What is said of a run that goes on without its caller."""
+    return Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
