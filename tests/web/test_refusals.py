@@ -152,7 +152,16 @@ async def test_an_unknown_path_is_a_404_and_a_wrong_method_a_405(server: Served)
     assert_error(await server.ask("GET", "/api/nothing/here"), 404, "no_such_path")
     reply = await server.ask("PUT", "/api/agents/list")
     assert_error(reply, 405, "method_not_allowed")
-    assert reply.headers["allow"] == "GET"
+    assert reply.headers["allow"] == "GET, HEAD"
+    assert (await server.ask("HEAD", "/api/agents/list")).status == 200
+
+
+async def test_what_a_405_allows_is_what_there_is(server: Served) -> None:
+    allowed = {"/api/stream/run_1": "DELETE, GET, POST", "/api/auth/login": "POST", "/api/runs/run_1": "GET, HEAD"}
+    for path, methods in allowed.items():
+        for method in ("PUT", *({"HEAD"} - set(methods.split(", ")))):
+            reply = await server.ask(method, path)
+            assert (reply.status, reply.headers["allow"]) == (405, methods), (method, path)
 
 
 async def test_an_unknown_agent_or_operation_is_a_404_that_names_what_there_is(server: Served) -> None:

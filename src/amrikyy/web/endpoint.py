@@ -201,6 +201,9 @@ class Routes:
             if endpoint.method in methods:
                 raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
             methods[endpoint.method] = endpoint
+            # A HEAD on a stream would wait for the end of a run only to send nothing.
+            if endpoint.method == "GET" and endpoint.media_type != "text/event-stream":
+                methods["HEAD"] = endpoint
         by_parameters = sorted(templates.items(), key=lambda item: item[0].count("{"))
         self._templates = [(_compile(path), methods) for path, methods in by_parameters]
 
@@ -222,12 +225,9 @@ class Routes:
 
     def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
         path, method = scope["path"], scope["method"]
-        asked = "GET" if method == "HEAD" else method
         allowed: set[str] = set()
         for methods, params in self._matches(path):
-            endpoint = methods.get(asked)
-            # A HEAD on a stream would wait for the end of a run only to send nothing.
-            if endpoint is not None and not (method == "HEAD" and endpoint.media_type == "text/event-stream"):
+            if endpoint := methods.get(method):
                 return endpoint, params
             allowed.update(methods)
         if not allowed:
