@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 MAX_DETAILS = 100
 """Wrong fields that one answer names: a body of 60,000 unknown ones would else be answered with 8 MB."""
@@ -96,8 +97,8 @@ class ValidationFailed(AmrikyyError):
             message = wrong["msg"].removeprefix("Value error, ").replace(" after validation", "")
             if wrong["type"] == "extra_forbidden":
                 message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
-            elif wrong["type"] == "string_pattern_mismatch" and path in fields and fields[path].examples:
-                message += f", for example {' or '.join(map(str, fields[path].examples or ()))}"
+            elif wrong["type"] == "string_pattern_mismatch" and path in fields:
+                message = _form_of(fields[path])
             details.append({"field": path, "message": message, "type": wrong["type"]})
         if any(detail["type"] == "json_invalid" for detail in details):
             return cls(f"The body cannot be read. {details[0]['message']}.", code="malformed_body", details=details)
@@ -109,6 +110,13 @@ class ValidationFailed(AmrikyyError):
         """Name these fields."""
         names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
         return cls(f"Correct these {where} and send the request again: {names}.", details=details)
+
+
+def _form_of(field: FieldInfo) -> str:
+    """What a text must look like, in words: its pattern is for programs, and is in the OpenAPI document."""
+    form = f": {field.description.rstrip('.')}" if field.description else ""
+    examples = f", for example {' or '.join(map(str, field.examples))}" if field.examples else ""
+    return f"Not of the form that it must have{form}{examples}"
 
 
 class Unauthenticated(AmrikyyError):

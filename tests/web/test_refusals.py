@@ -1,5 +1,6 @@
 """Who is refused, with what, and in which order: credential, permission, body."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -92,6 +93,26 @@ async def test_every_wrong_field_is_named_at_once(server: Served) -> None:
     fields = {detail["field"] for detail in reply.json["details"]}
     assert fields == {"topic", "tone", "length", "keywords", "extra"}
     assert all(detail["message"] and detail["type"] for detail in reply.json["details"])
+
+
+async def test_what_has_not_the_right_form_is_refused_in_words_and_not_with_a_pattern(server: Served) -> None:
+    queries = [
+        "/api/runs?cursor=é",
+        "/api/coordinator/status?cursor=x",
+        "/api/audit?cursor=1",
+        "/api/auth/keys?cursor=x",
+    ]
+    replies = [await server.ask("GET", path, key="admin") for path in queries]
+    replies.append(await server.ask("POST", "/api/coordinator", {"workflowName": "7 days"}))
+    budget = {"subject": "nobody", "period": "day", "limitUsd": 1}
+    replies.append(await server.ask("POST", "/api/budgets", budget, key="admin"))
+    for reply in replies:
+        assert_error(reply, 400, "validation_failed")
+        (wrong,) = reply.json["details"]
+        assert wrong["type"] == "string_pattern_mismatch"
+        assert not re.search(r"\^|\$|\[", wrong["message"]), wrong
+    said = [reply.json["details"][0]["message"] for reply in replies]
+    assert set(said[:4]) == {"Not of the form that it must have: `nextCursor` of the page before, as it came"}
 
 
 async def test_numbers_truths_and_times_are_read_from_no_other_json_type(server: Served) -> None:

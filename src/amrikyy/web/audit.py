@@ -10,7 +10,8 @@ from amrikyy.agents.agent import Request
 from amrikyy.auth.audit import Outcome
 from amrikyy.auth.roles import Permission
 from amrikyy.web.endpoint import Answer, Call, Endpoint
-from amrikyy.web.fields import Cursor, Exactly, Instant
+from amrikyy.web.fields import Exactly, Instant
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit, page_of
 from amrikyy.web.replies import Success, Wire
 
 
@@ -35,7 +36,7 @@ class AuditPage(Success):
 
     count: int
     entries: list[AuditRecord]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class AuditQuery(Request):
@@ -47,8 +48,8 @@ class AuditQuery(Request):
     outcome: Literal[Outcome.DONE, Outcome.DENIED] | None = None
     since: Instant | None = None
     until: Instant | None = Field(default=None, description="Before it, not at it.")
-    cursor: Cursor | None = None
-    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = page_cursor(r"^[0-9a-f]{32}$")
+    limit: int = page_limit()
 
 
 async def list_acts(call: Call) -> Answer:
@@ -64,12 +65,9 @@ async def list_acts(call: Call) -> Answer:
         before=query.cursor,
         limit=query.limit + 1,
     )
-    page = found[: query.limit]
-    return AuditPage(
-        count=len(page),
-        entries=[AuditRecord(**asdict(entry)) for entry in page],
-        next_cursor=page[-1].id if len(found) > query.limit else None,
-    )
+    page, next_cursor = page_of(found, query.limit)
+    entries = [AuditRecord(**asdict(entry)) for entry in page]
+    return AuditPage(count=len(page), entries=entries, next_cursor=next_cursor)
 
 
 AUDIT = [

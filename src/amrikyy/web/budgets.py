@@ -11,6 +11,7 @@ from amrikyy.auth.roles import Permission, Role
 from amrikyy.errors import NotFound, Unavailable, ValidationFailed
 from amrikyy.spend import Period, Standing
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit
 from amrikyy.web.replies import Success, Wire, dollars
 
 Subject = Annotated[
@@ -47,7 +48,7 @@ class BudgetPage(Success):
 
     count: int
     budgets: list[BudgetRecord]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class OwnBudgets(Success):
@@ -59,8 +60,8 @@ class OwnBudgets(Success):
 class BudgetQuery(Request):
     """Which page."""
 
-    cursor: Annotated[str, Field(max_length=128)] | None = None
-    limit: int = Field(default=20, ge=1, le=100, description="Of subjects.")
+    cursor: str | None = page_cursor(max_length=128)
+    limit: int = page_limit("Of subjects.")
 
 
 class BudgetRequest(Request):

@@ -14,6 +14,7 @@ from amrikyy.web.agents import RUN_ERRORS
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.errors import encode
 from amrikyy.web.launch import HEADERS, wishes_of
+from amrikyy.web.paging import page_of
 from amrikyy.web.stream import NOTHING_LEFT, visible_to
 from amrikyy.web.workflow_events import WORKFLOW_EVENTS, WorkflowStream
 from amrikyy.web.workflow_launch import end_of, launch_workflow
@@ -155,12 +156,9 @@ async def list_workflows(call: Call) -> Answer:
         before=query.cursor,
         limit=query.limit + 1,
     )
-    page = records[: query.limit]
-    return WorkflowPage(
-        count=len(page),
-        workflows=[WorkflowInfo(**info_of(record)) for record in page],
-        next_cursor=page[-1].id if len(records) > query.limit else None,
-    )
+    page, next_cursor = page_of(records, query.limit)
+    workflows = [WorkflowInfo(**info_of(record)) for record in page]
+    return WorkflowPage(count=len(page), workflows=workflows, next_cursor=next_cursor)
 
 
 async def get_workflow(call: Call) -> Answer:

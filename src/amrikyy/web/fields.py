@@ -1,4 +1,4 @@
-"""Fields that requests of several routes share: names, passwords, moments and cursors, checked where they come in."""
+"""Fields that requests of several routes share: names, passwords and moments, checked where they come in."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,9 +45,6 @@ NewPassword = Annotated[
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """A time with its zone, as UTC."""
-
-Cursor = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-"""The id of the last entry of the page before."""
 
 Exactly = Annotated[str, Field(max_length=254, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Something to look for as it stands; no database stores a control character in it."""

@@ -10,7 +10,8 @@ from amrikyy.auth import ApiKey
 from amrikyy.auth.roles import Permission, Role
 from amrikyy.errors import Forbidden, NotFound
 from amrikyy.web.endpoint import Answer, Call, Endpoint
-from amrikyy.web.fields import Cursor, DisplayName, Exactly, Instant
+from amrikyy.web.fields import DisplayName, Exactly, Instant
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit, page_of
 from amrikyy.web.replies import Success, Wire
 
 
@@ -40,14 +41,14 @@ class KeyPage(Success):
 
     count: int
     keys: list[KeyRecord]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class KeyQuery(Request):
     """Which page."""
 
-    cursor: Cursor | None = None
-    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = page_cursor(r"^[0-9a-f]{32}$")
+    limit: int = page_limit()
     created_by: Exactly | None = Field(default=None, examples=["user:01a2…"])
 
 
@@ -72,12 +73,8 @@ async def list_keys(call: Call) -> Answer:
     found = await call.runtime.accounts.keys(
         after=query.cursor or "", limit=query.limit + 1, created_by=query.created_by
     )
-    page = found[: query.limit]
-    return KeyPage(
-        count=len(page),
-        keys=[_record(key) for key in page],
-        next_cursor=page[-1].id if len(found) > query.limit else None,
-    )
+    page, next_cursor = page_of(found, query.limit)
+    return KeyPage(count=len(page), keys=[_record(key) for key in page], next_cursor=next_cursor)
 
 
 async def create_key(call: Call) -> Answer:

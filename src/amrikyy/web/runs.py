@@ -10,6 +10,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import NotFound, Unavailable
 from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit, page_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, dollars
 from amrikyy.web.stream import visible_to
 
@@ -59,7 +60,7 @@ class RunPage(Success):
 
     count: int
     runs: list[RunInfo]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class RunQuery(Request):
@@ -69,8 +70,8 @@ class RunQuery(Request):
     operation: str | None = Field(default=None, max_length=64)
     status: Literal["queued", "running", "completed", "failed", "cancelled"] | None = None
     parent_id: str | None = Field(default=None, max_length=64)
-    cursor: str | None = Field(default=None, max_length=64, pattern=r"^run_[0-9a-f]+$")
-    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = page_cursor(r"^run_[0-9a-f]+$")
+    limit: int = page_limit()
 
 
 async def list_runs(call: Call) -> Answer:
@@ -85,12 +86,8 @@ async def list_runs(call: Call) -> Answer:
         before=query.cursor,
         limit=query.limit + 1,
     )
-    page = records[: query.limit]
-    return RunPage(
-        count=len(page),
-        runs=[RunInfo(**_fields(record)) for record in page],
-        next_cursor=page[-1].id if len(records) > query.limit else None,
-    )
+    page, next_cursor = page_of(records, query.limit)
+    return RunPage(count=len(page), runs=[RunInfo(**_fields(record)) for record in page], next_cursor=next_cursor)
 
 
 async def get_run(call: Call) -> Answer:

@@ -12,6 +12,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import NotFound, Unavailable
 from amrikyy.traces import SpanRecord, TraceSummary
 from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.paging import page_limit
 from amrikyy.web.replies import Success, Wire, dollars
 
 TraceStatus = Literal["completed", "failed", "cancelled", "refused"]
@@ -33,7 +34,7 @@ class TraceQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=20, ge=1, le=100)
+    limit: int = page_limit()
 
 
 class TraceTokens(Wire):

@@ -10,6 +10,7 @@ from amrikyy.auth.roles import Permission, Role
 from amrikyy.errors import Conflict, Forbidden, NotFound
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.fields import DisplayName, Email, NewPassword
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit
 from amrikyy.web.replies import Success, Wire
 
 
@@ -55,14 +56,14 @@ class UserPage(Success):
 
     count: int
     users: list[UserRecord]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class UserQuery(Request):
     """Which page."""
 
-    cursor: str | None = Field(default=None, min_length=1, max_length=254, description="`nextCursor` of the last page.")
-    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = page_cursor(max_length=254)
+    limit: int = page_limit()
 
 
 class NewUser(Request):

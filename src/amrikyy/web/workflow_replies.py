@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from amrikyy.agents.agent import Request
+from amrikyy.web.paging import NextCursor, page_cursor, page_limit
 from amrikyy.web.replies import Success, Wire, dollars, duration_text
 from amrikyy.workflows import counts
-from amrikyy.workflows.plan import NAME, Hierarchical, Options, Parallel, Sequential
+from amrikyy.workflows.plan import Hierarchical, Name, Options, Parallel, Sequential
 from amrikyy.workflows.records import Outcome, Status, WorkflowRecord, WorkflowSummary
 
 
@@ -41,7 +42,7 @@ class HierarchicalBody(Hierarchical):
 class NamedBody(Request):
     """A named workflow with its inputs."""
 
-    workflow_name: str = Field(pattern=NAME)
+    workflow_name: Name
     inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")
     options: Options | None = None
     detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
@@ -117,7 +118,7 @@ class WorkflowPage(Success):
 
     count: int
     workflows: list[WorkflowInfo]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: NextCursor
 
 
 class WorkflowQuery(Request):
@@ -125,9 +126,9 @@ class WorkflowQuery(Request):
 
     status: Status | None = None
     strategy: Literal["sequential", "parallel", "hierarchical"] | None = None
-    name: str | None = Field(default=None, pattern=NAME)
-    cursor: str | None = Field(default=None, max_length=64, pattern=r"^wf_[0-9a-f]+$")
-    limit: int = Field(default=20, ge=1, le=100)
+    name: str | None = Field(default=None, max_length=64, description="Of the named workflow that was run.")
+    cursor: str | None = page_cursor(r"^wf_[0-9a-f]+$")
+    limit: int = page_limit()
 
 
 class WorkflowCancelled(Success):

@@ -18,7 +18,10 @@ MAX_DEPTH = 3
 MAX_BYTES = 1_000_000
 """Of a plan with its input, of a step's request, and of an output, as JSON."""
 
-NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$", description="A letter, then up to 63 letters, digits, - and _."),
+]
 Fields = dict[str, Any]
 Strategy = Literal["sequential", "parallel", "hierarchical"]
 
@@ -113,7 +116,7 @@ def _names_its_strategy(plan: Any) -> Any:
 class Definition(Request):
     """A workflow with a name."""
 
-    name: str = Field(pattern=NAME)
+    name: Name
     description: str = Field(min_length=1, max_length=500)
     plan: Annotated[Plan, Field(discriminator="strategy"), BeforeValidator(_names_its_strategy)]
 
