@@ -149,6 +149,24 @@ async def test_a_body_that_is_no_json_is_a_400(server: Served) -> None:
     assert_error(await server.ask("POST", "/api/stream/blog", raw=b"\xff\xfe"), 400, "malformed_body")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+async def test_a_number_that_json_has_not_is_a_400_wherever_it_stands(server: Served, number: str) -> None:
+    plan = '{"steps": [{"agent": "travel", "method": "searchFlights", "params": {"x": [%s]}}]}'
+    large = '{"steps": [], "input": {"a": %s, "x": %%s}}' % ("1" * 5000)
+    blog = '{"topic": "AI in Travel", "keywords": [%s]}'
+    for path, body in (
+        ("/api/coordinator/sequential", plan),
+        ("/api/coordinator/sequential", large),
+        ("/api/stream/blog", blog),
+        ("/api/auth/login", "%s"),
+    ):
+        reply = await server.ask("POST", path, raw=(body % number).encode())
+        assert_error(reply, 400, "malformed_body")
+        assert f"JSON has no {number}" in reply.json["message"]
+    text = {"topic": f"What {number} is in JavaScript", "length": "short"}
+    assert (await server.ask("POST", "/api/agents/content/generateBlogPost", text)).status == 200
+
+
 async def test_a_body_over_the_limit_is_a_413(server: Served) -> None:
     reply = await server.ask("POST", "/api/stream/blog", {"topic": "x" * 1_000_001})
     assert_error(reply, 413, "body_too_large")

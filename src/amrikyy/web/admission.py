@@ -22,7 +22,7 @@ from amrikyy.errors import (
 from amrikyy.ratelimit import Decision
 from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
-from amrikyy.web.exact import inexact
+from amrikyy.web.exact import check_numbers, inexact
 from amrikyy.web.launch import allowance_of, claim_of
 from amrikyy.web.limits import charge_request
 
@@ -84,6 +84,7 @@ async def _check_may_begin(call: Call, decision: Decision | None) -> None:
 
 
 def _read_as(model: type[BaseModel], body: bytes) -> Any:
+    check_numbers(body)
     wrong = inexact(model, body)
     try:
         read = model.__pydantic_validator__.validate_json(body)

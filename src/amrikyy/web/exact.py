@@ -1,14 +1,18 @@
-"""JSON types as the documentation has them: pydantic would also take "2" and true for 2, and a number for a time."""
+"""JSON as the documentation has it: pydantic would also take "2" and true for 2, a number for a time, and NaN."""
 
+import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from functools import cache
 from typing import Any
 
 import msgspec
 from pydantic import AwareDatetime, BaseModel
+
+from amrikyy.errors import ValidationFailed
 
 Kind = tuple[bytes, str, str]
 
@@ -25,6 +29,26 @@ _KINDS: Mapping[Any, Kind] = {
 """The first byte of a value that is meant, and what is said of others."""
 
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def check_numbers(body: bytes) -> None:
+    """Refuse NaN and Infinity, which JSON has not. What else may be wrong with the body is somebody else's business.
+
+    Raises:
+        ValidationFailed: the body has one of them.
+    """
+    if b"NaN" in body or b"Infinity" in body:  # most likely in a text
+        with suppress(ValueError, RecursionError):
+            json.loads(body, parse_constant=_no_number, parse_int=str, parse_float=str)
+
+
+def _no_number(word: str) -> None:
+    message = f"JSON has no {word}: send a number, or null where the field allows it"
+    raise ValidationFailed(
+        f"The body cannot be read. {message}.",
+        code="malformed_body",
+        details=[{"field": "(body)", "message": message, "type": "json_invalid"}],
+    )
 
 
 def inexact(model: type[BaseModel], body: bytes, path: str = "") -> list[dict[str, Any]]:
