@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 
 import structlog
 
@@ -29,7 +30,24 @@ async def prepare(registry: Registry) -> None:
             try:
                 await asyncio.to_thread(agent.prepare)
             except Exception:
-                log.exception("agent_notprepared", agent=agent.name)
+                log.exception("agent_not_prepared", agent=agent.name)
+
+
+def deletions(runtime: Runtime) -> dict[str, Callable[[], Awaitable[int]]]:
+    """What deletes that which is too old, by the name that the log has for it; each says how much it was."""
+    settings = runtime.settings
+    runs_for = timedelta(days=settings.run_retention_days)
+    traces_for = timedelta(days=settings.trace_retention_days)
+    audit_for = timedelta(days=settings.audit_retention_days)
+    return {
+        "runs": lambda: runtime.records.purge(runs_for),
+        "workflows": lambda: runtime.workflows.purge(runs_for),
+        "traces": lambda: runtime.traces.store.purge(traces_for),
+        "idempotency_keys": runtime.idempotency.purge,
+        "tokens": runtime.accounts.delete_expired,
+        "budgets": runtime.budgets.purge,
+        "audit_entries": lambda: runtime.audit.purge(audit_for),
+    }
 
 
 async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
