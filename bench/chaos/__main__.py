@@ -157,8 +157,8 @@ def _log(stage: Stage) -> Finding:
 
 
 def _redis_away_at(stage: Stage) -> list[float]:
-    """When a worker said that it counts limits in memory."""
-    stamp = re.compile(r'"limits_in_memory".*?"time": "([^"]+)"')
+    """When a worker said that it does without Redis, and so counts limits in memory."""
+    stamp = re.compile(r'"(?:redis_down|limits_in_memory)".*?"time": "([^"]+)"')
     return [datetime.fromisoformat(at).timestamp() for at in stamp.findall(stage.log.read_text(errors="replace"))]
 
 

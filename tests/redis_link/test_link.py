@@ -12,7 +12,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
-from amrikyy.redis_link import LinkState, RedisAddress, RedisLink, Script
+from amrikyy.redis_link import LinkJournal, LinkState, RedisAddress, RedisLink, Script
 from amrikyy.redis_link.link import DEADLINE_S
 from amrikyy.redis_link.wire import MAX_PENDING
 from tests.process import free_port
@@ -196,6 +196,23 @@ async def test_each_change_is_one_line_and_one_call(server: RedisServer) -> None
         assert [line["event"] for line in lines] == ["redis_up", "redis_down", "redis_up"]
     assert [change.is_up for change in changes] == [False, True]
     assert changes[0].reason
+
+
+async def test_each_change_is_one_line_however_many_links_notice(server: RedisServer) -> None:
+    address = RedisAddress.parse(server.url)
+    with capture_logs() as lines:
+        journal = LinkJournal(address)
+        links = [RedisLink(address, deadline_s=2, journal=journal) for _ in range(2)]
+        for link in links:
+            await link.start()
+        for _ in range(2):
+            server.kill()
+            await until(lambda: not any(link.state.is_up for link in links))
+            server.start()
+            await until(lambda: all(link.state.is_up for link in links))
+        for link in links:
+            await link.close()
+    assert [line["event"] for line in lines] == ["redis_up", *["redis_down", "redis_up"] * 2]
 
 
 async def test_a_busy_process_does_not_blame_redis(redis_url: str) -> None:

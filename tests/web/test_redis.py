@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.model_server import ModelServer
 from tests.redis_server import RedisServer, redis_server
@@ -68,6 +69,24 @@ async def test_redis_may_go_and_come_back_and_nobody_waits_or_fails(
             while not server.runtime.redis or not server.runtime.redis.state.is_up:
                 await asyncio.sleep(0.05)
         assert (await server.ask("GET", "/api/agents/list")).status == 200
+
+
+async def test_that_redis_goes_and_comes_back_is_a_line_each(make_settings: MakeSettings, redis: RedisServer) -> None:
+    def said() -> list[str]:
+        return [line["event"] for line in lines if "redis" in str(line)]
+
+    async def until(count: int, where: str) -> None:
+        while len(said()) < count or server.runtime.limits.limiter.counts_in != where:
+            await asyncio.sleep(0.05)
+
+    with capture_logs() as lines:
+        async with serve(make_settings(redis_url=redis.url)) as server, asyncio.timeout(15):
+            redis.kill()
+            await server.ask("GET", "/api/agents/list")
+            await until(2, "memory")
+            redis.start()
+            await until(3, "redis")
+    assert said() == ["redis_up", "redis_down", "redis_up"]
 
 
 async def test_without_its_redis_the_server_starts_says_so_and_is_degraded(make_settings: MakeSettings) -> None:

@@ -70,6 +70,7 @@ class FailoverLimiter:
         self.counts_in: Literal["memory", "redis"] = "memory"
         self.replicas = self._memory.divide_by = replicas
         self._seen_at = clock()
+        self._has_warned = False
         self.decided_in_memory = 0
 
     async def start(self) -> None:
@@ -129,7 +130,9 @@ class FailoverLimiter:
     def _leave_redis(self, reason: str) -> None:
         if self.counts_in == "redis":
             self.counts_in = "memory"
-            log.warning("limits_in_memory", divided_by=self.replicas, reason=reason)
+            if self._link.state.is_up:  # it answers, and refuses; that a link is down is said there
+                self._has_warned = True
+                log.warning("limits_in_memory", divided_by=self.replicas, reason=reason)
 
     async def _keep_in_touch(self) -> None:
         while True:
@@ -168,7 +171,9 @@ class FailoverLimiter:
                     telling = self._redis.add(batch, self._clock(), teller)
                     if len(self._telling) <= BATCH and not len(self._untold):
                         self.counts_in = "redis"  # what is decided from now on is sent after this, and comes after it
-                        log.info("limits_in_redis", replicas=self.replicas)
+                        if self._has_warned:
+                            self._has_warned = False
+                            log.info("limits_in_redis", replicas=self.replicas)
                     await telling
                     del self._telling[:BATCH]
                     if not self._telling:

@@ -1,8 +1,9 @@
 """Redis: the connections to it, and whether it is there."""
 
 from amrikyy.redis_link.address import RedisAddress
+from amrikyy.redis_link.journal import LinkJournal
 from amrikyy.redis_link.link import LinkState, RedisLink, Script
 from amrikyy.redis_link.pool import open_pool
 from amrikyy.redis_link.wire import Reply
 
-__all__ = ["LinkState", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool"]
+__all__ = ["LinkJournal", "LinkState", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool"]

@@ -9,13 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
 
-import structlog
-
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link.address import RedisAddress
+from amrikyy.redis_link.journal import LinkJournal
 from amrikyy.redis_link.wire import GRACE_S, Argument, Reply, Wire
-
-log = structlog.get_logger(__name__)
 
 DEADLINE_S = 0.05
 """How long a reply may take before Redis counts as gone."""
@@ -68,17 +65,24 @@ class RedisLink:
         address: where it is.
         scripts: what is loaded on each connection, for `run`.
         deadline_s: how long a reply may take.
+        journal: of all links to the same Redis; its own if not given.
 
     Attributes:
         state: whether it answers.
     """
 
     def __init__(
-        self, address: RedisAddress, *, scripts: Sequence[Script] = (), deadline_s: float = DEADLINE_S
+        self,
+        address: RedisAddress,
+        *,
+        scripts: Sequence[Script] = (),
+        deadline_s: float = DEADLINE_S,
+        journal: LinkJournal | None = None,
     ) -> None:
         self.address = address
         self._scripts = scripts
         self._deadline_s = deadline_s
+        self._journal = journal or LinkJournal(address)
         self._name = f"amrikyy-{os.getpid()}"
         self._wire: Wire | None = None
         self._watchers: list[Callable[[LinkState], None]] = []
@@ -226,8 +230,8 @@ class RedisLink:
             return
         self.state = LinkState(up, reason)
         if up:
-            log.info("redis_up", address=str(self.address), down_s=round(self.state.since - before.since, 3))
+            self._journal.up(self)
         else:
-            log.warning("redis_down", address=str(self.address), reason=reason)
+            self._journal.down(self, reason)
         for watcher in self._watchers:
             watcher(self.state)

@@ -42,16 +42,16 @@ async def open_links(settings: Settings, metrics: Metrics, stack: AsyncExitStack
         store_up.set(float("nan"))
         return None
     from amrikyy.ratelimit.redis import SCRIPTS as LIMITING
-    from amrikyy.redis_link import RedisAddress, RedisLink
+    from amrikyy.redis_link import LinkJournal, RedisAddress, RedisLink
     from amrikyy.runs.shared import SCRIPTS as SHARING
 
     try:
         address = RedisAddress.parse(settings.redis)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    deadline_s = settings.redis_timeout_ms / 1000
-    limits = RedisLink(address, scripts=LIMITING, deadline_s=deadline_s)
-    store = RedisLink(address, scripts=SHARING, deadline_s=max(STORE_DEADLINE_S, deadline_s))
+    journal, deadline_s = LinkJournal(address), settings.redis_timeout_ms / 1000
+    limits = RedisLink(address, scripts=LIMITING, deadline_s=deadline_s, journal=journal)
+    store = RedisLink(address, scripts=SHARING, deadline_s=max(STORE_DEADLINE_S, deadline_s), journal=journal)
     for link in (limits, store):
         stack.push_async_callback(link.close)
     await asyncio.gather(limits.start(), store.start())
