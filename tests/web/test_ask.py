@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -83,8 +84,34 @@ async def test_a_stream_begins_with_what_was_chosen_and_can_be_taken_up(server: 
     assert first["request"]["topic"] == "AI in travel"
     assert {event.event for event in events} >= {"token", "progress", "complete"}
     assert last["result"]["text"] == "".join(event.data["chunk"] for event in events if event.event == "token")
-    again = await server.stream("/api/stream/content/ask", {"query": "the same"}, last_event_id=events[2].id)
+    words = "write a  blog post about AI in travel\n"
+    again = await server.stream("/api/stream/content/ask", {"query": words}, last_event_id=events[2].id)
     assert again == events[3:]
+
+
+async def test_a_stream_is_taken_up_only_with_the_words_that_began_it(server: Served) -> None:
+    words, blog = {"query": "write a blog post about AI in travel"}, {"topic": "Rain"}
+    asked, named = [
+        (await server.stream(path, body))[0].id
+        for path, body in (("/api/stream/content/ask", words), ("/api/stream/blog", blog))
+    ]
+    for path, body, event_id in (
+        ("/api/stream/content/ask", {"query": "write a blog post about trains"}, asked),
+        ("/api/stream/travel/ask", words, asked),
+        ("/api/stream/content/ask", words, named),
+    ):
+        reply = await server.ask("POST", path, body, headers={"last-event-id": event_id})
+        assert (reply.status, reply.json["code"]) == (409, "other_request"), path
+
+
+async def test_the_words_count_on_another_process_too(make_settings: MakeSettings, redis_url: str) -> None:
+    settings = make_settings(redis_url=redis_url, redis_prefix=uuid4().hex)
+    path, words = "/api/stream/content/ask", {"query": "write a blog post about AI in travel"}
+    async with serve(settings) as one, serve(settings) as two:
+        events = await one.stream(path, words)
+        assert await two.stream(path, words, last_event_id=events[2].id) == events[3:]
+        reply = await two.ask("POST", path, {"query": "blog post on trains"}, headers={"last-event-id": events[2].id})
+        assert (reply.status, reply.json["code"]) == (409, "other_request")
 
 
 async def test_who_is_not_to_run_operations_is_not_to_ask(server: Served) -> None:

@@ -56,6 +56,7 @@ class Run:
         deadline_s: how long it may take.
         detached: it goes on when nobody reads it.
         joined: another run started the execution, and pays for it.
+        asked: the words that the request was planned from; None if it came as it is.
         on_end: called once, when the run has ended, however it did.
         span: what is traced of it, while it goes on; None if it is not.
     """
@@ -69,6 +70,7 @@ class Run:
     detached: bool = False
     joined: bool = False
     parent_id: str | None = None
+    asked: str | None = None
     on_end: Callable[["Run"], None] | None = None
     span: Span | None = None
     id: str = field(default_factory=new_run_id)

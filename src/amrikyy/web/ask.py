@@ -10,7 +10,7 @@ from starlette.responses import Response
 from amrikyy.agents.agent import Agent, Request
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import Conflict, NotFound
+from amrikyy.errors import Conflict, NotFound, RunLost
 from amrikyy.runs.run import Run
 from amrikyy.web.agents import RUN_ERRORS, OperationReply, end_of
 from amrikyy.web.endpoint import Answer, Call, Endpoint
@@ -37,7 +37,7 @@ counts against the agent's limit; then the operation that was chosen counts agai
 _STREAM = """{}
 
 `connected` also has `request`, `assumed` and `planning`; the other events are those of the operation. With
-`Last-Event-ID` the run of that id is taken up, and nothing is planned."""
+`Last-Event-ID` the run of that id is taken up, and nothing is planned; it must be one that the same words began."""
 
 
 def _printable(text: Any) -> Any:
@@ -119,7 +119,7 @@ def _streams(agent: Agent) -> Endpoint:
     async def ask_for_stream(call: Call) -> Answer:
         wishes = wishes_of(call)
         if (seen := last_event_id(call)) is not None:
-            return await resumed(call, *seen)
+            return await resumed(call, *seen, lambda run: _is_of(run, agent, call.body))
         run, planned = await _begin(call, agent, wishes, streams=True)
         grace_s = call.runtime.settings.stream_grace_s
         told = planned.model_dump(mode="json", by_alias=True)
@@ -154,12 +154,26 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     headers[:] = [header for header in headers if header[0] != b"x-run-id"]  # that of the planning
     call.body = choice.request
     run = await launch(call, choice.operation, wishes, streams=streams)
+    _note_words(call, run, asked.query)
     planned = Planned(
         request=choice.request.model_dump(mode="json", by_alias=True),
         assumed=choice.assumed,
         planning=Planning(run_id=plan_run.id, cost_usd=dollars(choice.cost_usd)),
     )
     return run, planned
+
+
+def _note_words(call: Call, run: Run, words: str) -> None:
+    """Keep with the run what it was planned from: only the same words take its stream up again."""
+    run.asked = words
+    if call.runtime.shared_runs is not None and call.runtime.live.get(run.id) is run:
+        call.runtime.shared_runs.note(run)
+
+
+def _is_of(run: Run, agent: Agent, asked: Ask) -> bool:
+    error = run.outcome.error if run.outcome is not None else None
+    words_are_lost = error is not None and error.code == RunLost.code  # as everything of the run but its record
+    return run.agent == agent.name and (run.asked == asked.query or words_are_lost)
 
 
 def _planning(endpoint: Endpoint) -> Endpoint:

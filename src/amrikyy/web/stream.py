@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -186,7 +187,7 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     async def stream_operation(call: Call) -> Answer:
         wishes = wishes_of(call)
         if (seen := last_event_id(call)) is not None:
-            return await resumed(call, *seen, operation)
+            return await resumed(call, *seen, lambda run: _is_of(run, operation, call.body))
         run = await launch(call, operation, wishes, streams=True)
         grace_s, recorded = call.runtime.settings.stream_grace_s, end_recorder(call, run, wishes)
         return EventStream(run, call.runtime.metrics, grace_s=grace_s, before_end=recorded)
@@ -220,8 +221,8 @@ def last_event_id(call: Call) -> tuple[str, int] | None:
     return match[1], int(match[2])
 
 
-async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any, Any] | None = None) -> Answer:
-    """The stream of a run from behind event `after`; with `operation`, the request must be the one that started it."""
+async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], bool] = lambda _: True) -> Answer:
+    """The stream of a run from behind event `after`; `is_same` tells whether the request is the one that started it."""
     run = call.runtime.live.get(run_id)
     grace_s = call.runtime.settings.stream_grace_s
     lost = None
@@ -232,7 +233,7 @@ async def resumed(call: Call, run_id: str, after: int, operation: Operation[Any,
         lost, run = await _recorded(call, run_id)
     if visible_to(call) not in (None, run.owner):
         raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
-    if operation is not None and not _is_of(run, operation, call.body):
+    if not is_same(run):
         raise Conflict(
             "Last-Event-ID belongs to a run that another request started. Send the same body, or leave the header out.",
             code="other_request",

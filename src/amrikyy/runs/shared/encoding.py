@@ -23,6 +23,7 @@ class RunNote(msgspec.Struct, frozen=True, array_like=True):
         duration_s: None while it goes on.
         left_after: how many events the run had when it ended before its execution did; else None.
         left: the error that it ended with then.
+        asked: the words that the request was planned from.
     """
 
     execution: str
@@ -37,6 +38,7 @@ class RunNote(msgspec.Struct, frozen=True, array_like=True):
     duration_s: float | None
     left_after: int | None
     left: dict[str, Any] | None
+    asked: str | None = None
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
@@ -84,6 +86,7 @@ def note_of(run: Run, execution: str, process: str) -> bytes:
             duration_s=run.duration_s,
             left_after=run.event_count - 1 if left is not None else None,
             left=None if left is None or left.error is None else _fields(left.error),
+            asked=run.asked,
         )
     )
 
