@@ -1,6 +1,7 @@
 """What workflows do, on SQLite and on PostgreSQL."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from amrikyy.auth.audit import Actor
 from amrikyy.db import Database
 from amrikyy.errors import Conflict, NotFound, Unavailable, ValidationFailed
+from amrikyy.workflows.definitions import KEPT_VERSIONS
 from amrikyy.workflows.plan import Definition, Hierarchical, Options, Parallel, Plan, Sequential
 from amrikyy.workflows.records import Owner, WorkflowRecord
 from amrikyy.workflows.workflows import Bounds, Workflows
@@ -333,6 +335,26 @@ async def test_named_workflows_are_saved_in_versions_and_contain_each_other(work
     await workflows.definitions.delete("inner", Actor("user:admin"))
     assert "inner" not in await workflows.definitions.all()
     assert (await workflows.definitions.save(inner, Actor("user:admin"))).version == 4
+
+
+async def test_only_the_last_versions_are_kept_and_none_of_what_is_long_out_of_use(
+    workflows: Workflows, database: Database
+) -> None:
+    async def kept() -> list[tuple[str, int]]:
+        async with database.connect() as connection:
+            query = text("SELECT name, version FROM workflow_definitions ORDER BY name, version")
+            return [(row.name, row.version) for row in await connection.execute(query)]
+
+    definitions, admin = workflows.definitions, Actor("user:admin")
+    for name, times in (("much", KEPT_VERSIONS + 2), ("once", 1)):
+        for _ in range(times):
+            await definitions.save(Definition(name=name, description="Adds.", plan=sequence(step("increment"))), admin)
+    last = KEPT_VERSIONS + 2
+    assert await kept() == [*(("much", version) for version in range(3, last + 1)), ("once", 1)]
+    await definitions.delete("much", admin)
+    assert await definitions.purge(timedelta(days=1)) == 0
+    assert await definitions.purge(timedelta()) == KEPT_VERSIONS + 1
+    assert await kept() == [("once", 1)]
 
 
 async def test_options_of_a_named_workflow_can_be_overridden(workflows: Workflows) -> None:

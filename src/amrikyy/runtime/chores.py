@@ -42,6 +42,7 @@ def deletions(runtime: Runtime) -> dict[str, Callable[[], Awaitable[int]]]:
     return {
         "runs": lambda: runtime.records.purge(runs_for),
         "workflows": lambda: runtime.workflows.purge(runs_for),
+        "workflow_definitions": lambda: runtime.workflows.definitions.purge(runs_for),
         "traces": lambda: runtime.traces.store.purge(traces_for),
         "idempotency_keys": runtime.idempotency.purge,
         "tokens": runtime.accounts.delete_expired,

@@ -44,7 +44,7 @@ class WorkflowDefinition(Success):
 
 
 class WorkflowDeleted(Success):
-    """The workflow can no longer be run; its versions stay."""
+    """The workflow can no longer be run; its last versions stay as long as runs do (RUN_RETENTION_DAYS)."""
 
     name: str
     message: str
@@ -116,7 +116,8 @@ DEFINITIONS = [
     Endpoint(
         method="POST", path=PATH, handler=save_definition, needs=Permission.AGENT_MANAGE, tag="Coordinator",
         summary="Define a workflow, or a new version of one", body=Definition, answer=WorkflowDefinition, status=201,
-        errors=(Conflict, Unavailable), description="What has begun goes on as it began.",
+        errors=(Conflict, Unavailable),
+        description="What has begun goes on as it began. The last 20 versions are kept.",
     ),
     Endpoint(
         method="GET", path=f"{PATH}/{{name}}", handler=get_definition, needs=Permission.AGENT_READ, tag="Coordinator",

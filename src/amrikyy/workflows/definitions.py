@@ -1,9 +1,10 @@
-"""Named workflows: those that ship, and those that users have defined, in all their versions."""
+"""Named workflows: those that ship, and those that users have defined, in their last versions."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Select, delete, func, insert, select
 
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.audit import Act, Actor, note
@@ -16,6 +17,9 @@ from amrikyy.workflows.library import LIBRARY
 from amrikyy.workflows.plan import Definition, check
 
 MAX_DEFINITIONS = 1_000
+
+KEPT_VERSIONS = 20
+"""Of each, for whoever wants to know what it was like. None is needed to go on: a workflow has its own copy."""
 
 _LOCK = 0x64656673  # "defs": two that are saved at the same time could contain each other
 
@@ -49,10 +53,8 @@ class Definitions:
     async def all(self) -> dict[str, Saved]:
         """The newest version of each, by name."""
         saved = {each.name: Saved(each, 0, None, None) for each in LIBRARY}
-        newest = select(table.c.name, func.max(table.c.version).label("version")).group_by(table.c.name).subquery()
-        query = select(table).join(newest, (table.c.name == newest.c.name) & (table.c.version == newest.c.version))
         async with self._database.connect() as connection:
-            for row in await connection.execute(query.order_by(table.c.name)):
+            for row in await connection.execute(_newest(table).order_by(table.c.name)):
                 if row.definition is not None:
                     definition = Definition.model_validate_json(unseal_row(self._sealer, table, row)["definition"])
                     saved[row.name] = Saved(definition, row.version, row.saved_by, row.saved_at)
@@ -83,11 +85,13 @@ class Definitions:
                 "saved_at": datetime.now(UTC),
             }
             await connection.execute(insert(table).values(seal_row(self._sealer, table, row)))
+            outdated = (table.c.name == definition.name) & (table.c.version <= version - KEPT_VERSIONS)
+            await connection.execute(delete(table).where(outdated))
             await note(connection, Act(actor, "workflow.save", definition.name, {"version": version}))
         return Saved(definition, version, actor.id, row["saved_at"])
 
     async def delete(self, name: str, actor: Actor) -> None:
-        """Take a workflow out of use, and note who did. Its versions stay, so that what ran can be understood.
+        """Take a workflow out of use, and note who did. Its versions stay as long as what ran, to understand that by.
 
         Raises:
             NotFound: there is none of that name.
@@ -109,6 +113,13 @@ class Definitions:
             await connection.execute(insert(table).values(row))
             await note(connection, Act(actor, "workflow.delete", name))
 
+    async def purge(self, older_than: timedelta) -> int:
+        """Delete the versions of workflows that were taken out of use so long ago. Returns how many there were."""
+        until = datetime.now(UTC) - older_than
+        unused = _newest(table.c.name).where(table.c.definition.is_(None), table.c.saved_at < until)
+        async with self._database.begin(lock=_LOCK) as connection:
+            return (await connection.execute(delete(table).where(table.c.name.in_(unused)))).rowcount
+
     def _check(self, definitions: dict[str, Definition], new: str | None) -> None:
         if new is not None:
             check(definitions[new].plan, self._registry, definitions.get, name=new)
@@ -122,3 +133,9 @@ class Definitions:
                     ):
                         message = f"The workflow {name!r} contains it and could no longer be run."
                         raise Conflict(message, code="workflow_in_use", details=error.details) from None
+
+
+def _newest(*wanted: Any) -> Select[Any]:
+    """What is wanted of the newest version of each."""
+    newest = select(table.c.name, func.max(table.c.version).label("version")).group_by(table.c.name).subquery()
+    return select(*wanted).join(newest, (table.c.name == newest.c.name) & (table.c.version == newest.c.version))
