@@ -1,6 +1,8 @@
 """What a process does with workflows that it cannot begin, its own and those of one that died."""
 
 import asyncio
+from collections import Counter
+from typing import Any
 
 import pytest
 from dbos import DBOS
@@ -81,6 +83,36 @@ async def test_a_process_that_takes_over_much_shows_meanwhile_that_it_is_alive(
                 await asyncio.sleep(0.02)
             goes_on.set()
             assert (await workflows.wait(workflow_id)).status == "completed"
+
+
+async def test_however_many_follow_what_another_process_does_the_database_is_asked_once_a_turn(
+    open_workflows: OpenWorkflows, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    asked: Counter[str] = Counter()
+
+    def count(store: WorkflowStore, name: str) -> None:
+        ask = getattr(store, name)
+
+        def counted(*args: Any, **more: Any) -> Any:
+            asked[name] += 1
+            return ask(*args, **more)
+
+        monkeypatch.setattr(store, name, counted)
+
+    async with open_workflows() as works, open_workflows() as follows:
+        count(follows._store, "events")
+        count(follows._store, "event_counts")
+        workflow_id = await started(works, sequence(step("wait")), OWNER)
+        async with asyncio.timeout(20):
+            await log.waiting.wait()
+            seen = (await works.events(workflow_id))[-1].number
+            readers = [asyncio.create_task(follows.events(workflow_id, after=seen, timeout_s=15)) for _ in range(20)]
+            while asked["event_counts"] < 10:
+                await asyncio.sleep(0.01)
+            assert asked["events"] <= 2 * len(readers), "at the beginning, and once more"
+            await works.cancel(workflow_id, owner=OWNER)
+            assert [[event.kind for event in await reader] for reader in readers] == [["cancelled"]] * len(readers)
 
 
 async def test_an_engine_that_does_not_answer_is_not_waited_for_without_end(

@@ -27,6 +27,11 @@ class Changes:
             if not waiting:
                 del self._waiting[workflow_id]
 
+    @property
+    def followed(self) -> list[str]:
+        """The workflows that somebody waits for."""
+        return list(self._waiting)
+
     def wake(self, workflow_id: str) -> None:
         """Something has happened in this workflow."""
         for change in self._waiting.get(workflow_id, ()):

@@ -38,6 +38,9 @@ from amrikyy.workflows.records import (
 MAX_READ = 16
 """Events that are read at a time: each may hold an output of a megabyte."""
 
+MAX_ASKED = 1000
+"""Workflows in one query."""
+
 
 class WorkflowStore:
     """Writes and reads the workflows' tables. Every method may raise Unavailable."""
@@ -266,6 +269,16 @@ class WorkflowStore:
         return [
             WorkflowEvent(row.number, row.kind, row.path, each, row.at) for row, each in zip(rows, data, strict=True)
         ]
+
+    async def event_counts(self, workflow_ids: Sequence[str]) -> dict[str, int]:
+        """How many events these workflows have, as far as they exist."""
+        found: dict[str, int] = {}
+        async with self._database.connect() as connection:
+            for start in range(0, len(workflow_ids), MAX_ASKED):
+                asked = workflows.c.id.in_(workflow_ids[start : start + MAX_ASKED])
+                rows = await connection.execute(select(workflows.c.id, workflows.c.events).where(asked))
+                found |= {row.id: row.events for row in rows}
+        return found
 
     async def ended_steps(self, workflow_id: str, *, until: int) -> int:
         """How many steps had ended when event number `until` happened."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
-"""How often the record of a workflow is read that another process works on."""
+"""How often it is looked whether another process has done something in the workflows that are followed here."""
 
 CANCEL_WITHIN_S = 5.0
 
@@ -107,6 +107,7 @@ class Workflows:
         self._tasks = [
             loop.create_task(self._beat_forever(), name="workflows-beat"),
             loop.create_task(self._watch_forever(), name="workflows-watch"),
+            loop.create_task(self._look_forever(), name="workflows-look"),
         ]
 
     @property
@@ -237,7 +238,7 @@ class Workflows:
                 left_s = until - asyncio.get_running_loop().time()
                 if found or left_s <= 0 or self.stopping:
                     return found
-                await wait_for(change, min(left_s, POLL_S))
+                await wait_for(change, left_s)
 
     async def wait(self, workflow_id: str) -> WorkflowRecord:
         """The workflow when it has ended.
@@ -259,7 +260,7 @@ class Workflows:
                             code="draining",
                             retry_after_s=2,
                         )
-                await wait_for(change, POLL_S)
+                await change.wait()
 
     async def ended_steps(self, workflow_id: str, *, until: int) -> int:
         """How many steps had ended when event number `until` happened."""
@@ -337,6 +338,27 @@ class Workflows:
             for look in (self._take_over, self._stop_cancelled, self._forget_unbegun):
                 await _watched(look())
             await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _look_forever(self) -> None:
+        """Wake those who follow a workflow that another process works on."""
+        seen: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(POLL_S)
+            await _watched(self._look(seen))
+
+    async def _look(self, seen: dict[str, int]) -> None:
+        """One query for all that are followed. `seen`: how many events each had."""
+        followed = self._changes.followed
+        try:
+            counts = await self._store.event_counts(followed) if followed else {}
+        except AmrikyyError:
+            self._changes.wake_all()  # they ask themselves, and are told
+            return
+        for workflow_id in followed:
+            if workflow_id not in counts or counts[workflow_id] != seen.get(workflow_id):
+                self._changes.wake(workflow_id)
+        seen.clear()
+        seen.update(counts)
 
     async def _take_over(self) -> None:
         """Go on with what dead processes have left. What cannot be begun now is tried again: nobody else will."""
