@@ -233,6 +233,14 @@ async def test_statistics_and_metrics_count_what_ended(server: Served) -> None:
     assert (await server.ask("GET", f"{BASE}/stats", key="admin")).json["stats"]["totalWorkflows"] == 0
 
 
+async def test_that_there_is_no_room_is_said_before_the_body_is_read(server: Served) -> None:
+    server.runtime.workflows.turns.line = 0
+    for path in (BASE, f"{BASE}/sequential", f"{BASE}/parallel", f"{BASE}/hierarchical"):
+        assert_error(await server.ask("POST", path, raw=b"{not json"), 503, "server_full")
+    known = await server.ask("POST", BASE, raw=b"{not json", headers={"idempotency-key": "k"})
+    assert_error(known, 400, "malformed_body")
+
+
 async def test_workflows_are_defined_in_versions(server: Served) -> None:
     definition = {"name": "mine", "description": "A test.", "plan": {"strategy": "sequential", **TWO}}
     assert (await server.ask("POST", f"{BASE}/workflows", definition, key="premium")).status == 403

@@ -235,6 +235,11 @@ async def test_a_full_server_lets_callers_wait_in_line_tells_them_where_and_then
                 assert [(await anext(third)).event, (await anext(third)).data] == ["connected", {"position": 2}]
                 full = await server.ask("POST", "/api/stream/blog", BLOG | {"tone": "friendly"})
                 assert (full.status, full.json["code"], full.headers["retry-after"]) == (503, "server_full", "5")
+                uncached = {"cache-control": "no-cache"}
+                early = await server.ask("POST", "/api/stream/blog", raw=b"{not json", headers=uncached)
+                assert (early.status, early.json["code"]) == (503, "server_full"), "it is certain before the body"
+                late = await server.ask("POST", "/api/stream/blog", raw=b"{not json")
+                assert late.status == 400, "what is cached or joined needs no room"
                 queued = [run for run in await runs_of(server, "user") if run["status"] == "queued"]
                 assert len(queued) == 1
                 joined = asyncio.create_task(server.stream("/api/stream/blog", BLOG))

@@ -57,22 +57,31 @@ class Slots:
         """How many are in line."""
         return len(self._priority) + len(self._others)
 
-    def enter(self, *, priority: bool) -> Place:
-        """Take a slot, or the last place in line.
+    @property
+    def is_full(self) -> bool:
+        """Whether there is neither a slot nor a place in line."""
+        return self.taken >= self.size and self.waiting >= self.line
+
+    def check(self) -> None:
+        """Make sure that there is a slot, or a place in line.
 
         Raises:
             Unavailable: the line is full.
         """
-        if self.taken < self.size:
-            self.taken += 1
-            return Place(priority=priority, has_slot=True)
-        if self.waiting >= self.line:
+        if self.is_full:
             raise Unavailable(
                 f"The server is full: {self.size} runs are in progress and {self.waiting} wait. Try again shortly, "
                 "or raise MAX_CONCURRENT_STREAMS.",
                 code="server_full",
                 retry_after_s=5,
             )
+
+    def enter(self, *, priority: bool) -> Place:
+        """Take a slot, or the last place in line. Raises as `check` does."""
+        self.check()
+        if self.taken < self.size:
+            self.taken += 1
+            return Place(priority=priority, has_slot=True)
         place = Place(priority=priority, has_slot=False)
         self._line_of(place)[place] = None
         if priority and self._others:

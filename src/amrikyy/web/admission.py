@@ -44,7 +44,7 @@ async def admit(call: Call) -> None:
         Forbidden: the caller's role has not the permission.
         RateLimited: a limit refused; nothing was counted.
         BudgetSpent: nothing is left of the caller's budget; nothing was counted.
-        Unavailable: the server is stopping; nothing was counted.
+        Unavailable: the server is stopping, or full; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
     endpoint = call.endpoint
@@ -67,16 +67,18 @@ async def admit(call: Call) -> None:
 
 
 async def _check_may_begin(call: Call, decision: Decision | None) -> None:
-    """Send away whom nothing is left for, and everybody from a server that stops.
+    """Send away whom nothing is left for, and everybody from a server that stops, or that certainly has no room.
 
-    What a run does cost is reserved call by call, once that is known; and only then it is known whether there is room,
-    for what is cached or joined needs none.
+    What a run does cost is reserved call by call, once that is known; and often it is known no sooner whether there is
+    room, for what is cached or joined needs none.
     """
     allowance = allowance_of(call)
     try:
         if allowance is not None:
             await allowance.check()
         call.runtime.runner.check_open()
+        if call.endpoint.check_room is not None:
+            call.endpoint.check_room(call)
     except AmrikyyError:
         if decision is not None:  # a refused request has used up nothing
             await call.runtime.limits.limiter.refund(decision)

@@ -83,7 +83,7 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
             method="POST", path=path, handler=handler, needs=Permission.AGENT_EXECUTE, tag=TAG, summary=summary,
             description=_DURABLE, body=body, answer=WorkflowReply, headers=HEADERS[:2],
             also={202: ("It has begun; `Location` is where to look it up.", WorkflowAccepted)},
-            errors=(*RUN_ERRORS, BudgetSpent, NotFound, Conflict),
+            errors=(*RUN_ERRORS, BudgetSpent, NotFound, Conflict), check_room=_check_room,
         )  # fmt: skip
 
     read, manage = Permission.AGENT_READ, Permission.AGENT_MANAGE
@@ -113,6 +113,10 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
         Endpoint(method="POST", path=f"{BASE}/stats/reset", handler=reset, needs=manage, tag=TAG,
                  summary="Begin the statistics of workflows anew", answer=CoordinatorReset, errors=(Unavailable,)),
     ]  # fmt: skip
+
+
+def _check_room(call: Call) -> None:
+    call.runtime.workflows.check_room(call.principal.id)
 
 
 async def run_plan(call: Call) -> Answer:

@@ -140,6 +140,7 @@ class Endpoint:
         operation: `agent.operation` that the request runs, whose limits it counts against.
         limit: another limit that it counts against, where the operation is not known before the body.
         unlimited: requests are not counted (probes).
+        check_room: raises Unavailable when whatever the body says there is no room for what it would start.
         also: other answers with a body of their own, by status: what each means.
         errors: which errors a caller must expect beyond those that its parts imply.
         hidden: not in the documentation (it only exists to explain a mistake).
@@ -163,6 +164,7 @@ class Endpoint:
     operation: str | None = None
     limit: str | None = None
     unlimited: bool = False
+    check_room: Callable[[Call], None] | None = None
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,6 +89,17 @@ def wishes_of(call: Call) -> Wishes:
         detail = {"field": "Idempotency-Key", "message": message, "type": "header"}
         raise ValidationFailed("Correct this header and send the request again: Idempotency-Key.", details=[detail])
     return Wishes(key, detached, reuse, keep)
+
+
+def room_for(operation: Operation[Any, Any]) -> Callable[[Call], None]:
+    """Whether there is room for a run, as an endpoint checks it: what may be cached or joined may need none."""
+
+    def check_room(call: Call) -> None:
+        slots = call.runtime.runner.slots
+        if slots.is_full and not (operation.cache_for and wishes_of(call).reuse):
+            slots.check()
+
+    return check_room
 
 
 async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool) -> Run:

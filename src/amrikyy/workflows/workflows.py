@@ -160,6 +160,14 @@ class Workflows:
         plan = saved.definition.plan
         return plan.model_copy(update={"input": {**plan.input, **inputs}, "options": options or plan.options})
 
+    def check_room(self, owner: str) -> None:
+        """Make sure that there is room for one more workflow of an owner.
+
+        Raises:
+            Unavailable: too many wait.
+        """
+        self.turns.check(self._worker.count, owner)
+
     async def start(
         self,
         plan: Plan,
@@ -186,7 +194,7 @@ class Workflows:
         """
         if self.stopping:
             raise Unavailable("The server is stopping. Send the request again.", code="draining", retry_after_s=2)
-        self.turns.check(self._worker.count, owner.id)
+        self.check_room(owner.id)
         workflow_id = workflow_id or new_workflow_id()
         self._worker.expect(workflow_id)
         try:
