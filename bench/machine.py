@@ -52,7 +52,7 @@ def installed(package: str) -> str:
 
 def _said(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - our own
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

@@ -24,7 +24,7 @@ def _nobody(self: Family[Any], *values: str) -> Any:
 _NOBODY = _Nobody()
 
 if __name__ == "__main__":
-    Family.__call__ = _nobody  # type: ignore[method-assign]
+    Family.__call__ = _nobody  # type: ignore[method-assign]  # that is what this program is for
     setattr(store, "ledger_rows", lambda _: [])  # noqa: B010 - the name is another module's
     sys.argv = ["amrikyy", "serve"]
     main()

@@ -440,9 +440,9 @@ class _OpenAI:
 
     def whole(self, text: str, count: int, does: Behaviour) -> Any:
         finish = "stop" if does.finish is None else does.finish
-        message = {"role": "assistant", "content": text}
+        message: dict[str, Any] = {"role": "assistant", "content": text}
         if does.block:
-            message = {"role": "assistant", "content": None, "refusal": does.block}  # type: ignore[dict-item]
+            message = {"role": "assistant", "content": None, "refusal": does.block}
         answer: dict[str, Any] = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -537,11 +537,11 @@ class _Instance:
             return None
         form: Literal["date", "time", "date-time"] | None = schema.get("format")
         if form == "date":
-            return (date.today() + timedelta(days=30)).isoformat()  # noqa: DTZ011
+            return (date.today() + timedelta(days=30)).isoformat()  # noqa: DTZ011 - any day soon
         if form == "time":
             return "09:30:00"
         if form == "date-time":
-            return f"{date.today() + timedelta(days=30)}T09:30:00Z"  # noqa: DTZ011
+            return f"{date.today() + timedelta(days=30)}T09:30:00Z"  # noqa: DTZ011 - any day soon
         words = PROSE.split()
         start = self._chance.randrange(20, len(words) - 8)
         return f"{name or 'text'}: {' '.join(words[start : start + 8])}"
@@ -549,7 +549,7 @@ class _Instance:
 
 async def _serve(port: int, tokens_per_s: float) -> None:
     async with ModelServer(port=port, tokens_per_s=tokens_per_s) as server:
-        print(  # noqa: T201
+        print(  # noqa: T201 - for whoever started it
             f"A model server of no intelligence listens on {server.url} ({tokens_per_s:g} tokens/s). Use it with:\n"
             f"  GEMINI_API_KEY=test GEMINI_BASE_URL={server.url} amrikyy serve\n"
             f"  MODELS=openai:test OPENAI_BASE_URL={server.openai_url} amrikyy serve\n"

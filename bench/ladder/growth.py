@@ -107,7 +107,7 @@ async def by_callers(model: Running, folder: Path, keys: Sequence[int]) -> Secti
             row: list[float] = [number]
             for call in (BLOG_POST, AGENT_LIST):
                 each = cycle([call.requests({"x-api-key": key}) for key in credentials[:number]])
-                requests = lambda each=each: next(each)()  # noqa: E731
+                requests = lambda each=each: next(each)()  # noqa: E731 - for two uses
                 await put_load(server.port, requests, CALLERS, SLICE_S)  # meets every key
                 row.append(await cost_us(server, requests, call))
             section.rows.append((*row, server.process.resident_bytes / 1e6))

@@ -99,18 +99,18 @@ def test_wrong_declarations_are_refused_with_the_place() -> None:
     with pytest.raises(TypeError, match="the request's type"):
 
         @agent.operation()
-        async def no_types(request, run):  # type: ignore[no-untyped-def]
+        async def no_types(request, run):  # type: ignore[no-untyped-def]  # that is the mistake
             return None
 
     with pytest.raises(TypeError, match="returns a Result"):
 
-        @agent.operation()  # type: ignore[arg-type]
+        @agent.operation()  # type: ignore[arg-type]  # that is the mistake
         async def no_result(request: Empty, run: RunContext) -> dict[str, int]:
             return {}
 
     with pytest.raises(TypeError, match="async function"):
 
-        @agent.operation()  # type: ignore[arg-type]
+        @agent.operation()  # type: ignore[arg-type]  # that is the mistake
         def not_async(request: Empty, run: RunContext) -> Number:
             return Number(the_number=1)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -143,8 +144,8 @@ async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
     await made.close()
 
 
-async def run_of(runner: Runner, operation: object, **options: object) -> Run:
-    run = await runner.start(operation, Nothing(), owner="user:1", **options)  # type: ignore[arg-type]
+async def run_of(runner: Runner, operation: Any, **options: Any) -> Run:
+    run = await runner.start(operation, Nothing(), owner="user:1", **options)
     await run.wait()
     return run
 

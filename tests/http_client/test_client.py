@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,8 +68,8 @@ async def opened(max_connections: int) -> AsyncIterator[HttpClient]:
 
 
 async def fetch(http: HttpClient, server: Server, path: str = "/", **asked: object) -> Reply:
-    options: dict[str, object] = {"connect_s": 1.0, "timeout_s": 2.0, "max_body": 1_000_000, **asked}
-    return await http.fetch("GET", f"http://127.0.0.1:{server.port}{path}", **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"connect_s": 1.0, "timeout_s": 2.0, "max_body": 1_000_000, **asked}
+    return await http.fetch("GET", f"http://127.0.0.1:{server.port}{path}", **options)
 
 
 def close(writer: asyncio.StreamWriter) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -25,14 +26,14 @@ async def records(database: Database) -> AsyncIterator[RunRecords]:
 
 
 def started(**fields: object) -> Run:
-    given: dict[str, object] = {
+    given: dict[str, Any] = {
         "owner": "user:1",
         "agent": "travel",
         "operation": "searchFlights",
         "request": {"origin": "JFK"},
         "deadline_s": 60,
     }
-    run = Run(**(given | fields))  # type: ignore[arg-type]
+    run = Run(**(given | fields))
     run.execution.append(Event("started"))
     return run
 
@@ -73,7 +74,9 @@ async def test_the_error_of_a_failed_run_is_kept(records: RunRecords) -> None:
     }
 
 
-async def test_many_runs_are_written_in_few_transactions(records: RunRecords, database: Database) -> None:
+async def test_many_runs_are_written_in_few_transactions(
+    records: RunRecords, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began = 0
     begin = database.begin
 
@@ -82,7 +85,7 @@ async def test_many_runs_are_written_in_few_transactions(records: RunRecords, da
         began += 1
         return begin()
 
-    database.begin = counting  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(database, "begin", counting)
     for _ in range(300):
         records.note(complete(started()))
     await asyncio.sleep(0.3)

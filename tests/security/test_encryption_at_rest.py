@@ -80,7 +80,7 @@ async def at_rest_in_database(url: str) -> str:
             ]
         )
         for schema, name in names:
-            rows = await connection.execute(text(f'SELECT t::text FROM "{schema}"."{name}" t'))  # noqa: S608
+            rows = await connection.execute(text(f'SELECT t::text FROM "{schema}"."{name}" t'))  # noqa: S608 - our own
             found += rows.scalars().all()
     await database.close()
     assert found

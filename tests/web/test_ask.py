@@ -36,7 +36,8 @@ async def test_the_answer_has_the_operation_its_request_and_what_was_assumed(ser
     }  # fmt: skip
     assert body["assumed"] == {"date": day(30)}
     assert body["result"]
-    assert reply.headers.getall("x-run-id") == [body["runId"]]  # type: ignore[attr-defined]
+    headers: Any = reply.headers
+    assert headers.getall("x-run-id") == [body["runId"]]
     run = (await server.ask("GET", f"/api/runs/{body['runId']}", key="user")).json["run"]
     assert (run["operation"], run["request"]) == ("searchFlights", body["request"])
     plan = (await server.ask("GET", f"/api/runs/{body['planning']['runId']}", key="user")).json["run"]

@@ -42,7 +42,9 @@ async def put(server: Served, subject: str, limit_usd: float, period: str = "day
 
 async def test_budgets_are_set_listed_changed_and_removed_and_each_act_is_audited(server: Served) -> None:
     me = (await server.ask("POST", PATH, BLOG)).json
-    owner = server.runtime.live.get(me["runId"]).owner  # type: ignore[union-attr]
+    run = server.runtime.live.get(me["runId"])
+    assert run is not None
+    owner = run.owner
     made = await put(server, owner, 50, "month")
     assert made["budget"]["leftUsd"] == pytest.approx(50 - me["costUsd"])
     await put(server, owner, 60, "month")

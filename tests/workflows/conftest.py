@@ -122,7 +122,7 @@ async def shout(request: Amount, run: RunContext) -> Sum:
 
 @pytest.fixture
 def log() -> Log:
-    done.__init__()  # type: ignore[misc]
+    done.__init__()  # type: ignore[misc]  # the agents know this one
     return done
 
 

@@ -8,7 +8,7 @@ from langgraph_sdk import Auth
 auth = Auth()
 
 
-@auth.authenticate  # type: ignore[untyped-decorator]
+@auth.authenticate  # type: ignore[untyped-decorator]  # it has no types here
 async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDict:
     """Who it is."""
     if not hmac.compare_digest(headers.get(b"x-api-key", b""), os.environ["BENCH_KEY"].encode()):

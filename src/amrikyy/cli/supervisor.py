@@ -189,7 +189,7 @@ class Supervisor:
         for worker in [each for each in self._workers if each.process.poll() is not None]:
             self._workers.remove(worker)
             worker.link.close()
-            mark_process_dead(worker.process.pid, self._metrics)  # type: ignore[no-untyped-call]
+            mark_process_dead(worker.process.pid, self._metrics)  # type: ignore[no-untyped-call]  # it has no types
             if worker in self._outdated:
                 self._outdated.remove(worker)
             log.info("worker_ended", worker=worker.process.pid, exit_code=worker.process.returncode)

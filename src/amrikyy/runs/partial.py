@@ -70,7 +70,8 @@ def _lenient(annotation: Any) -> Any:
         return partial_model(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is list and arguments:
-        return Annotated[list[_lenient(arguments[0])], WrapValidator(_drop_last)]  # type: ignore[misc]
+        element: Any = _lenient(arguments[0])
+        return Annotated[list[element], WrapValidator(_drop_last)]
     if origin is Annotated:
         inner = _lenient(arguments[0])
         return annotation if inner is arguments[0] else inner

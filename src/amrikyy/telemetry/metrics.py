@@ -207,7 +207,7 @@ class Metrics:
         if not _is_shared():
             return self.registry
         every_process = CollectorRegistry()
-        MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]  # prometheus-client has half of its types
         return every_process
 
     def _counter(self, name: str, description: str, *labels: str) -> Family[Counts]:

@@ -67,7 +67,8 @@ def repair_for(prompt: str, answer: BaseModel, mistakes: Sequence[Mapping[str, A
 def answer_type(operations: tuple[Operation[Any, Any], ...]) -> type[BaseModel]:
     """An object `call` with one of the operations or none, and its fields each with the words that say so."""
     calls: Any = Union[tuple(_call_type(operation) for operation in operations)]  # noqa: UP007 - of a tuple
-    call: Any = (Optional[calls], Field(description="null if the request asks for none of the operations"))  # noqa: UP045
+    nullable: Any = Optional[calls]  # noqa: UP045 - of a value
+    call: Any = (nullable, Field(description="null if the request asks for none of the operations"))
     reason: Any = (str, Field("", description="One short sentence: why this operation and no other."))
     return create_model("Plan", __config__=_ANSWER, call=call, reason=reason)
 

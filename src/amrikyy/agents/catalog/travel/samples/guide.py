@@ -100,9 +100,10 @@ Reykjavik; Iceland; KEF; Jun Jul Aug Sep; 290; nature adventure hiking wildlife 
 _MONTHS = {
     month[:3]: month
     for month in (
-        "January February March April May June July August September October November December".split()  # noqa: SIM905
+        "January", "February", "March", "April", "May", "June",
+        "July", "August", "September", "October", "November", "December",
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

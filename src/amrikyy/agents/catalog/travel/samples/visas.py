@@ -7,6 +7,7 @@ from amrikyy.agents.catalog.travel.places import Country, country_of
 from amrikyy.agents.catalog.travel.requests import VisaRequest
 from amrikyy.agents.catalog.travel.visas import VisaDraft
 
+# Split when it is read: a list of as many strings takes a line each.
 SCHENGEN = frozenset("AT BE BG HR CZ DK EE FI FR DE GR HU IS IT LV LI LT LU MT NL NO PL PT RO SK SI ES SE CH".split())  # noqa: SIM905
 FREE_MOVEMENT = SCHENGEN | {"IE", "CY"}
 GULF = frozenset({"AE", "SA", "KW", "QA", "BH", "OM"})
