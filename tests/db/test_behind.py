@@ -103,3 +103,17 @@ async def test_who_asks_in_the_moment_after_a_write_is_not_given_the_one_that_is
     await late
     await behind.close()
     assert written == ["one", "another"]
+
+
+async def test_at_the_end_what_is_left_is_written_or_it_is_said_why_not() -> None:
+    async def away() -> None:
+        raise Unavailable("The database is away.")
+
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    reasons = []
+    for flush, within_s in ((nothing, 10), (away, 10), (slow, 0.01)):
+        behind = Behind("test", nothing, after_s=60, changed=ignore)
+        reasons.append(await behind.finish(flush, within_s))
+    assert reasons == [None, "The database is away.", "TimeoutError"]

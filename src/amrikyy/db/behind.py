@@ -66,6 +66,20 @@ class Behind:
         self._work.set()
         await self._writer
 
+    async def finish(self, flush: Callable[[], Awaitable[None]], within_s: float) -> str | None:
+        """Close, and have what is left written.
+
+        Returns:
+            why that did not succeed in time; None if it did.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                await self.close()
+                await flush()
+        except (AmrikyyError, TimeoutError) as error:
+            return str(error) or type(error).__name__
+        return None
+
     async def _write_forever(self) -> None:
         while not self._closing.is_set():
             await self._work.wait()

@@ -1,6 +1,5 @@
 """Runs for good: every run is recorded in the database, in batches off the request's path, and can be looked up."""
 
-import asyncio
 import json
 import os
 import secrets
@@ -194,12 +193,8 @@ class RunRecords:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._behind.close()
-                await self.flush()
-        except (AmrikyyError, TimeoutError) as error:
-            log.error("runs_not_recorded", lost=self.waiting, reason=str(error) or type(error).__name__)
+        if (reason := await self._behind.finish(self.flush, CLOSE_TIMEOUT_S)) is not None:
+            log.error("runs_not_recorded", lost=self.waiting, reason=reason)
 
     def _changed(self, error: AmrikyyError | None) -> None:
         if error is not None:

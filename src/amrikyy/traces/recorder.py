@@ -124,13 +124,9 @@ class Traces:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._behind.close()
-                await self.flush()
-        except (AmrikyyError, TimeoutError) as error:
+        if (reason := await self._behind.finish(self.flush, CLOSE_TIMEOUT_S)) is not None:
             self._metrics.traces_lost("database").inc(self.waiting)
-            log.error("traces_not_kept", lost=self.waiting, reason=str(error) or type(error).__name__)
+            log.error("traces_not_kept", lost=self.waiting, reason=reason)
         await asyncio.gather(*(exporter.close() for exporter in self.exporters))
 
     def _describe(self) -> None:
