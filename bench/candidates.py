@@ -6,8 +6,10 @@ import hmac
 import json
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +137,24 @@ def model(folder: Path) -> Running:
     started_s = process.wait_until_ready(port, "/")
     candidate = Candidate("model", lambda _: command, lambda *_: {}, core=LOAD_CORE)
     return Running(candidate, process, port, started_s, process.resident_bytes)
+
+
+@contextmanager
+def side_by_side(candidates: Iterable[Candidate]) -> Iterator[tuple[dict[str, Running], Running]]:
+    """All of them at the same time, by name, and the model server; what they wrote goes with them.
+
+    Raises:
+        RuntimeError: one does not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        models = model(folder)
+        stack.callback(models.process.stop)
+        started: dict[str, Running] = {}
+        for candidate in candidates:
+            started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
+            stack.callback(started[candidate.name].process.stop)
+        yield started, models
 
 
 def _token(claims: Mapping[str, object]) -> str:

@@ -5,7 +5,6 @@ import gc
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ import uvloop
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.metrics import aside
 from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
-from bench.candidates import Candidate, Running, amrikyy, model, start
+from bench.candidates import Candidate, Running, amrikyy, side_by_side
 from bench.measure import set_manner, take_turns, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
@@ -98,18 +97,8 @@ def main() -> None:
     """Print the table."""
     os.sched_setaffinity(0, {LOAD_CORE})
     uvloop.run(scrape())
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        models = model(Path(name))
-        started: dict[str, Running] = {}
-        try:
-            for number, candidate in enumerate(candidates()):
-                folder = Path(name) / str(number)
-                folder.mkdir()
-                started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
-            uvloop.run(compare(started, models))
-        finally:
-            for server in (*started.values(), models):
-                server.process.stop()
+    with side_by_side(candidates()) as (servers, models):
+        uvloop.run(compare(servers, models))
 
 
 if __name__ == "__main__":

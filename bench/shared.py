@@ -7,16 +7,14 @@ import argparse
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import uvloop
 from tests.redis_server import redis_server
 
 from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
-from bench.candidates import Running, amrikyy, model, start
+from bench.candidates import Running, amrikyy, side_by_side
 from bench.measure import set_manner, take_turns, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
@@ -59,18 +57,10 @@ def main() -> None:
     parser.add_argument("--durable", action="store_true", help="DURABLE_REPLIES instead of Redis")
     durable = parser.parse_args().durable
     os.sched_setaffinity(0, {LOAD_CORE})
-    with redis_server() as redis, tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        models = model(folder)
-        started: dict[str, Running] = {}
-        try:
-            other = amrikyy("durable", DURABLE_REPLIES="true") if durable else amrikyy("Redis", REDIS_URL=redis.url)
-            for candidate in (amrikyy("memory"), other):
-                started[candidate.name] = start(candidate, f"http://127.0.0.1:{models.port}", folder)
-            uvloop.run(compare(started, models))
-        finally:
-            for server in (*started.values(), models):
-                server.process.stop()
+    with redis_server() as redis:
+        other = amrikyy("durable", DURABLE_REPLIES="true") if durable else amrikyy("Redis", REDIS_URL=redis.url)
+        with side_by_side((amrikyy("memory"), other)) as (servers, models):
+            uvloop.run(compare(servers, models))
 
 
 if __name__ == "__main__":
