@@ -1,61 +1,30 @@
-"""A real Redis for the tests: the server binary of a wheel, started as an unprivileged user, gone at the end.
+"""A real Redis for the tests: the server binary of a wheel, gone at the end.
 
 TEST_REDIS_URL names a running server to use instead, where a test does not need to stop it.
 """
 
 import importlib.util
-import os
-import pwd
 import shutil
-import signal
 import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from tests.own_server import OwnServer
 from tests.process import free_port
 
-START_TIMEOUT_S = 10
 
-
-class RedisServer:
-    """A server of the test's own, on a port that it keeps when it is killed and started again."""
+class RedisServer(OwnServer):
+    """A Redis that keeps nothing: what it knew is lost when it is killed."""
 
     def __init__(self, *options: str) -> None:
+        # A cluster's bus is 10,000 higher.
+        super().__init__("Redis", next(port for port in iter(free_port, 0) if port + 10_000 < 2**16))
         self._options = options
-        self._folder = Path(tempfile.mkdtemp(prefix="amrikyy-redis-"))
         self._folder.chmod(0o777)  # the socket is made by an unprivileged user
         self._binary = Path(shutil.copy(_binary(), self._folder / "redis-server"))
-        self._server: subprocess.Popen[bytes] | None = None
-        self.port = next(port for port in iter(free_port, 0) if port + 10_000 < 2**16)  # a cluster's bus is up there
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.socket = self._folder / "redis.sock"
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        as_nobody: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        self._server = subprocess.Popen(
-            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder, "--save", "",
-             "--unixsocket", self.socket, *self._options],
-            cwd=self._folder, env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, **as_nobody,
-        )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while b"PONG" not in (said := self.ask("PING")) and b"NOAUTH" not in said:
-            assert time.monotonic() < deadline, f"the test Redis did not come up on port {self.port}: {said!r}"
-            time.sleep(0.01)
-
-    @property
-    def pid(self) -> int:
-        assert self._server is not None
-        return self._server.pid
 
     def ask(self, command: str) -> bytes:
         """What it answers to a command; nothing when it cannot be reached."""
@@ -66,27 +35,15 @@ class RedisServer:
         except OSError:
             return b""
 
-    def pause(self) -> None:
-        """Have it accept connections and never answer."""
-        self._signal(signal.SIGSTOP)
+    def _command(self) -> Sequence[str | Path]:
+        return [
+            self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder, "--save", "",
+            "--unixsocket", self.socket, *self._options,
+        ]  # fmt: skip
 
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End it at once; what it knew is lost."""
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait(timeout=10)
-            self._server = None
-
-    def remove(self) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._server is not None
-        self._server.send_signal(number)
+    def _answers(self) -> bool:
+        said = self.ask("PING")
+        return b"PONG" in said or b"NOAUTH" in said
 
 
 @contextmanager

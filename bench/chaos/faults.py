@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.own_server import OwnServer
+
 from bench.chaos.book import CLOSED, REFUSED
 from bench.chaos.client import Client
 from bench.chaos.stage import WORKERS, Stage
@@ -102,28 +104,41 @@ def _kill_server(stage: Stage, chance: random.Random) -> None:
     stage.start_server()
 
 
-def _kill_redis(stage: Stage, chance: random.Random) -> None:
-    stage.redis.kill()
-    time.sleep(chance.uniform(0.2, 4.0))
-    stage.start_redis()
+def _redis(stage: Stage) -> OwnServer:
+    return stage.redis
 
 
-def _stop_redis(stage: Stage, chance: random.Random) -> None:
-    stage.redis.pause()
-    time.sleep(chance.uniform(0.2, 5.0))
-    stage.redis.resume()
+def _postgres(stage: Stage) -> OwnServer:
+    return stage.postgres
 
 
-def _kill_postgres(stage: Stage, chance: random.Random) -> None:
-    stage.postgres.kill()
-    time.sleep(chance.uniform(0.2, 4.0))
-    stage.start_postgres()
+def _killed(server: Callable[[Stage], OwnServer], start: Callable[[Stage], None]) -> Act:
+    def act(stage: Stage, chance: random.Random) -> None:
+        server(stage).kill()
+        time.sleep(chance.uniform(0.2, 4.0))
+        start(stage)
+
+    return act
 
 
-def _stop_postgres(stage: Stage, chance: random.Random) -> None:
-    stage.postgres.pause()
-    time.sleep(chance.uniform(0.5, 6.0))
-    stage.postgres.resume()
+def _stopped(server: Callable[[Stage], OwnServer], least_s: float, most_s: float) -> Act:
+    def act(stage: Stage, chance: random.Random) -> None:
+        server(stage).pause()
+        time.sleep(chance.uniform(least_s, most_s))
+        server(stage).resume()
+
+    return act
+
+
+def _worker_killed_without(server: Callable[[Stage], OwnServer], least_s: float) -> Act:
+    def act(stage: Stage, chance: random.Random) -> None:
+        server(stage).pause()
+        time.sleep(chance.uniform(least_s, 2.0))
+        _kill_worker(stage, chance)
+        time.sleep(chance.uniform(0.2, 2.0))
+        server(stage).resume()
+
+    return act
 
 
 def _kill_model(stage: Stage, chance: random.Random) -> None:
@@ -138,36 +153,22 @@ def _stop_model(stage: Stage, chance: random.Random) -> None:
     stage.signal_model(signal.SIGCONT)
 
 
-def _kill_worker_without_redis(stage: Stage, chance: random.Random) -> None:
-    stage.redis.pause()
-    time.sleep(chance.uniform(0.2, 2.0))
-    _kill_worker(stage, chance)
-    time.sleep(chance.uniform(0.2, 2.0))
-    stage.redis.resume()
-
-
-def _kill_worker_without_database(stage: Stage, chance: random.Random) -> None:
-    stage.postgres.pause()
-    time.sleep(chance.uniform(0.5, 2.0))
-    _kill_worker(stage, chance)
-    time.sleep(chance.uniform(0.2, 2.0))
-    stage.postgres.resume()
-
-
 KINDS = (
     Kind(name="a worker is killed", act=_kill_worker, allows=GONE, kills=True),
     Kind(name="a worker stands still", act=_stop_worker, allows=frozenset({"run_lost"})),
-    Kind(name="Redis is killed, and comes back empty", act=_kill_redis, allows=frozenset({"run_elsewhere"}),
-         redis_away=True, forgets=True),
-    Kind(name="Redis stands still", act=_stop_redis, allows=frozenset({"run_elsewhere"}), redis_away=True),
-    Kind(name="PostgreSQL is killed", act=_kill_postgres, allows=DATABASE, database_away=True),
-    Kind(name="PostgreSQL stands still", act=_stop_postgres, allows=DATABASE, database_away=True),
+    Kind(name="Redis is killed, and comes back empty", act=_killed(_redis, Stage.start_redis),
+         allows=frozenset({"run_elsewhere"}), redis_away=True, forgets=True),
+    Kind(name="Redis stands still", act=_stopped(_redis, 0.2, 5.0), allows=frozenset({"run_elsewhere"}),
+         redis_away=True),
+    Kind(name="PostgreSQL is killed", act=_killed(_postgres, Stage.start_postgres), allows=DATABASE,
+         database_away=True),
+    Kind(name="PostgreSQL stands still", act=_stopped(_postgres, 0.5, 6.0), allows=DATABASE, database_away=True),
     Kind(name="the model server stands still", act=_stop_model, allows=MODEL),
     Kind(name="all workers are replaced (SIGHUP)", act=_reload, allows=frozenset({CLOSED, "draining"})),
     Kind(name="both workers are killed", act=_kill_both_workers, allows=GONE, kills=True),
-    Kind(name="a worker is killed while Redis stands still", act=_kill_worker_without_redis, allows=GONE, kills=True,
-         redis_away=True, forgets=True),
-    Kind(name="a worker is killed while PostgreSQL stands still", act=_kill_worker_without_database,
+    Kind(name="a worker is killed while Redis stands still", act=_worker_killed_without(_redis, 0.2), allows=GONE,
+         kills=True, redis_away=True, forgets=True),
+    Kind(name="a worker is killed while PostgreSQL stands still", act=_worker_killed_without(_postgres, 0.5),
          allows=GONE | DATABASE, kills=True, database_away=True),
     Kind(name="the supervisor is killed, and started anew", act=_kill_server, allows=GONE | {REFUSED},
          kills=True),
