@@ -14,7 +14,9 @@ from amrikyy.db import migrate, open_database
 from tests.postgres_server import PostgresServer
 
 TEMPLATE = "amrikyy_template"
-VERSION_TABLE = "public.alembic_version"
+KEPT_TABLES = ("public.alembic_version", "public.spend_summed")
+"""A migration has written a row of each, which must be there."""
+
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -102,7 +104,8 @@ async def _empty(url: str, tables: list[str]) -> bool:
         if await connection.fetchval("SELECT version_num FROM alembic_version") != migrate.head():
             return False
         await connection.execute(END_OTHERS)
-        await connection.execute(f"TRUNCATE {', '.join(name for name in tables if name != VERSION_TABLE)}")
+        await connection.execute(f"TRUNCATE {', '.join(name for name in tables if name not in KEPT_TABLES)}")
+        await connection.execute("UPDATE spend_summed SET through = 0")
         return True
     finally:
         await connection.close()

@@ -1,20 +1,23 @@
 """The record of runs in the database, and what happens without one."""
 
 import asyncio
+import itertools
 import os
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from amrikyy.db import Database, open_database
 from amrikyy.db.tables import runs
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome
-from amrikyy.runs.run import Run
+from amrikyy.runs.run import Run, began_at, first_id, new_run_id
 from amrikyy.runs.store import MAX_PENDING, RunRecords
 
 
@@ -179,13 +182,71 @@ async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunReco
 
 
 async def test_old_runs_are_deleted_in_batches(records: RunRecords) -> None:
-    old = [started(started_at=datetime.now(UTC) - timedelta(days=40)) for _ in range(25)]
-    new = complete(started())
+    then, now = datetime.now(UTC) - timedelta(days=40), datetime.now(UTC) - timedelta(days=29)
+    old = [started(id=f"{first_id(then)}{number:017x}", started_at=then) for number in range(25)]
+    new = complete(started(id=f"{first_id(now)}{1:017x}", started_at=now))
     for run in (*old, new):
         records.note(run)
     await records.flush()
     assert await records.purge(timedelta(days=30), batch=10) == 25
     assert [record.id for record in await records.page(owner=None)] == [new.id]
+
+
+def test_ids_tell_what_was_started_before() -> None:
+    run_id = new_run_id()
+    assert first_id(began_at(run_id)) <= run_id < first_id(began_at(run_id) + timedelta(milliseconds=1))
+
+
+async def test_pages_are_read_in_the_order_of_an_index_and_found_by_what_tells_most(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    asked: list[tuple[str, Any]] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    records = RunRecords(database)
+    for run in (complete(started()), complete(started(operation="searchHotels"))):
+        records.note(run)
+    await records.flush()
+    one_operation = {"agent": "travel", "operation": "searchFlights"}
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        for owner, which, status, parent_id in itertools.product(
+            (None, "user:1"), ({}, {"agent": "travel"}, one_operation), (None, "completed", "failed"), (None, "run_1")
+        ):
+            only: dict[str, Any] = {"owner": owner, "status": status, "parent_id": parent_id, **which}
+            await records.page(before="run_2", **only)
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1][0]}", asked[-1][1])]
+            steps = [step for step in plan if " runs " in step]
+            per_operation = bool(which) and not (owner or parent_id or "operation" in which)
+            assert len(steps) == 2 if per_operation else plan == steps, plan  # else nothing is sorted
+            rare = "status=? AND " if status == "failed" and not parent_id else ""
+            place = (
+                "parent_id=? AND " if parent_id
+                else "owner=? AND " if owner
+                else "agent=? AND operation=? AND " if which
+                else ""
+            )  # fmt: skip
+            assert {step.partition(" (")[2] for step in steps} == {f"{place}{rare}id<?)"}, plan
+    await records.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("status", [None, "completed", "failed"])
+async def test_an_agents_runs_are_listed_newest_first_whatever_their_operations(
+    records: RunRecords, status: str | None
+) -> None:
+    noted = [started(operation=f"operation{number % 3}") for number in range(20)]
+    error = ModelRefused("No.")
+    for number, run in enumerate(noted):
+        if number % 2:
+            complete(run)
+        else:
+            run.execution.end(Event("failed", error), Outcome(error=error))
+    for run in (*noted, complete(started(agent="content"))):
+        records.note(run)
+    wanted = [run.id for run in reversed(noted) if status in (None, run.status)]
+    page = [record.id for record in await records.page(owner=None, agent="travel", status=status, limit=7)]
+    assert page == wanted[:7]
+    rest = await records.page(owner=None, agent="travel", status=status, before=page[-1], limit=100)
+    assert [record.id for record in rest] == wanted[7:]
+    assert await records.page(owner=None, agent="innovation", status=status) == []
 
 
 async def test_a_reader_who_is_cancelled_breaks_off_no_write(records: RunRecords) -> None:

@@ -69,10 +69,14 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
 
 @database.command()
 def check() -> None:
-    """See whether the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY."""
+    """See whether the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY.
+
+    The ledger is added up, and compared with the sums that are kept of it.
+    """
     from amrikyy.db import encryption_keys, migrate, open_database
     from amrikyy.db.backup import faults
     from amrikyy.settings import ConfigurationError
+    from amrikyy.spend import Sums
 
     async def go() -> list[str]:
         settings = load_settings()
@@ -80,6 +84,11 @@ def check() -> None:
         try:
             found = await faults(db)
             if await migrate.current(db) == migrate.head():
+                async with db.patient() as patient:
+                    wrong = await Sums(patient).wrong_days()
+                found += [
+                    f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]
+                ]
                 await encryption_keys.check(db, settings.sealer())
             return found
         except ConfigurationError as error:
@@ -105,6 +114,25 @@ def reseal() -> None:
 
     if asyncio.run(reseal_all(load_settings())):
         raise typer.Exit(1)
+
+
+@database.command("sum-up")
+def sum_up() -> None:
+    """Add the ledger up anew, for /api/usage. The server may run meanwhile, and its answers stay right."""
+    from amrikyy.db import migrate, open_database
+    from amrikyy.spend import Sums
+
+    async def go() -> None:
+        db = open_database(load_settings().database)
+        try:
+            await migrate.check(db)
+            async with db.patient() as patient:
+                await Sums(patient).renew()
+        finally:
+            await db.close()
+
+    asyncio.run(go())
+    typer.echo("The ledger is added up.")
 
 
 @database.command("forget-key")

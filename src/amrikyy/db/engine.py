@@ -72,6 +72,21 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading, all of whose statements see what the first one sees.
+
+        Raises:
+            Unavailable: the database cannot be reached, or answers too late.
+        """
+        with self._translated():
+            async with self.engine.connect() as connection:
+                if self.dialect == "sqlite":
+                    await connection.exec_driver_sql("BEGIN")
+                else:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+
+    @asynccontextmanager
     async def begin(self, *, lock: int | None = None) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction, which is committed at the end and rolled back by an exception.
 

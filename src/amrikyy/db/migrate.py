@@ -11,7 +11,7 @@ from amrikyy.errors import Unavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in `migrations/versions`; a test compares the two."""
 
 _LOCK = 0x616D7269  # "amri": the key of PostgreSQL's advisory lock, the same in every process

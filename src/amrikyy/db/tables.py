@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -76,6 +77,14 @@ SEALED: dict[Any, Any] = {"sealed": True}
 
 def _id(name: str = "id") -> Column[Any]:
     return Column(name, String(64), primary_key=True)
+
+
+RARE = "status <> 'completed'"
+"""Of which runs the status is indexed. A query that is to use such an index has to say the same."""
+
+
+def _partial(*columns: str, where: str) -> Index:
+    return Index(None, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 users = Table(
@@ -174,9 +183,11 @@ runs = Table(
     # Pages are read by id, newest first, and ids sort by time.
     Index(None, "owner", "id"),
     Index(None, "agent", "operation", "id"),
-    Index(None, "status", "id"),
-    Index(None, "parent_id"),
-    Index(None, "started_at"),
+    # What most runs are needs no entry: it is found among all.
+    _partial("status", "id", where=RARE),
+    _partial("owner", "status", "id", where=RARE),
+    _partial("agent", "operation", "status", "id", where=RARE),
+    _partial("parent_id", "id", where="parent_id IS NOT NULL"),
 )
 
 idempotency_keys = Table(
@@ -191,9 +202,10 @@ idempotency_keys = Table(
 spend = Table(
     "spend",
     metadata,
-    # The key is what makes it impossible to count twice what is written twice.
-    Column("run_id", String(64), primary_key=True),
-    Column("model", String(200), primary_key=True),
+    # In the order in which entries are written, by which it is known what is in the sums.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("model", String(200), nullable=False),
     Column("owner", String(128), nullable=False),
     Column("agent", String(64), nullable=False),
     Column("operation", String(64), nullable=False),
@@ -202,8 +214,33 @@ spend = Table(
     Column("output_tokens", Integer, nullable=False),
     Column("cost_usd", Float),  # null: the price is not known
     Column("usage_estimated", Boolean, nullable=False),
-    Index(None, "owner", "day"),
+    Index(None, "run_id", "model", unique=True),  # which makes it impossible to count twice what is written twice
+)
+
+spend_days = Table(
+    "spend_days",
+    metadata,
+    Column("owner", String(128), primary_key=True),  # or "*": all of them together
+    Column("day", String(10), primary_key=True),
+    Column("agent", String(64), primary_key=True),
+    Column("operation", String(64), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("runs", BigInteger, nullable=False),  # entries that are the first of their runs
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
     Index(None, "day"),
+    sqlite_with_rowid=False,
+)
+
+spend_summed = Table(
+    "spend_summed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
+    Column("through", BigInteger, nullable=False),  # entries up to this number are in the sums; a trigger corrects them
 )
 
 budgets = Table(

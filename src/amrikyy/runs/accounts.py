@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from sqlalchemy import bindparam
+
 from amrikyy.db.bulk import Bulk
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import LATENCY_MS, run_hours, spend
@@ -52,7 +54,8 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
 @cache
 def ledger_insert(dialect: str) -> Bulk:
     """Write entries; one that is there already gets the newer sums (a run that left early pays for what came after)."""
-    insert = insert_into(spend, dialect)
+    given: dict[str, Any] = {each.name: bindparam(each.name) for each in spend.c if each is not spend.c.number}
+    insert = insert_into(spend, dialect).values(given).inline()
     changing = ("input_tokens", "output_tokens", "cost_usd", "usage_estimated")
     return Bulk(
         insert.on_conflict_do_update(

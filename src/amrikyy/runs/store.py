@@ -23,7 +23,8 @@ from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
-from amrikyy.runs.run import Run
+from amrikyy.runs.pages import newest
+from amrikyy.runs.run import Run, first_id
 from amrikyy.sealing import PLAIN, Sealer
 
 log = structlog.get_logger(__name__)
@@ -172,24 +173,14 @@ class RunRecords:
             Unavailable: the database cannot be reached.
         """
         await self.flush()
-        query = select(*_WITHOUT_CONTENT).order_by(runs.c.id.desc()).limit(limit)
-        wanted = {
-            runs.c.owner: owner,
-            runs.c.agent: agent,
-            runs.c.operation: operation,
-            runs.c.status: status,
-            runs.c.parent_id: parent_id,
-        }
-        for column, value in wanted.items():
-            if value is not None:
-                query = query.where(column == value)
-        if before is not None:
-            query = query.where(runs.c.id < before)
-        return [self._record(row) for row in await self._read(query)]
+        wanted = {"owner": owner, "agent": agent, "operation": operation, "status": status, "parent_id": parent_id}
+        async with self._database.connect() as connection:
+            rows = await newest(connection, _WITHOUT_CONTENT, wanted, before=before, limit=limit)
+        return [self._record(row) for row in rows]
 
     async def purge(self, older_than: timedelta, batch: int = 1000) -> int:
         """Delete old runs. Returns how many."""
-        return await purge(self._database, runs, runs.c.started_at < datetime.now(UTC) - older_than, batch)
+        return await purge(self._database, runs, runs.c.id < first_id(datetime.now(UTC) - older_than), batch)
 
     async def close(self) -> None:
         """Write what waits, and stop."""

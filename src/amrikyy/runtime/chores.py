@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
 
+SUM_UP_EVERY_S = 60
+"""So many seconds' entries of the ledger are read one by one."""
+
 SAMPLE_EVERY_S = 2.0
 
 
@@ -64,6 +67,18 @@ async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
             except Exception:
                 log.exception("upkeep_failed", chore=name)
         log.info("upkeep_done", **deleted)
+
+
+async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
+    """Add the ledger up, every minute, whatever becomes of a turn."""
+    while True:
+        await asyncio.sleep(SUM_UP_EVERY_S)
+        try:
+            await add_up()
+        except AmrikyyError as error:
+            log.error("upkeep_failed", chore="sums", reason=error.message)
+        except Exception:
+            log.exception("upkeep_failed", chore="sums")
 
 
 async def sample(runtime: Runtime) -> None:

@@ -25,7 +25,7 @@ from amrikyy.runtime.runtime import STOPPING, Runtime
 from amrikyy.runtime.tracing import open_traces
 from amrikyy.sealing import Sealer
 from amrikyy.settings import ConfigurationError, Settings, reveal
-from amrikyy.spend import Budgets, Ledger
+from amrikyy.spend import Budgets, Ledger, Sums
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Tracer
 from amrikyy.workflows.steps import Charge
@@ -62,6 +62,7 @@ async def open_runtime(
         )
         chores.start(chores.prepare(registry), "prepare-agents", stack)
         chores.start(chores.upkeep(chores.deletions(runtime)), "upkeep", stack)
+        chores.start(chores.sum_up(Sums(runtime.database).add_up), "sum-up", stack)
         chores.start(chores.sample(runtime), "sample-metrics", stack)
         try:
             yield runtime

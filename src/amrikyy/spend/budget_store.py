@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
-from amrikyy.db.tables import budget_days, budgets, reservations, spend
+from amrikyy.db.tables import budget_days, budgets, reservations
+from amrikyy.spend.sums import summed_through, used
 
 Period = Literal["day", "month"]
 
@@ -194,8 +195,9 @@ class BudgetStore:
     async def _count_ledger(self, connection: AsyncConnection, subject: str) -> None:
         """Take over what the ledger has of this month. It knows no roles: theirs counts from when a budget is set."""
         first = datetime.now(UTC).date().replace(day=1).isoformat()
-        query = select(spend.c.day, func.coalesce(func.sum(spend.c.cost_usd), 0.0).label("spent_usd"))
-        query = query.where(spend.c.owner == subject, spend.c.day >= first).group_by(spend.c.day)
+        through = await summed_through(connection, locked=True)
+        entries = used(through, lambda table: iter([table.c.owner == subject, table.c.day >= first]), by_caller=True)
+        query = select(entries.c.day, func.sum(entries.c.cost_usd).label("spent_usd")).group_by(entries.c.day)
         rows = [{"subject": subject, "day": row.day, "spent_usd": row.spent_usd}
                 for row in await connection.execute(query)]  # fmt: skip
         if not rows:

@@ -1,22 +1,17 @@
-"""The ledger: one entry for each run and model, never changed, and sums of it."""
+"""The ledger: one entry for each run and model, and sums of it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, FromClause, func, select
 
 from amrikyy.db.engine import Database
-from amrikyy.db.tables import spend
+from amrikyy.spend.sums import summed_through, used
 
-GROUPS = {
-    "day": spend.c.day,
-    "caller": spend.c.owner,
-    "agent": spend.c.agent,
-    "operation": spend.c.operation,
-    "model": spend.c.model,
-}
-"""What usage can be grouped by."""
+GROUPS = {"day": "day", "caller": "owner", "agent": "agent", "operation": "operation", "model": "model"}
+"""What usage can be grouped by, and the column that it is."""
 
 MAX_GROUPS = 10_000
 """Rows of one answer."""
@@ -51,7 +46,7 @@ class Ledger:
 
     async def usage(
         self,
-        group_by: list[str],
+        group_by: Sequence[str],
         *,
         since: date | None = None,
         until: date | None = None,
@@ -59,8 +54,8 @@ class Ledger:
         agent: str | None = None,
         operation: str | None = None,
         model: str | None = None,
-    ) -> list[UsageGroup]:
-        """Sums by group, in the order of the groups' names. Without groups, one sum of all.
+    ) -> tuple[UsageGroup, list[UsageGroup]]:
+        """The sum of all, and sums by group, in the order of the groups' names, MAX_GROUPS at most.
 
         Args:
             group_by: of GROUPS.
@@ -74,37 +69,44 @@ class Ledger:
         Raises:
             Unavailable: the database cannot be reached.
         """
-        columns = [GROUPS[name].label(f"key_{name}") for name in group_by]
-        sums: list[ColumnElement[Any]] = [
-            func.count(func.distinct(spend.c.run_id)).label("runs"),
-            func.coalesce(func.sum(spend.c.input_tokens), 0).label("input_tokens"),
-            func.coalesce(func.sum(spend.c.output_tokens), 0).label("output_tokens"),
-            func.coalesce(func.sum(spend.c.cost_usd), 0.0).label("cost_usd"),
-            func.coalesce(func.sum(case((spend.c.cost_usd.is_(None), 1), else_=0)), 0).label("unpriced"),
-            func.coalesce(func.sum(case((spend.c.usage_estimated, 1), else_=0)), 0).label("estimated"),
-        ]
-        query = select(*columns, *sums).limit(MAX_GROUPS)
-        if columns:
-            query = query.group_by(*columns).order_by(*columns)
         wanted = {"owner": caller, "agent": agent, "operation": operation, "model": model}
-        for name, value in wanted.items():
-            if value is not None:
-                query = query.where(spend.c[name] == value)
-        if since is not None:
-            query = query.where(spend.c.day >= since.isoformat())
-        if until is not None:
-            query = query.where(spend.c.day <= until.isoformat())
-        async with self._database.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        return [
-            UsageGroup(
-                {name: row._mapping[f"key_{name}"] for name in group_by},
-                int(row.runs),
-                int(row.input_tokens),
-                int(row.output_tokens),
-                float(row.cost_usd),
-                int(row.unpriced),
-                int(row.estimated),
-            )
-            for row in rows
-        ]
+
+        def narrowed(table: FromClause) -> Iterator[ColumnElement[bool]]:
+            yield from (table.c[name] == value for name, value in wanted.items() if value is not None)
+            if since is not None:
+                yield table.c.day >= since.isoformat()
+            if until is not None:
+                yield table.c.day <= until.isoformat()
+
+        async with self._database.snapshot() as connection:
+            through = await summed_through(connection)
+            total = used(through, narrowed, by_caller=caller is not None)
+            rows = used(through, narrowed, by_caller=caller is not None or "caller" in group_by)
+            # An entry is of one run and one model: where models are told apart, a run counts with each of them.
+            (all_of_it,) = await connection.execute(select(*_sums(total, by_model=model is not None)))
+            columns = [rows.c[GROUPS[name]].label(f"key_{name}") for name in group_by]
+            query = select(*columns, *_sums(rows, by_model=model is not None or "model" in group_by))
+            groups = (
+                await connection.execute(query.group_by(*columns).order_by(*columns).limit(MAX_GROUPS))
+                if columns else [all_of_it]
+            )  # fmt: skip
+            return _group([], all_of_it), [_group(group_by, row) for row in groups]
+
+
+def _sums(rows: FromClause, *, by_model: bool) -> list[ColumnElement[Any]]:
+    sums = {"runs": "entries" if by_model else "runs"} | {
+        name: name for name in ("input_tokens", "output_tokens", "cost_usd", "unpriced", "estimated")
+    }
+    return [func.coalesce(func.sum(rows.c[column]), 0).label(name) for name, column in sums.items()]
+
+
+def _group(names: Sequence[str], row: Any) -> UsageGroup:
+    return UsageGroup(
+        {name: row._mapping[f"key_{name}"] for name in names},
+        int(row.runs),
+        int(row.input_tokens),
+        int(row.output_tokens),
+        float(row.cost_usd),
+        int(row.unpriced),
+        int(row.estimated),
+    )

@@ -10,6 +10,7 @@ from time import time_ns
 from typing import Any
 
 from sqlalchemy import Row, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.engine import Database, Dialect
 from amrikyy.db.purge import purge
@@ -119,20 +120,15 @@ class TraceStore:
         Raises:
             Unavailable: the database cannot be reached.
         """
-        newest = (
-            select(segments.c.trace_id)
-            .where(segments.c.agent == agent)
-            .group_by(segments.c.trace_id)
-            .order_by(func.max(segments.c.id).desc())
-            .limit(limit)
-        )
         async with self._database.connect() as connection:
-            ids = [row.trace_id for row in await connection.execute(newest)]
-            parts = select(*_SUMMARY).where(segments.c.trace_id.in_(ids), segments.c.agent == agent)
+            ids = await _newest(connection, agent, limit)
+            # By the traces alone: SQLite would rather read all of the agent's.
+            parts = select(*_SUMMARY).where(segments.c.trace_id.in_(ids))
             rows = (await connection.execute(parts)).all() if ids else []
         by_id: dict[str, list[Row[Any]]] = {trace_id: [] for trace_id in ids}
         for row in rows:
-            by_id[row.trace_id].append(row)
+            if row.agent == agent:
+                by_id[row.trace_id].append(row)
         return [_summary(found) for found in by_id.values() if found]
 
     async def get(self, trace_id: str, agent: str) -> tuple[TraceSummary, list[SpanRecord]]:
@@ -163,7 +159,7 @@ class TraceStore:
     async def purge(self, older_than: timedelta) -> int:
         """Delete old segments. Returns how many."""
         until_us = (datetime.now(UTC) - older_than - _EPOCH) // timedelta(microseconds=1)
-        return await purge(self._database, segments, segments.c.began_us < until_us)
+        return await purge(self._database, segments, segments.c.id < f"{until_us:014x}")
 
 
 @cache
@@ -179,6 +175,20 @@ def _new_id() -> str:
 
 
 _numbers = count()
+
+
+async def _newest(connection: AsyncConnection, agent: str, limit: int) -> list[str]:
+    """The ids of the traces whose parts by this agent are its newest. Reads on until there are enough."""
+    found: dict[str, None] = {}
+    query = select(segments.c.id, segments.c.trace_id).where(segments.c.agent == agent).order_by(segments.c.id.desc())
+    size, page = 2 * limit, query
+    while len(found) < limit:
+        rows = (await connection.execute(page.limit(size))).all()
+        found |= dict.fromkeys(row.trace_id for row in rows)
+        if len(rows) < size:
+            break
+        size, page = 4 * size, query.where(segments.c.id < rows[-1].id)
+    return list(found)[:limit]
 
 
 def _last_that_fits(rows: Sequence[Row[Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal
 
@@ -69,11 +70,12 @@ async def usage(call: Call) -> Answer:
     caller = None if query.caller == "all" else query.caller or call.principal.id
     await call.runtime.records.flush()
     only = {"agent": query.agent, "operation": query.operation, "model": query.model}
-    ledger, group_by = call.runtime.ledger, list(dict.fromkeys(query.group_by))
-    groups = await ledger.usage(list(group_by), since=query.since, until=query.until, caller=caller, **only)
+    group_by = list(dict.fromkeys(query.group_by))
+    total, groups = await call.runtime.ledger.usage(
+        group_by, since=query.since, until=query.until, caller=caller, **only
+    )
     if query.format == "csv":
-        return _csv(list(group_by), groups)
-    (total,) = await ledger.usage([], since=query.since, until=query.until, caller=caller, **only)
+        return _csv(group_by, groups)
     return UsageReply(
         total=Used(**_fields(total)), groups=[UsedByGroup(group=group.keys, **_fields(group)) for group in groups]
     )
@@ -89,7 +91,7 @@ def _fields(group: UsageGroup) -> dict[str, object]:
     return {"runs": group.runs, "usage": tokens, "cost_usd": dollars(group.cost_usd), "unpriced": group.unpriced}
 
 
-def _csv(group_by: list[str], groups: list[UsageGroup]) -> Response:
+def _csv(group_by: Sequence[str], groups: list[UsageGroup]) -> Response:
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow([*group_by, "runs", "promptTokens", "completionTokens", "costUsd", "unpriced"])
