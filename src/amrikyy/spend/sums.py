@@ -28,8 +28,8 @@ from amrikyy.db.tables import spend, spend_days, spend_summed
 EVERYBODY = "*"
 """In place of a caller: all of them together. No principal is called so."""
 
-BATCH = 20_000
-"""Entries that are added in one transaction: about 0.1 s, for which other writers of SQLite wait."""
+BATCH = 5_000
+"""Entries that are added in one transaction: some 50 ms, for which other writers of SQLite wait."""
 
 LOCK_TIMEOUT_MS = 250
 """How long writers may wait for us. Beyond deadlock_timeout, a second, PostgreSQL would end a vacuum in our favour."""
