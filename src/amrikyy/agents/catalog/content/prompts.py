@@ -1,10 +1,5 @@
 """What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
 
-from collections.abc import Sequence
-
-import msgspec
-from pydantic import BaseModel
-
 from amrikyy.agents.catalog.content.fields import Style, Tone
 from amrikyy.agents.catalog.content.plans import slots
 from amrikyy.agents.catalog.content.platforms import PLATFORMS
@@ -16,6 +11,7 @@ from amrikyy.agents.catalog.content.requests import (
     VideoScriptRequest,
 )
 from amrikyy.agents.catalog.content.scripts import time_code
+from amrikyy.agents.prompting import data_section, request_and_task
 
 TONES: dict[Tone, str] = {
     "professional": "professional: competent and calm, addressed to colleagues; short sentences, no slang, no hype.",
@@ -91,7 +87,7 @@ def for_blog_post(request: BlogPostRequest) -> str:
     ]
     if request.keywords:
         task.append("Use each of the keywords, spelled as given, one to three times where it belongs; never in a list.")
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_video_script(request: VideoScriptRequest) -> str:
@@ -109,7 +105,7 @@ def for_video_script(request: VideoScriptRequest) -> str:
         "'**Narration:** ...' with every word that is spoken, and as many words as its time allows.",
         "The first scene's first sentence says why to go on watching. The last scene says what to do next.",
     ]
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_social_posts(request: SocialPostsRequest) -> str:
@@ -127,7 +123,7 @@ def for_social_posts(request: SocialPostsRequest) -> str:
         else "No hashtags: leave `hashtags` empty, and use no # in the text.",
         "`mediaIdea` describes one picture or clip that a person with a telephone could make.",
     ]
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_research(request: ResearchRequest) -> str:
@@ -141,7 +137,7 @@ def for_research(request: ResearchRequest) -> str:
         "the maker's manual). `searchTerms` are two to four queries that find it.",
         f"Add {more} viewpoints, glossary terms, open questions and content angles each.",
     ]
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_calendar(request: ContentCalendarRequest) -> str:
@@ -160,7 +156,7 @@ def for_calendar(request: ContentCalendarRequest) -> str:
         "Titles are final headlines, at most 90 characters, all different. `format` is the kind of content (a "
         "checklist, an interview, a short clip ...). The call to action is one thing that this reader can do.",
     ]
-    return _prompt(request, task, _data("slots", _json(plan)))
+    return request_and_task(request, task, data_section("slots", plan))
 
 
 def scene_count(duration: int) -> int:
@@ -170,18 +166,3 @@ def scene_count(duration: int) -> int:
 
 def _sections(words: int) -> str:
     return {400: "3", 800: "4 or 5"}.get(words, "7 to 9")
-
-
-def _prompt(request: BaseModel, task: Sequence[str], *data: str) -> str:
-    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True)), *data]
-    return "\n\n".join([*sections, "\n".join(f"- {line}" for line in task)])
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _data(tag: str, json: str) -> str:
-    # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<{tag}>\n{text}\n</{tag}>"

@@ -1,10 +1,5 @@
 """What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
 
-from collections.abc import Sequence
-
-import msgspec
-from pydantic import BaseModel
-
 from amrikyy.agents.catalog.innovation.requests import (
     CanvasRequest,
     CompetitorsRequest,
@@ -14,6 +9,7 @@ from amrikyy.agents.catalog.innovation.requests import (
     TrendsRequest,
 )
 from amrikyy.agents.catalog.innovation.trends import HORIZONS
+from amrikyy.agents.prompting import data_section, request_and_task
 
 _RULES = """
 Rules:
@@ -75,7 +71,7 @@ def for_ideas(request: IdeasRequest) -> str:
     ]
     if request.constraints:
         task.append("Every idea keeps to every constraint; if one cannot be kept, say so in `risks`.")
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_trends(request: TrendsRequest) -> str:
@@ -90,7 +86,7 @@ def for_trends(request: TrendsRequest) -> str:
         "`signals` are what one would observe: things to look up or to count, without numbers of your own.",
         "`recommendations` are 3 to 5 actions for a company with 10 to 200 people.",
     ]
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_competitors(request: CompetitorsRequest) -> str:
@@ -103,7 +99,7 @@ def for_competitors(request: CompetitorsRequest) -> str:
         "amounts null.",
         "`gaps` are needs that none of them serves well. `recommendations` are for a newcomer with little money.",
     ]
-    return _prompt(request, task, _data("competitors", _json(listed)))
+    return request_and_task(request, task, data_section("competitors", listed))
 
 
 def for_validation(request: IdeaValidationRequest) -> str:
@@ -119,7 +115,7 @@ def for_validation(request: IdeaValidationRequest) -> str:
         task.append("They should leave room within the timeline of the request.")
     if request.target_market is None:
         task.append("Name the narrowest target market that could carry the idea, in the summary.")
-    return _prompt(request, task)
+    return request_and_task(request, task)
 
 
 def for_canvas(request: CanvasRequest) -> str:
@@ -130,19 +126,4 @@ def for_canvas(request: CanvasRequest) -> str:
         "has a payer, and every partner has a reason to help.",
         "Shares are of the first year's total and sum to 100 in each of the two blocks.",
     ]
-    return _prompt(request, task)
-
-
-def _prompt(request: BaseModel, task: Sequence[str], *data: str) -> str:
-    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True)), *data]
-    return "\n\n".join([*sections, "\n".join(f"- {line}" for line in task)])
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _data(tag: str, json: str) -> str:
-    # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<{tag}>\n{text}\n</{tag}>"
+    return request_and_task(request, task)

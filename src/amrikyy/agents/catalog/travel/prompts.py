@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from pydantic import BaseModel
 
 from amrikyy.agents.catalog.travel import flying
@@ -16,6 +15,7 @@ from amrikyy.agents.catalog.travel.requests import (
     RecommendationRequest,
     VisaRequest,
 )
+from amrikyy.agents.prompting import data_section
 
 _RULES = """
 Rules:
@@ -166,21 +166,11 @@ def for_package(plan: PackagePlan, parts: TripParts) -> str:
 
 
 def _prompt(request: BaseModel, facts: Sequence[str], task: str, findings: dict[str, Any] | None = None) -> str:
-    sections = [_data("request", request.model_dump_json(by_alias=True, exclude_none=True))]
+    sections = [data_section("request", request)]
     if findings is not None:
-        sections.append(_data("findings", _json(findings)))
+        sections.append(data_section("findings", findings))
     lines = "\n".join(f"- {fact}" for fact in facts)
     return "\n\n".join([*sections, f"<facts>\n{lines}\n</facts>", task])
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _data(tag: str, json: str) -> str:
-    # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<{tag}>\n{text}\n</{tag}>"
 
 
 def _whereabouts(place: ResolvedPlace | None) -> list[str]:

@@ -9,7 +9,8 @@ from amrikyy.agents.catalog.content.requests import BlogPostRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS, Aspect
 from amrikyy.agents.catalog.content.samples.lenses import KEYWORD_SENTENCES, LENSES, lenses_for
 from amrikyy.agents.catalog.content.samples.tones import VOICES
-from amrikyy.agents.catalog.content.samples.wording import headline, seeded, subject
+from amrikyy.agents.catalog.content.samples.wording import headline, subject
+from amrikyy.agents.seeding import seeded
 
 SECTIONS: dict[Length, int] = {"short": 3, "medium": 5, "long": 9}
 

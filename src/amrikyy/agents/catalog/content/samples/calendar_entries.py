@@ -3,7 +3,8 @@
 from amrikyy.agents.catalog.content.plans import CalendarEntryDraft, ContentCalendarDraft, slots
 from amrikyy.agents.catalog.content.requests import ContentCalendarRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS
-from amrikyy.agents.catalog.content.samples.wording import headline, seeded, subject
+from amrikyy.agents.catalog.content.samples.wording import headline, subject
+from amrikyy.agents.seeding import seeded
 
 TOPICS = (
     "Behind the scenes",

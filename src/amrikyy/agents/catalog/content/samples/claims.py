@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from amrikyy.agents.catalog.content.requests import ResearchRequest
 from amrikyy.agents.catalog.content.research import ClaimDraft, GlossaryTerm, ResearchDraft, ViewpointDraft
-from amrikyy.agents.catalog.content.samples.wording import seeded, subject
+from amrikyy.agents.catalog.content.samples.wording import subject
+from amrikyy.agents.seeding import seeded
 
 
 class Stock(NamedTuple):

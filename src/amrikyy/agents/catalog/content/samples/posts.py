@@ -6,8 +6,9 @@ import re
 from amrikyy.agents.catalog.content.fields import SocialPlatform, Tone
 from amrikyy.agents.catalog.content.requests import SocialPostsRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS, Aspect
-from amrikyy.agents.catalog.content.samples.wording import headline, seeded, subject
+from amrikyy.agents.catalog.content.samples.wording import headline, subject
 from amrikyy.agents.catalog.content.social import SocialPostDraft, SocialPostsDraft
+from amrikyy.agents.seeding import seeded
 
 HOOKS: dict[Tone, tuple[str, ...]] = {
     "professional": ("A note on {topic}.", "{topic}: one point that is often missed.", "What we learnt about {topic}."),

@@ -9,8 +9,9 @@ from amrikyy.agents.catalog.content.requests import VideoScriptRequest
 from amrikyy.agents.catalog.content.samples.aspects import ASPECTS, Aspect
 from amrikyy.agents.catalog.content.samples.lenses import LENSES, lenses_for
 from amrikyy.agents.catalog.content.samples.tones import STYLE_VOICES
-from amrikyy.agents.catalog.content.samples.wording import headline, seeded, subject
+from amrikyy.agents.catalog.content.samples.wording import headline, subject
 from amrikyy.agents.catalog.content.scripts import time_code
+from amrikyy.agents.seeding import seeded
 
 VIEWERS = "people who want to get it right"
 

@@ -1,10 +1,6 @@
-"""Chance that is no chance, and a topic as part of a sentence."""
+"""A topic as part of a sentence."""
 
-import hashlib
-import random
 import re
-
-from pydantic import BaseModel
 
 from amrikyy.agents.catalog.content.reading import shorten
 
@@ -16,12 +12,6 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _HOW_TO = re.compile(r"(?:how|\d* ?(?:best )?ways) to (?!not\b)([a-z]+)\b(.*)", re.IGNORECASE)
-
-
-def seeded(request: BaseModel, purpose: str) -> random.Random:
-    """A generator that yields the same for the same request in every process and on every day."""
-    text = f"{purpose} {request.model_dump_json(by_alias=True)}"
-    return random.Random(hashlib.sha256(text.encode()).digest())  # noqa: S311 - variety, not secrecy
 
 
 def subject(topic: str) -> str:

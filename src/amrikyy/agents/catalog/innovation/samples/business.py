@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from amrikyy.agents.catalog.innovation.canvas import CanvasDraft, CanvasItem, CostDraft, RevenueDraft
 from amrikyy.agents.catalog.innovation.requests import CanvasRequest
-from amrikyy.agents.catalog.innovation.samples.wording import gist, seeded
+from amrikyy.agents.catalog.innovation.samples.wording import gist
+from amrikyy.agents.seeding import seeded
 
 Notes = Sequence[tuple[str, str]]
 

@@ -1,7 +1,7 @@
 """The offline model's judgements: five criteria, risks, and experiments that keep to the budget."""
 
 from amrikyy.agents.catalog.innovation.requests import IdeaValidationRequest
-from amrikyy.agents.catalog.innovation.samples.wording import around, gist, seeded
+from amrikyy.agents.catalog.innovation.samples.wording import around, gist
 from amrikyy.agents.catalog.innovation.validation import (
     CriteriaDraft,
     CriterionDraft,
@@ -9,6 +9,7 @@ from amrikyy.agents.catalog.innovation.validation import (
     IdeaRiskDraft,
     ValidationDraft,
 )
+from amrikyy.agents.seeding import seeded
 
 EVEN = 55
 """A criterion from here on is good news."""

@@ -4,8 +4,9 @@ import random
 from typing import Literal, NamedTuple
 
 from amrikyy.agents.catalog.innovation.requests import Timeframe, TrendsRequest
-from amrikyy.agents.catalog.innovation.samples.wording import around, capital, seeded
+from amrikyy.agents.catalog.innovation.samples.wording import around, capital
 from amrikyy.agents.catalog.innovation.trends import TrendDraft, TrendScores, TrendsDraft
+from amrikyy.agents.seeding import seeded
 
 Stage = Literal["weak-signal", "growing", "mature", "declining"]
 

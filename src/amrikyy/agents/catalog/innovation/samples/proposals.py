@@ -5,7 +5,8 @@ import random
 from amrikyy.agents.catalog.innovation.ideas import IdeaDraft, IdeaScores, IdeasDraft
 from amrikyy.agents.catalog.innovation.requests import IdeasRequest
 from amrikyy.agents.catalog.innovation.samples.patterns import PATTERNS, Pattern
-from amrikyy.agents.catalog.innovation.samples.wording import around, capital, gist, seeded
+from amrikyy.agents.catalog.innovation.samples.wording import around, capital, gist
+from amrikyy.agents.seeding import seeded
 
 
 def ideas(request: IdeasRequest) -> IdeasDraft:

@@ -10,7 +10,8 @@ from amrikyy.agents.catalog.innovation.competitors import (
     PricingDraft,
 )
 from amrikyy.agents.catalog.innovation.requests import CompetitorsRequest
-from amrikyy.agents.catalog.innovation.samples.wording import around, capital, seeded
+from amrikyy.agents.catalog.innovation.samples.wording import around, capital
+from amrikyy.agents.seeding import seeded
 
 
 class Character(NamedTuple):

@@ -1,16 +1,7 @@
-"""Chance that is no chance, and the request's words as parts of a sentence."""
+"""Scores with some variety, and the request's words as parts of a sentence."""
 
-import hashlib
 import random
 from collections.abc import Sequence
-
-from pydantic import BaseModel
-
-
-def seeded(request: BaseModel, purpose: str) -> random.Random:
-    """A generator that yields the same for the same request in every process and on every day."""
-    text = f"{purpose} {request.model_dump_json(by_alias=True)}"
-    return random.Random(hashlib.sha256(text.encode()).digest())  # noqa: S311 - variety, not secrecy
 
 
 def around(value: int, rng: random.Random, spread: int = 7) -> int:

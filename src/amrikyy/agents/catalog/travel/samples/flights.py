@@ -10,7 +10,7 @@ from amrikyy.agents.catalog.travel.flying import great_circle_km
 from amrikyy.agents.catalog.travel.place_names import entries
 from amrikyy.agents.catalog.travel.places import Airport, find_airport
 from amrikyy.agents.catalog.travel.requests import FlightSearch
-from amrikyy.agents.catalog.travel.samples.seeding import seeded
+from amrikyy.agents.seeding import seeded
 
 _AIRLINES = """
 AA DFW American Airlines | AA MIA American Airlines | DL ATL Delta Air Lines | DL JFK Delta Air Lines | UA ORD United

@@ -4,7 +4,7 @@ from amrikyy.agents.catalog.travel.hotels import HotelDraft, HotelsDraft
 from amrikyy.agents.catalog.travel.places import Location
 from amrikyy.agents.catalog.travel.requests import HotelSearch
 from amrikyy.agents.catalog.travel.samples.guide import describe
-from amrikyy.agents.catalog.travel.samples.seeding import seeded
+from amrikyy.agents.seeding import seeded
 
 _NAMES = {
     "France": ("Hôtel des Arts {city}", "Le Petit {city}", "Grand Hôtel {city}", "Maison Lumière {city}"),

@@ -10,7 +10,7 @@ from amrikyy.agents.catalog.travel.places import Location
 from amrikyy.agents.catalog.travel.requests import ItineraryRequest
 from amrikyy.agents.catalog.travel.samples.guide import City, describe
 from amrikyy.agents.catalog.travel.samples.ideas import AFTERNOONS, EVENINGS, INTERESTS, MORNINGS, OTHER_INTEREST
-from amrikyy.agents.catalog.travel.samples.seeding import seeded
+from amrikyy.agents.seeding import seeded
 
 
 class _Idea(NamedTuple):

@@ -5,7 +5,7 @@ from amrikyy.agents.catalog.travel.package import PackageDraft
 from amrikyy.agents.catalog.travel.places import Location
 from amrikyy.agents.catalog.travel.requests import PackageRequest
 from amrikyy.agents.catalog.travel.samples.guide import describe
-from amrikyy.agents.catalog.travel.samples.seeding import seeded
+from amrikyy.agents.seeding import seeded
 
 
 def package(request: PackageRequest) -> PackageDraft:

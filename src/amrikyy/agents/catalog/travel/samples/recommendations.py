@@ -6,7 +6,7 @@ from amrikyy.agents.catalog.travel.airport_table import fold
 from amrikyy.agents.catalog.travel.recommendations import DestinationDraft, RecommendationsDraft
 from amrikyy.agents.catalog.travel.requests import RecommendationRequest
 from amrikyy.agents.catalog.travel.samples.guide import City, guide
-from amrikyy.agents.catalog.travel.samples.seeding import seeded
+from amrikyy.agents.seeding import seeded
 
 _SEASONS = {
     "winter": "December January February",
