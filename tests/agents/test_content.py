@@ -1,19 +1,16 @@
 """The content agent: what it refuses, what it reads off its texts, what it computes, and its offline samples."""
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.catalog.content import content, reading
 from amrikyy.agents.catalog.content.articles import BlogPost
 from amrikyy.agents.catalog.content.plans import CalendarEntryDraft, ContentCalendar, calendar_draft, slots
@@ -22,12 +19,9 @@ from amrikyy.agents.catalog.content.research import ClaimDraft, Research, Resear
 from amrikyy.agents.catalog.content.samples.wording import subject
 from amrikyy.agents.catalog.content.scripts import VideoScript
 from amrikyy.agents.catalog.content.social import SocialPostDraft, SocialPosts, SocialPostsDraft, social_draft
-from amrikyy.agents.context import RunContext
-from amrikyy.errors import ValidationFailed
 from amrikyy.llm.schema import wire_schema
 from tests.agents.drafts import assert_documented, assert_fits, assert_readable_unfinished
-
-M = TypeVar("M", bound=BaseModel)
+from tests.agents.trial import Trial
 
 BODIES: dict[str, dict[str, Any]] = {
     "generateBlogPost": {"topic": "AI in travel"},
@@ -41,84 +35,8 @@ DATA = [name for name in BODIES if name not in TEXTS]
 ALL_PLATFORMS = list(PLATFORMS)
 
 
-class FakeRun(RunContext):
-    """A run whose model is the operation's own sample."""
-
-    def __init__(self, operation: Operation[Any, Any], request: Request) -> None:
-        self._operation = operation
-        self._request = request
-        self.truncated = False
-        self.prompts: list[str] = []
-        self.schemas: list[type[BaseModel]] = []
-        self.options: dict[str, Any] = {}
-        self.shares: list[float] = []
-
-    def _sample(self) -> BaseModel | str:
-        assert self._operation.sample is not None
-        return self._operation.sample(self._request)
-
-    async def generate(
-        self,
-        schema: type[M],
-        *,
-        prompt: str,
-        system: str = "",
-        max_output_tokens: int = 8192,
-        temperature: float = 0.7,
-        done: Callable[[dict[str, Any]], float] | None = None,
-        message: str = "Working",
-    ) -> M:
-        """Answer with the sample, and ask `done` on the way as a stream would."""
-        self.prompts.append(f"{system}\n{prompt}")
-        self.schemas.append(schema)
-        self.options = {"max_output_tokens": max_output_tokens, "message": message}
-        sample = self._sample()
-        assert isinstance(sample, BaseModel)
-        answer = schema.model_validate_json(sample.model_dump_json(by_alias=True))
-        if done is not None:
-            self.shares += [done({}), done(answer.model_dump(by_alias=True))]
-        return answer
-
-    async def write(
-        self,
-        *,
-        prompt: str,
-        system: str = "",
-        max_output_tokens: int = 8192,
-        temperature: float = 0.7,
-        expected_words: int | None = None,
-        message: str = "Writing",
-    ) -> str:
-        """Write the sample."""
-        self.prompts.append(f"{system}\n{prompt}")
-        self.options = {"max_output_tokens": max_output_tokens, "expected_words": expected_words, "message": message}
-        text = self._sample()
-        assert isinstance(text, str)
-        return text
-
-
-def parse(name: str, **changes: Any) -> Any:
-    body = {key: value for key, value in (BODIES[name] | changes).items() if value is not ...}
-    return content[name].parse(json.dumps(body).encode())
-
-
-def refusal(name: str, **changes: Any) -> dict[str, str]:
-    with pytest.raises(ValidationFailed) as refused:
-        parse(name, **changes)
-    return {detail["field"]: detail["message"] for detail in refused.value.details}
-
-
-async def run(name: str, **changes: Any) -> tuple[Any, FakeRun]:
-    operation, request = content[name], parse(name, **changes)
-    fake = FakeRun(operation, request)
-    made = await operation.function(request, fake)
-    return operation.result_type.from_text(made, request) if operation.writes_text else made, fake
-
-
-def sample(name: str, **changes: Any) -> Any:
-    function = content[name].sample
-    assert function is not None
-    return function(parse(name, **changes))
+trial = Trial(content, BODIES)
+parse, refusal, run, sample = trial.parse, trial.refusal, trial.run, trial.sample
 
 
 # --- What is declared -----------------------------------------------------------------------------

@@ -1,16 +1,13 @@
 """The innovation agent: what it refuses, what it computes, and what the offline model answers."""
 
 import asyncio
-import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.catalog.innovation import innovation
 from amrikyy.agents.catalog.innovation.canvas import BusinessModelCanvas, MoneyItem, shares
 from amrikyy.agents.catalog.innovation.competitors import (
@@ -24,12 +21,9 @@ from amrikyy.agents.catalog.innovation.ideas import IDEA_WEIGHTS, BusinessIdeas,
 from amrikyy.agents.catalog.innovation.samples.patterns import PATTERNS
 from amrikyy.agents.catalog.innovation.trends import TREND_WEIGHTS, TrendAnalysis, TrendsDraft
 from amrikyy.agents.catalog.innovation.validation import CRITERIA_WEIGHTS, IdeaValidation, ValidationDraft
-from amrikyy.agents.context import RunContext
-from amrikyy.errors import ValidationFailed
 from amrikyy.llm.schema import wire_schema
 from tests.agents.drafts import assert_documented, assert_fits, assert_readable_unfinished
-
-M = TypeVar("M", bound=BaseModel)
+from tests.agents.trial import Trial
 
 IDEA = "A subscription that plans one weekend trip a month."
 BODIES: dict[str, dict[str, Any]] = {
@@ -41,62 +35,8 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-class FakeRun(RunContext):
-    """A run whose model is the operation's own sample."""
-
-    def __init__(self, operation: Operation[Any, Any], request: Request) -> None:
-        self._operation = operation
-        self._request = request
-        self.prompts: list[str] = []
-        self.schemas: list[type[BaseModel]] = []
-        self.tokens = 0
-        self.shares: list[float] = []
-
-    async def generate(
-        self,
-        schema: type[M],
-        *,
-        prompt: str,
-        system: str = "",
-        max_output_tokens: int = 8192,
-        temperature: float = 0.7,
-        done: Callable[[dict[str, Any]], float] | None = None,
-        message: str = "Working",
-    ) -> M:
-        """Answer with the sample, and ask `done` on the way as a stream would."""
-        self.prompts.append(f"{system}\n{prompt}")
-        self.schemas.append(schema)
-        self.tokens = max_output_tokens
-        assert self._operation.sample is not None
-        sample = self._operation.sample(self._request)
-        assert isinstance(sample, BaseModel)
-        answer = schema.model_validate_json(sample.model_dump_json(by_alias=True))
-        if done is not None:
-            self.shares += [done({}), done(answer.model_dump(by_alias=True))]
-        return answer
-
-
-def parse(name: str, **changes: Any) -> Any:
-    body = {key: value for key, value in (BODIES[name] | changes).items() if value is not ...}
-    return innovation[name].parse(json.dumps(body).encode())
-
-
-def refusal(name: str, **changes: Any) -> dict[str, str]:
-    with pytest.raises(ValidationFailed) as refused:
-        parse(name, **changes)
-    return {detail["field"]: detail["message"] for detail in refused.value.details}
-
-
-async def run(name: str, **changes: Any) -> tuple[Any, FakeRun]:
-    request = parse(name, **changes)
-    fake = FakeRun(innovation[name], request)
-    return await innovation[name].function(request, fake), fake
-
-
-def sample(name: str, **changes: Any) -> Any:
-    function = innovation[name].sample
-    assert function is not None
-    return function(parse(name, **changes))
+trial = Trial(innovation, BODIES)
+parse, refusal, run, sample = trial.parse, trial.refusal, trial.run, trial.sample
 
 
 # --- What is declared -----------------------------------------------------------------------------
@@ -271,7 +211,7 @@ async def test_there_are_as_many_ideas_as_asked(count: int) -> None:
     assert isinstance(result, BusinessIdeas)
     assert result.count == len({idea.title for idea in result.ideas}) == count
     assert fake.shares == [0, (count - 1) / count]
-    assert fake.tokens > 8192 + 400 * count
+    assert fake.options["max_output_tokens"] > 8192 + 400 * count
     assert all("Nobody can compare hotels" in idea.description for idea in result.ideas)
     assert any("no hardware" in risk for idea in result.ideas for risk in idea.risks)
     assert f"exactly {count} business ideas" in fake.prompts[0]

@@ -1,17 +1,14 @@
 """The travel agent: what it refuses, what it computes, and what the offline model answers."""
 
 import asyncio
-import json
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.agents.catalog.travel import flying, place_names, prompts, travel
 from amrikyy.agents.catalog.travel.airport_table import airports, metropolitan_areas
 from amrikyy.agents.catalog.travel.flights import FlightOptions, OneWayDraft, RoundTripDraft
@@ -24,11 +21,9 @@ from amrikyy.agents.catalog.travel.recommendations import DestinationRecommendat
 from amrikyy.agents.catalog.travel.requests import FlightSearch, HotelSearch, ItineraryRequest, PackageRequest
 from amrikyy.agents.catalog.travel.samples.guide import guide
 from amrikyy.agents.catalog.travel.visas import VisaDraft, VisaRequirements
-from amrikyy.agents.context import RunContext
-from amrikyy.errors import ModelRefused, ValidationFailed
+from amrikyy.errors import ModelRefused
 from tests.agents.drafts import assert_documented, assert_fits, assert_readable_unfinished
-
-M = TypeVar("M", bound=BaseModel)
+from tests.agents.trial import FakeRun, Trial
 
 SOON = datetime.now(UTC).date() + timedelta(days=45)
 LATER = SOON + timedelta(days=7)
@@ -59,84 +54,8 @@ DRAFTS: dict[str, type[BaseModel]] = {
 }
 
 
-class FakeRun(RunContext):
-    """A run whose model is the operation's own sample, and whose children run in place."""
-
-    def __init__(self, operation: Operation[Any, Any], request: Request) -> None:
-        self._operation = operation
-        self._request = request
-        self.prompts: list[str] = []
-        self.schemas: list[type[BaseModel]] = []
-        self.heard: list[tuple[int, str]] = []
-        self.children: list[str] = []
-        self.failing: dict[str, Exception] = {}
-        self.cancelled: list[str] = []
-
-    async def generate(
-        self,
-        schema: type[M],
-        *,
-        prompt: str,
-        system: str = "",
-        max_output_tokens: int = 8192,
-        temperature: float = 0.7,
-        done: Callable[[dict[str, Any]], float] | None = None,
-        message: str = "Working",
-    ) -> M:
-        """Answer with the sample, and ask `done` on the way as a stream would."""
-        self.prompts.append(f"{system}\n{prompt}")
-        self.schemas.append(schema)
-        assert self._operation.sample is not None
-        sample = self._operation.sample(self._request)
-        assert isinstance(sample, BaseModel)
-        answer = schema.model_validate_json(sample.model_dump_json(by_alias=True))
-        if done is not None:
-            assert done({}) >= 0
-            self.progress(done(answer.model_dump(by_alias=True)), message)
-        return answer
-
-    def progress(self, share: float, message: str) -> None:
-        """Remember what was said."""
-        self.heard.append((int(share * 100), message))
-
-    async def call(self, operation: Operation[Q, R], request: Q) -> R:
-        """Run the child here and now."""
-        self.children.append(operation.name)
-        try:
-            await asyncio.sleep(0)
-            if operation.name in self.failing:
-                raise self.failing[operation.name]
-            if self.failing:
-                await asyncio.sleep(60)
-            result = await operation.function(request, FakeRun(operation, request))
-        except asyncio.CancelledError:
-            self.cancelled.append(operation.name)
-            raise
-        # As the runner does: through JSON.
-        return operation.result_type.model_validate_json(result.model_dump_json(by_alias=True))
-
-
-def sample_of(name: str, request: Any) -> Any:
-    function = travel[name].sample
-    assert function is not None
-    return function(request)
-
-
-def parse(name: str, **changes: Any) -> Any:
-    body = {key: value for key, value in (BODIES[name] | changes).items() if value is not ...}
-    return travel[name].parse(json.dumps(body, default=str).encode())
-
-
-def refusal(name: str, **changes: Any) -> dict[str, str]:
-    with pytest.raises(ValidationFailed) as refused:
-        parse(name, **changes)
-    return {detail["field"]: detail["message"] for detail in refused.value.details}
-
-
-async def run(name: str, **changes: Any) -> tuple[Any, FakeRun]:
-    request = parse(name, **changes)
-    fake = FakeRun(travel[name], request)
-    return await travel[name].function(request, fake), fake
+trial = Trial(travel, BODIES)
+parse, refusal, run = trial.parse, trial.refusal, trial.run
 
 
 def airport(code: str) -> Airport:
@@ -444,7 +363,7 @@ async def test_one_way_has_no_flights_back() -> None:
 
 def test_a_stopover_adds_its_legs_and_its_wait_and_one_at_the_end_is_none() -> None:
     search = parse("searchFlights", returnDate=...)
-    flight = sample_of("searchFlights", search).outbound[0].model_dump(by_alias=True)
+    flight = trial.sample_of("searchFlights", search).outbound[0].model_dump(by_alias=True)
     flight["stopovers"] = [{"airport": "KEF", "layoverMinutes": 90}, {"airport": "LHR", "layoverMinutes": 60}]
     draft = OneWayDraft.model_validate({"outbound": [flight] * 3})
     offer = FlightOptions.from_draft(draft, search).outbound[0]
@@ -456,7 +375,7 @@ def test_a_stopover_adds_its_legs_and_its_wait_and_one_at_the_end_is_none() -> N
 
 
 def test_a_stopover_at_no_airport_is_refused() -> None:
-    sample = sample_of("searchFlights", parse("searchFlights"))
+    sample = trial.sample_of("searchFlights", parse("searchFlights"))
     assert isinstance(sample, RoundTripDraft)
     answer = sample.model_dump(by_alias=True)
     answer["outbound"][0]["stopovers"] = [{"airport": "NYC", "layoverMinutes": 90}]
@@ -494,7 +413,7 @@ async def test_an_itinerary_has_every_day_and_adds_up() -> None:
 
 def test_an_itinerary_with_a_day_missing_is_refused_and_wrong_numbers_are_put_right() -> None:
     request = parse("generateItinerary", duration=3)
-    sample = sample_of("generateItinerary", request)
+    sample = trial.sample_of("generateItinerary", request)
     assert isinstance(sample, ItineraryDraft)
     for day in sample.days:
         day.day = 1
@@ -505,7 +424,7 @@ def test_an_itinerary_with_a_day_missing_is_refused_and_wrong_numbers_are_put_ri
 
 def test_a_plan_over_the_budget_says_so() -> None:
     request = parse("generateItinerary", duration=2, budget=500)
-    sample = sample_of("generateItinerary", request)
+    sample = trial.sample_of("generateItinerary", request)
     assert isinstance(sample, ItineraryDraft)
     sample.days[0].morning.cost = 900
     check = Itinerary.from_draft(sample, request).budget
@@ -643,7 +562,7 @@ def test_every_field_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", DRAFTS)
 async def test_an_unfinished_draft_is_readable_at_any_point(name: str) -> None:
     _, fake = await run(name)
-    sample = sample_of(name, parse(name))
+    sample = trial.sample_of(name, parse(name))
     assert isinstance(sample, BaseModel)
     assert_readable_unfinished(fake.schemas[-1], sample)
 
@@ -707,7 +626,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 def test_any_valid_request_has_a_sample_that_its_operation_accepts(named: tuple[str, dict[str, Any]]) -> None:
     name, body = named
     request = parse(name, **body)
-    assert sample_of(name, request) == sample_of(name, parse(name, **body))
+    assert trial.sample_of(name, request) == trial.sample_of(name, parse(name, **body))
     fake = FakeRun(travel[name], request)
     result = asyncio.run(travel[name].function(request, fake))
     again = travel[name].result_type.model_validate_json(result.model_dump_json(by_alias=True))
@@ -722,7 +641,7 @@ def test_any_valid_request_has_a_sample_that_its_operation_accepts(named: tuple[
 
 def test_samples_are_the_same_in_every_process_and_on_every_day() -> None:
     flights = parse("searchFlights", date="2999-05-04", returnDate=...)
-    draft = sample_of("searchFlights", flights)
+    draft = trial.sample_of("searchFlights", flights)
     assert isinstance(draft, OneWayDraft)
     first = draft.outbound[0]
     assert (first.airline, first.flight_number, first.departure_time, first.price_per_passenger) == (
@@ -732,7 +651,7 @@ def test_samples_are_the_same_in_every_process_and_on_every_day() -> None:
         572,
     )
     wish = parse("getDestinationRecommendations", interests=["food", "beaches"], season="summer")
-    named = sample_of("getDestinationRecommendations", wish)
+    named = trial.sample_of("getDestinationRecommendations", wish)
     assert isinstance(named, RecommendationsDraft)
     assert [destination.name for destination in named.destinations] == [
         "Barcelona",
@@ -745,7 +664,7 @@ def test_samples_are_the_same_in_every_process_and_on_every_day() -> None:
 
 def test_different_requests_have_different_samples() -> None:
     flights = [parse("searchFlights", date=SOON + timedelta(days=number), returnDate=...) for number in range(20)]
-    answers = {str(sample_of("searchFlights", each)) for each in flights}
+    answers = {str(trial.sample_of("searchFlights", each)) for each in flights}
     assert len(answers) == 20
 
 
