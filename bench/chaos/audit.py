@@ -25,6 +25,17 @@ WORKFLOWS_END_WITHIN_S = 90.0
 ENDED = ("completed", "failed", "cancelled")
 A_NANODOLLAR = 1e-9
 
+ENTRIES_BY_DAY = """
+SELECT day, count(*) AS entries, sum(input_tokens + output_tokens)::bigint AS tokens,
+    round(sum(cost_usd)::numeric, 9) AS cost_usd
+FROM spend, spend_summed WHERE number <= through GROUP BY day ORDER BY day
+"""
+SUMS_BY_DAY = """
+SELECT day, sum(entries)::bigint AS entries, sum(input_tokens + output_tokens)::bigint AS tokens,
+    round(sum(cost_usd)::numeric, 9) AS cost_usd
+FROM spend_days WHERE (owner = '*') = $1 GROUP BY day ORDER BY day
+"""
+
 
 @dataclass
 class Finding:
@@ -114,7 +125,19 @@ async def check_runs(
     counted = {row[0]: row[1] for row in await database.fetch("SELECT agent, sum(runs) FROM run_hours GROUP BY agent")}
     if recorded != counted:
         hours.broken.append(f"ended runs in the log {recorded}, in the hourly sums {counted}")
-    return iter((kept, promised, ledger, hours))
+    return iter((kept, promised, ledger, hours, await _check_sums(database)))
+
+
+async def _check_sums(database: asyncpg.Connection) -> Finding:
+    sums = Finding("The ledger's sums are those of its entries", 1)
+    async with database.transaction(isolation="repeatable_read", readonly=True):
+        entries = await database.fetch(ENTRIES_BY_DAY)
+        for whose in (True, False):
+            found = await database.fetch(SUMS_BY_DAY, whose)
+            if found != entries:
+                callers = "all callers together" if whose else "callers"
+                sums.broken.append(f"of {callers}: {found}; the ledger has {entries}")
+    return sums
 
 
 def _difference(told: Told, row: Any) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from amrikyy.db.engine import open_database
 from amrikyy.runs.store import RunRecords
+from amrikyy.spend import Sums
 from bench.calls import BLOG_POST, Call
 from bench.candidates import API_KEY, Running, amrikyy
 from bench.ladder.growth import cost_us, serving
@@ -58,6 +59,10 @@ QUERIES = {
         MANAGER,
         "/api/runs?agent=content&operation=generateBlogPost&status=failed&limit=100",
     ),
+    "all cancelled of an agent, of which there are none, ms": (
+        MANAGER,
+        "/api/runs?agent=travel&status=cancelled&limit=100",
+    ),
     "all, from the middle, ms": (MANAGER, "/api/runs?limit=100&cursor={middle}"),
     "one run, ms": (MANAGER, "/api/runs/{middle}"),
     "own usage, ms": (API_KEY, "/api/usage"),
@@ -85,6 +90,7 @@ async def _row(model: Running, folder: Path, count: int) -> list[Value]:
         await put_load(server.port, BLOG_POST.requests(candidate.credential), 1, 0)
         await asyncio.sleep(0.3)  # until it is recorded
     middle, yesterday = _fill(database, count)
+    await asyncio.to_thread(_add_up, database)
     row: list[Value] = [count, database.stat().st_size / 1e6]
     with serving(candidate, model, folder) as server:
         await warm_up(server, [BLOG_POST], model, 1)
@@ -121,6 +127,17 @@ def _fill(database: Path, count: int) -> tuple[str, str]:
         (middle,) = connection.execute("SELECT id FROM runs ORDER BY id LIMIT 1 OFFSET ?", (count // 2,)).fetchone()
         (yesterday,) = connection.execute("SELECT date('now', '-1 day')").fetchone()
     return middle, yesterday
+
+
+def _add_up(database: Path) -> None:
+    """Add the ledger up, as the server does every few seconds."""
+
+    async def add_up() -> None:
+        opened = open_database(f"sqlite:///{database}")
+        await Sums(opened).add_up()
+        await opened.close()
+
+    asyncio.run(add_up())
 
 
 def _purge(database: Path) -> tuple[int, float]:

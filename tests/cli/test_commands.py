@@ -145,6 +145,21 @@ def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
     assert amrikyy(tmp_path, "db", "current").returncode == 0
 
 
+def test_sums_that_are_not_those_of_the_ledger_are_found_and_made_anew(tmp_path: Path, sqlite_url: str) -> None:
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database, database:
+            database.execute(statement)
+
+    change("INSERT INTO spend VALUES (1, 'run_1', 'offline', 'user:1', 'content', 'blog', '2026-11-29', 3, 4, 0.5, 0)")
+    assert "added up" in amrikyy(tmp_path, "db", "sum-up", DATABASE_URL=sqlite_url).stdout
+    change("UPDATE spend_days SET cost_usd = 0.4 WHERE owner = '*'")
+    wrong = amrikyy(tmp_path, "db", "check", DATABASE_URL=sqlite_url)
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip() == "The sums of 2026-11-29 are not those of the ledger: run `amrikyy db sum-up`."
+    assert amrikyy(tmp_path, "db", "sum-up", DATABASE_URL=sqlite_url).returncode == 0
+    assert "is sound" in amrikyy(tmp_path, "db", "check", DATABASE_URL=sqlite_url).stdout
+
+
 @pytest.mark.parametrize(
     ("environment", "line"),
     [

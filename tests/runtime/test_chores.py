@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from amrikyy.errors import Unavailable
 from amrikyy.runtime import chores
@@ -34,3 +35,24 @@ async def test_a_chore_that_fails_keeps_neither_the_others_nor_its_own_next_turn
         await again.wait()
     upkeep.cancel()
     assert done[:6] == ["away", "broken", "good"] * 2
+
+
+async def test_a_ledger_that_cannot_be_added_up_is_said_once_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "SUM_UP_EVERY_S", 0.001)
+    turns = 0
+    ended = asyncio.Event()
+
+    async def add_up() -> None:
+        nonlocal turns
+        turns += 1
+        if turns in (1, 2, 4):
+            raise Unavailable("The database is away.") if turns < 4 else TimeoutError
+        if turns == 6:
+            ended.set()
+
+    with capture_logs() as logs:
+        work = asyncio.create_task(chores.sum_up(add_up))
+        async with asyncio.timeout(10):
+            await ended.wait()
+        work.cancel()
+    assert [(line["event"], line["chore"]) for line in logs] == [("upkeep_failed", "sums")] * 2

@@ -1,13 +1,16 @@
 """However much somebody puts into traces, they take a bounded amount of memory, and can be read."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from sqlalchemy import event
 
-from amrikyy.db import Database
+from amrikyy.db import Database, open_database
 from amrikyy.errors import Unavailable
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.telemetry.spans import Clean, Description, Tracer
@@ -83,6 +86,39 @@ async def test_of_a_trace_that_holds_too_much_the_beginning_is_read(
     monkeypatch.setattr(store, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(store, "MAX_SPANS", 4)
     assert await read() == ["0", "1", "2", "3"]
+
+
+async def test_the_newest_traces_are_found_behind_one_with_very_many_parts(database: Database) -> None:
+    kept = TraceStore(database, max_segments=1000)
+
+    def part(trace_id: int, agent: str = "content") -> Segment:
+        return Segment(f"{trace_id:032x}", agent, "blog", None, "completed", 1000, 2000, 1, 1, 0.0, True, b"\x90")
+
+    await kept.write([part(1), part(2), part(3, "travel"), part(2), part(1)])
+    await kept.write([part(4) for _ in range(60)])
+    found = await kept.page("content", 3)
+    assert [(int(trace.id, 16), trace.input_tokens) for trace in found] == [(4, 60), (1, 2), (2, 2)]
+    assert [int(trace.id, 16) for trace in await kept.page("content", 2)] == [4, 1]
+    assert [int(trace.id, 16) for trace in await kept.page("travel", 100)] == [3]
+
+
+async def test_a_list_of_traces_reads_what_it_shows(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    asked: list[tuple[str, Any]] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    kept = TraceStore(database, max_segments=1000)
+    await kept.write([Segment(TRACE, "content", "blog", None, "completed", 1000, 2000, 1, 1, 0.0, True, b"\x90")])
+    asked.clear()
+    assert len(await kept.page("content", 10)) == 1
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        plans = [
+            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in asked
+        ]
+    newest, parts = plans
+    assert newest == ["SEARCH trace_segments USING INDEX ix_trace_segments_agent_id (agent=?)"]
+    assert parts == ["SEARCH trace_segments USING INDEX ix_trace_segments_trace_id (trace_id=?)"]
+    await database.close()
 
 
 def spans_of(parents: dict[int, int]) -> list[SpanRecord]:

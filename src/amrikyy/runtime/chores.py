@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
 
-SUM_UP_EVERY_S = 60
+SUM_UP_EVERY_S = 15
 """So many seconds' entries of the ledger are read one by one."""
 
 SAMPLE_EVERY_S = 2.0
@@ -70,15 +70,20 @@ async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
 
 
 async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
-    """Add the ledger up, every minute, whatever becomes of a turn."""
+    """Add the ledger up, every few seconds. What fails is done the next time, and said once."""
+    failing = False
     while True:
         await asyncio.sleep(SUM_UP_EVERY_S)
         try:
             await add_up()
-        except AmrikyyError as error:
-            log.error("upkeep_failed", chore="sums", reason=error.message)
-        except Exception:
-            log.exception("upkeep_failed", chore="sums")
+        except Exception as error:
+            if not failing:
+                log.error(
+                    "upkeep_failed", chore="sums", exc_info=not isinstance(error, AmrikyyError), reason=str(error)
+                )
+            failing = True
+        else:
+            failing = False
 
 
 async def sample(runtime: Runtime) -> None:
