@@ -1,6 +1,7 @@
 """What the operator's documents name exists: settings, routes, metrics, files, and each other."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,11 @@ DOCUMENTS = [
 ]
 OURS = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
 OTHERS = {"PYTHON_IMAGE", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "PYTHONPATH", "TEST_DATABASE_URL", "TEST_REDIS_URL"}
+
+
+def markdown_files() -> list[Path]:
+    """All that are ours: none of a virtual environment or of a package."""
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("deploy/**/*.md")]
 
 
 def text_of(document: str) -> str:
@@ -51,9 +57,21 @@ def test_every_metric_is_one() -> None:
     assert named - known - {"redis_down", "run_lost"} == set()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", sorted(str(path.relative_to(ROOT)) for path in markdown_files()))
 def test_every_link_leads_somewhere(document: str) -> None:
-    folder = (ROOT / document).parent
-    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text_of(document)):
-        if not target.startswith(("/", "<")):
-            assert (folder / target).exists(), target
+    path = ROOT / document
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text()):
+        if target.startswith(("/", "<")):  # a route of the server
+            continue
+        file, _, heading = target.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), target
+        if heading:
+            assert heading in {anchor(each) for each in re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE)}, (
+                target
+            )
+
+
+def anchor(heading: str) -> str:
+    """What GitHub calls a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
