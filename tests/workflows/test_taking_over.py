@@ -12,7 +12,7 @@ from amrikyy.db import Database
 from amrikyy.db.tables import workflow_processes
 from amrikyy.errors import NotFound, Unavailable
 from amrikyy.sealing import PLAIN
-from amrikyy.workflows import workflows as module
+from amrikyy.workflows import watch as module
 from amrikyy.workflows.engine import Engine
 from amrikyy.workflows.records import Owner, new_workflow_id
 from amrikyy.workflows.store import WorkflowStore
@@ -154,7 +154,7 @@ async def test_what_could_not_be_started_is_forgotten_even_if_that_has_to_wait_f
     with pytest.raises(Unavailable):
         await started(workflows, PLAN)
     async with asyncio.timeout(20):
-        while workflows._unbegun:
+        while workflows._watch._unbegun:
             await asyncio.sleep(0.02)
     with pytest.raises(NotFound):
         await workflows.get(deleted[0], owner=None)

@@ -76,7 +76,8 @@ class Journal:
             try:
                 good = await self._store.record(writes, again=again)
             except Unavailable as error:
-                log.warning("workflow_waits_for_database", reason=error.message)
+                if not again:
+                    log.warning("workflow_waits_for_database", reason=error.message)
                 again = True
                 await asyncio.sleep(RETRY_AFTER_S)
             except Exception:

@@ -244,11 +244,14 @@ class Worker:
 
 async def until_available(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do what needs the database, for as long as it takes: a workflow does not fail because it was away."""
+    waits = False
     while True:
         try:
             return await whole(work())
         except Unavailable as error:
-            log.warning("workflow_waits_for_database", reason=error.message)
+            if not waits:
+                log.warning("workflow_waits_for_database", reason=error.message)
+            waits = True
             await asyncio.sleep(RETRY_AFTER_S)
 
 

@@ -1,7 +1,7 @@
 """Workflows from their start to their end, for whoever serves them: start, look, wait, cancel, count."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,20 +23,18 @@ from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
 from amrikyy.workflows.definitions import Definitions, no_workflow
 from amrikyy.workflows.plan import Group, Options, Plan, check
-from amrikyy.workflows.processes import BEAT_EVERY_S, Processes
+from amrikyy.workflows.processes import Processes
 from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
 from amrikyy.workflows.steps import Charge, Steps
 from amrikyy.workflows.store import WorkflowStore
 from amrikyy.workflows.turns import Turns
+from amrikyy.workflows.watch import Watch
 from amrikyy.workflows.worker import Worker, whole
 
 if TYPE_CHECKING:
     from amrikyy.workflows.engine import Engine
 
 log = structlog.get_logger(__name__)
-
-POLL_S = 0.5
-"""How often it is looked whether another process has done something in the workflows that are followed here."""
 
 CANCEL_WITHIN_S = 5.0
 
@@ -94,21 +92,14 @@ class Workflows:
         self._worker = Worker(self._store, steps, budgets, metrics, tracer, self.turns, self._changes.wake)
         self._engine: Engine | None = None
         self._opening = asyncio.Lock()
-        self._taken: dict[str, None] = {}  # this process' since another one died, and not begun here yet
-        self._unbegun: set[str] = set()  # to be forgotten: their callers were told that they could not be started
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watch = Watch(self._processes, self._store, self._worker, self._changes, self._opened)
 
     # --- The process's life ---
 
     async def open(self) -> None:
         """Go on with the workflows of processes that have died, now and from now on."""
         await self._processes.beat()
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._beat_forever(), name="workflows-beat"),
-            loop.create_task(self._watch_forever(), name="workflows-watch"),
-            loop.create_task(self._look_forever(), name="workflows-look"),
-        ]
+        self._watch.start()
 
     @property
     def stopping(self) -> bool:
@@ -123,9 +114,7 @@ class Workflows:
     async def close(self) -> None:
         """Leave the workflows that have not ended to other processes, or to the next start."""
         self.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._watch.close()
         await self._worker.close()
         if self._engine is not None:
             await self._engine.close()
@@ -214,8 +203,7 @@ class Workflows:
                 await engine.start(workflow_id)
             except Exception as error:
                 log.exception("workflow_not_started", workflow_id=workflow_id)
-                self._unbegun.add(workflow_id)
-                await self._forget_unbegun()
+                await self._watch.forget(workflow_id)
                 raise Unavailable("The workflow could not be started. Try again shortly.", retry_after_s=2) from error
 
         await whole(begin())  # a caller who leaves must not leave a workflow that is recorded and never begins
@@ -333,69 +321,6 @@ class Workflows:
             deleted += len(old)
         return deleted
 
-    # --- Behind it ---
-
-    async def _beat_forever(self) -> None:
-        """Show that this process is alive, whatever else it is doing: to take over many workflows takes seconds."""
-        while True:
-            await asyncio.sleep(BEAT_EVERY_S)
-            await _watched(self._processes.beat())
-
-    async def _watch_forever(self) -> None:
-        while True:
-            for look in (self._take_over, self._stop_cancelled, self._forget_unbegun):
-                await _watched(look())
-            await asyncio.sleep(BEAT_EVERY_S)
-
-    async def _look_forever(self) -> None:
-        """Wake those who follow a workflow that another process works on."""
-        seen: dict[str, int] = {}
-        while True:
-            await asyncio.sleep(POLL_S)
-            await _watched(self._look(seen))
-
-    async def _look(self, seen: dict[str, int]) -> None:
-        """One query for all that are followed. `seen`: how many events each had."""
-        followed = self._changes.followed
-        try:
-            counts = await self._store.event_counts(followed) if followed else {}
-        except AmrikyyError:
-            self._changes.wake_all()  # they ask themselves, and are told
-            return
-        for workflow_id in followed:
-            if workflow_id not in counts or counts[workflow_id] != seen.get(workflow_id):
-                self._changes.wake(workflow_id)
-        seen.clear()
-        seen.update(counts)
-
-    async def _take_over(self) -> None:
-        """Go on with what dead processes have left. What cannot be begun now is tried again: nobody else will."""
-        self._taken |= dict.fromkeys(await self._processes.take_over())
-        if not self._taken:
-            return
-        own = await self._processes.owned(self._taken)  # another process may have thought this one dead meanwhile
-        self._taken = {workflow_id: None for workflow_id in self._taken if workflow_id in own}
-        for workflow_id in list(self._taken):
-            del self._taken[workflow_id]
-            if workflow_id in self._worker:
-                continue
-            try:
-                await (await self._opened()).take_over(workflow_id)
-            except BaseException:
-                self._taken[workflow_id] = None  # behind the others, should it be the one to blame
-                raise
-            log.info("workflow_taken_over", workflow_id=workflow_id)
-
-    async def _stop_cancelled(self) -> None:
-        for workflow_id in await self._store.cancel_requests():
-            self._worker.stop(workflow_id, RunCancelled("The workflow was cancelled."))
-
-    async def _forget_unbegun(self) -> None:
-        unbegun = list(self._unbegun)
-        if unbegun:
-            await self._store.delete(unbegun)
-            self._unbegun.difference_update(unbegun)
-
     async def _opened(self) -> "Engine":
         """The engine, which is opened when it is first needed: it costs half a second and some threads."""
         async with self._opening:
@@ -411,13 +336,3 @@ class Workflows:
                     raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
                 self._engine = engine
             return self._engine
-
-
-async def _watched(look: Awaitable[None]) -> None:
-    """Do what will be done again in a moment, whatever becomes of it now."""
-    try:
-        await look
-    except AmrikyyError as error:
-        log.warning("workflows_not_watched", reason=error.message)
-    except Exception:
-        log.exception("workflows_not_watched")
