@@ -109,7 +109,8 @@ class Application:
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
-        self._app: ASGIApp = Observe(app, self._access_log, self.metrics, self._tracer)
+        self.http: ASGIApp = Observe(app, self._access_log, self.metrics, self._tracer)
+        """The layers without the lifespan, for a server that opens that itself."""
 
     async def drain(self) -> None:
         """Refuse new runs, and let the others finish within DRAIN_TIMEOUT_S."""
@@ -130,7 +131,7 @@ class Application:
         if scope["type"] == "lifespan":
             await _serve_lifespan(self.lifespan, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.http(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

@@ -143,6 +143,27 @@ async def test_a_connection_that_the_server_gave_up_is_replaced_unseen(http: Htt
     assert server.connections == 2
 
 
+async def test_a_request_is_let_go_of_when_its_answer_begins(http: HttpClient, server: Server) -> None:
+    may_end = asyncio.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        writer.write(OK[:-1])
+        await may_end.wait()
+        writer.write(OK[-1:])
+
+    await fetch(http, server)
+    server.script.append(slowly)
+    asking = asyncio.create_task(fetch(http, server))  # on a connection that was used: it might have to be sent again
+    await asyncio.sleep(0)
+    (connection,) = http._open
+    assert connection.unanswered.startswith(b"GET / ")
+    while connection.unanswered:
+        await asyncio.sleep(0.001)
+    assert not asking.done()
+    may_end.set()
+    assert (await asking).body == b"hi"
+
+
 async def test_a_new_connection_that_is_lost_is_no_reason_to_send_twice(http: HttpClient, server: Server) -> None:
     async def leave(writer: asyncio.StreamWriter) -> None:
         writer.close()

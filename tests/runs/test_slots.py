@@ -37,6 +37,7 @@ async def test_a_full_line_refuses_and_says_what_to_do() -> None:
 async def test_whoever_leaves_the_line_never_gets_or_costs_a_slot() -> None:
     slots = Slots(1, line=10)
     holder, impatient, patient = (slots.enter(priority=False) for _ in range(3))
+    assert impatient.turn is not None
     impatient.turn.cancel()  # its task was cancelled and has not been able to leave yet
     slots.leave(holder)
     assert patient.has_slot

@@ -14,6 +14,7 @@ from amrikyy.auth import Tokens
 from amrikyy.errors import ModelError, Unauthenticated
 from amrikyy.http_client import HttpClient
 from amrikyy.http_client.connection import Connection, Head, HttpFailure
+from amrikyy.http_client.request import Origin
 from amrikyy.llm.client import Tally, WireClient
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.openai import OpenAIClient
@@ -157,7 +158,7 @@ async def test_whatever_a_server_answers_is_an_answer_or_a_failure_of_http() -> 
     @FUZZ
     @given(HTTP)
     def receive(pieces: list[bytes]) -> None:
-        connection = Connection(lambda _: None, lambda _: None)
+        connection = Connection(Origin("127.0.0.1", 80, tls=False), lambda _: None, lambda _: None)
         transport: Any = Wire()
         connection.connection_made(transport)
         done = connection.send(b"GET / HTTP/1.1\r\n\r\n", Nobody())

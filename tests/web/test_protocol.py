@@ -88,6 +88,21 @@ async def test_requests_in_one_packet_are_answered_in_their_order() -> None:
     assert said.count(b"HTTP/1.1 200 OK") == said.count(b"[1]") == 3
 
 
+async def test_what_follows_a_body_is_no_header_of_its_request() -> None:
+    heard: list[list[tuple[bytes, bytes]]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        heard.append(list(scope["headers"]))
+        await JsonBytes(b"[1]")(scope, receive, send)
+
+    async with served(app) as ask:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntrailer: x-api-key\r\n\r\n"
+        await ask(head + b"2\r\nhi\r\n0\r\nx-api-key: stolen\r\n\r\n")
+    assert heard == [[(b"host", b"x"), (b"transfer-encoding", b"chunked"), (b"trailer", b"x-api-key")]]
+
+
 @pytest.mark.parametrize("old", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"])
 async def test_a_client_that_wants_it_closed_gets_it_closed(old: bytes) -> None:
     async with served(JsonBytes(b"[1]")) as ask:

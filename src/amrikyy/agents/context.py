@@ -50,6 +50,10 @@ Write the whole answer again as one JSON object that follows the schema, with th
 class RunContext:
     """The hands of an operation. One is made for each run and given to the operation's function."""
 
+    __slots__ = (
+        "_message", "_operation", "_percent", "_request", "_run", "_runner", "_span", "shown_at", "truncated",
+    )  # fmt: skip
+
     def __init__(self, runner: "Runner", run: Run, operation: Operation[Any, Any], request: Request) -> None:
         self._runner = runner
         self._run = run

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -220,7 +221,7 @@ class Runner:
         execution.done_by(task)
         if found.flight is not None:
             self._reuse.begun(found.flight, execution)
-        task.add_done_callback(lambda done: self._task_ended(execution, done, place, found))
+        task.add_done_callback(partial(self._task_ended, execution, place, found))
 
     # --- Executing ---
 
@@ -235,13 +236,15 @@ class Runner:
                     return
                 next(each for each in execution.runs if not each.ended).joined = False  # and pays
             if place is not None and not place.has_slot:
+                assert place.turn is not None
                 await place.turn
                 self.metrics.queue_seconds().observe(run.elapsed_s)
                 if run.span is not None:
                     run.span.note(describe_wait, run, run.span.began_ns)
                 execution.append(Event("progress", (0, "Your turn")))
             context = RunContext(self, run, operation, work.request)
-            result = _encode(await _work(operation, work.request, context))
+            made = await operation.function(work.request, context)
+            result = _encode(_result_of(operation, made, work.request, context))
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
@@ -261,7 +264,7 @@ class Runner:
         finally:
             deadline.cancel()
 
-    def _task_ended(self, execution: Execution, task: asyncio.Task[None], place: Place | None, found: Found) -> None:
+    def _task_ended(self, execution: Execution, place: Place | None, found: Found, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if place is not None:
             self.slots.leave(place)
@@ -373,8 +376,7 @@ def _expire(run: Run) -> None:
     )
 
 
-async def _work(operation: Operation[Any, Any], request: Request, context: RunContext) -> Result:
-    made: Result | str = await operation.function(request, context)
+def _result_of(operation: Operation[Any, Any], made: Result | str, request: Request, context: RunContext) -> Result:
     if not isinstance(made, str):
         return made
     text_result: type[TextResult] = operation.result_type

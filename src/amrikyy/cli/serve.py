@@ -152,7 +152,7 @@ def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config"
     from amrikyy.web.protocol import Protocol
 
     return uvicorn.Config(
-        app,
+        app.http,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=Protocol,
         ws="none",

@@ -80,18 +80,18 @@ class HttpClient:
             Exception: what the receiver or `patience.passed` raised.
         """
         origin, request = encode_request(method, url, headers, body)
-        body = None
+        body = None  # kilobytes, which a stream of minutes need not hold, nor the connection once it is answered
         connection = self._take_idle(origin) or await self._connection_to(origin, connect_s)
         while True:
             done = connection.send(request, receiver)
-            if connection.is_new:
-                request = b""  # kilobytes, which a stream of minutes need not hold
+            request = b""
             patience.watch(connection)
             try:
                 return await done
             except BrokenOff as error:
                 if not error.untouched:
                     raise
+                request = connection.unanswered
             except asyncio.CancelledError:
                 connection.abort()
                 raise
@@ -169,7 +169,7 @@ class HttpClient:
         try:
             tls = await self._tls_context() if origin.tls else None
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(lambda free: self._keep(origin, free), self._forget),
+                lambda: Connection(origin, self._keep, self._forget),
                 origin.host,
                 origin.port,
                 ssl=tls,
@@ -204,10 +204,10 @@ class HttpClient:
                 free.set_result(None)
                 return
 
-    def _keep(self, origin: Origin, connection: Connection) -> None:
+    def _keep(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
-        self._idle.setdefault(origin, []).append(connection)
+        self._idle.setdefault(connection.origin, []).append(connection)
         if self._sweeping is None:
             self._sweeping = loop.call_later(KEEP_ALIVE_S, self._sweep)
         if self._waiting:

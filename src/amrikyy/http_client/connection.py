@@ -6,6 +6,8 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from amrikyy.http_client.request import Origin
+
 MAX_HEAD = 64 * 1024
 """Bytes of a status line with its headers; servers commonly allow 8 to 16 KB."""
 
@@ -79,16 +81,26 @@ class Connection(asyncio.Protocol):
     """A connection to one server, for one exchange at a time.
 
     Args:
+        origin: the server.
         on_free: is told when an answer has ended and the next request may come.
         on_lost: is told when the connection is gone, once.
+
+    Attributes:
+        idle_since: the loop time at which its last exchange ended.
+        unanswered: the request that was sent last, until something is answered to it.
     """
 
     __slots__ = (
         "_body", "_done", "_ends_with_connection", "_fields", "_has_ended", "_has_head", "_head_size", "_is_interim",
         "_keeps_alive", "_on_free", "_on_lost", "_overran", "_parser", "_receiver", "_transport", "_used", "idle_since",
+        "origin", "unanswered",
     )  # fmt: skip
 
-    def __init__(self, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]") -> None:
+    def __init__(
+        self, origin: Origin, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]"
+    ) -> None:
+        self.origin = origin
+        self.unanswered = b""
         self._on_free = on_free
         self._on_lost = on_lost
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -107,11 +119,6 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent: nobody waits for an answer, and the other side has not closed it."""
         return self._receiver is None and self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def is_new(self) -> bool:
-        """Whether it has not served a request to its end yet."""
-        return not self._used
-
     def send(self, request: bytes, receiver: Receiver) -> "asyncio.Future[None]":
         """Send a request. The future is done at the end of the answer, with an exception if there is none."""
         assert self._transport is not None
@@ -119,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._done = done = asyncio.get_running_loop().create_future()
         self._head_size = 0
         self._has_head = self._has_ended = self._overran = False
+        self.unanswered = request
         self._transport.write(request)
         return done
 
@@ -150,6 +158,7 @@ class Connection(asyncio.Protocol):
         had_head = self._has_head
         if not had_head:
             self._head_size += len(data)
+            self.unanswered = b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -130,7 +130,7 @@ class WireClient(ABC):
         """Ask for a description, which spends no tokens."""
         clock = Clock(self._deadlines, self.name, streaming=True)
         answer = _Whole(self)
-        await self._exchange("GET", self._ping_url, None, answer, clock)
+        await self._exchange("GET", self._ping_url, answer, clock)
         if answer.status != 200:
             raise cause(self._origin, answer.status, self._complaint(answer.status, answer.body))
 
@@ -156,16 +156,15 @@ class WireClient(ABC):
 
     async def _ask(self, request: Request, emit: Emit) -> None:
         """One call. Raises AskAgain before anything is emitted."""
-        body = self._body(request)
         clock = Clock(self._deadlines, self.name, streaming=request.streaming)
         answer = _Answer(self, request, emit, clock)
         try:
-            await self._exchange("POST", self._url(request), body, answer, clock, request.span)
+            await self._exchange("POST", self._url(request), answer, clock, request.span)
         except (ModelTimeout, ModelUnreachable):
             if not answer.tally.finished:
                 raise
         if answer.status != 200:
-            raise self._refusal(answer, request, body)
+            raise self._refusal(answer, request)
         answer.end()
         self._check(answer.tally, request)
 
@@ -173,8 +172,7 @@ class WireClient(ABC):
         self,
         method: str,
         url: str,
-        body: dict[str, Any] | None,
-        receiver: "_Answer | _Whole",
+        receiver: "_Whole",
         clock: Clock,
         span: Span | None = None,
     ) -> None:
@@ -183,7 +181,7 @@ class WireClient(ABC):
             headers += f"traceparent: {span.traceparent}\r\n".encode()
         try:
             await self._http.exchange(
-                method, url, receiver, headers=headers, body=None if body is None else _encode(body),
+                method, url, receiver, headers=headers, body=None if receiver.sent is None else _encode(receiver.sent),
                 connect_s=self._deadlines.connect_s, patience=clock,
             )  # fmt: skip
         except ConnectTimeout:
@@ -231,10 +229,11 @@ class WireClient(ABC):
             truncated=tally.truncated,
         )
 
-    def _refusal(self, answer: "_Answer", request: Request, body: dict[str, Any]) -> ModelError:
-        """The error for an answer with another status than 200. `body` is what was sent."""
+    def _refusal(self, answer: "_Answer", request: Request) -> ModelError:
+        """The error for an answer with another status than 200."""
         complaint = self._complaint(answer.status, answer.body)
-        self._learn(answer.status, complaint, request, body)
+        assert answer.sent is not None
+        self._learn(answer.status, complaint, request, answer.sent)
         asked_to_wait_s = retry_after_s(answer.header("retry-after"), answer.header("retry-after-ms"))
         if asked_to_wait_s is not None:
             complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
@@ -247,7 +246,7 @@ class WireClient(ABC):
         )
 
     def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
-        """Adapt to a complaint about how it was asked. Raises AskAgain if there was anything to adapt."""
+        """Adapt to a complaint about how it was asked, `body`. Raises AskAgain if there was anything to adapt."""
         if status in (400, 422) and (limit := lower_output_limit(complaint.message, request.max_output_tokens)):
             self._output_limit = min(self._output_limit, limit)
             raise AskAgain(f"it writes at most {limit} tokens")
@@ -257,12 +256,17 @@ class WireClient(ABC):
 
 
 class _Whole:
-    """Receives a whole body."""
+    """Receives a whole body.
 
-    __slots__ = ("_client", "_head", "_parts", "_size")
+    Attributes:
+        sent: the body of the request, until it has been understood: a stream of minutes need not hold it.
+    """
 
-    def __init__(self, client: WireClient) -> None:
+    __slots__ = ("_client", "_head", "_parts", "_size", "sent")
+
+    def __init__(self, client: WireClient, sent: dict[str, Any] | None = None) -> None:
         self._client = client
+        self.sent = sent
         self._head: Head | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -299,7 +303,7 @@ class _Answer(_Whole):
     __slots__ = ("_clock", "_emit", "_events", "_streaming", "tally")
 
     def __init__(self, client: WireClient, request: Request, emit: Emit, clock: Clock) -> None:
-        super().__init__(client)
+        super().__init__(client, client._body(request))
         self._emit = emit
         self._clock = clock
         self._streaming = request.streaming
@@ -310,6 +314,7 @@ class _Answer(_Whole):
         super().head(head)
         if head.status != 200:
             return
+        self.sent = None
         client, content_type = self._client, head.content_type
         if (coding := head.get(b"content-encoding")) not in ("", "identity"):
             raise BrokenOff(f"its answer is compressed ({coding[:16]}), which it was asked not to do")

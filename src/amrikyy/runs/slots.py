@@ -16,7 +16,7 @@ class Place:
     Attributes:
         priority: it goes before those without.
         has_slot: it may work.
-        turn: done when it may.
+        turn: done when it may; None if it may from the beginning.
         moved: is told the position, counted from 1, whenever it has changed.
     """
 
@@ -25,7 +25,7 @@ class Place:
     def __init__(self, *, priority: bool, has_slot: bool) -> None:
         self.priority = priority
         self.has_slot = has_slot
-        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.turn: asyncio.Future[None] | None = None if has_slot else asyncio.get_running_loop().create_future()
         self.moved: Callable[[int], None] | None = None
         self.shown = 0
 
@@ -102,6 +102,7 @@ class Slots:
         while successor := next(self._in_order(), None):
             del self._line_of(successor)[successor]
             self._announce_soon()
+            assert successor.turn is not None, "it stood in line"
             if not successor.turn.done():
                 successor.has_slot = True
                 successor.turn.set_result(None)

@@ -18,6 +18,11 @@ class Connection(Protocol):
         """Whether the body of the request has arrived, so that nobody will wait for it."""
         ...
 
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether the client takes so little that whoever writes must wait."""
+        ...
+
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
         ...
@@ -33,6 +38,8 @@ class Leaving:
     A server that is not ours is asked through `receive`, which takes a task of its own.
     """
 
+    __slots__ = ("_callback", "_connection", "_task", "has_left")
+
     def __init__(self, scope: Scope, receive: Receive, callback: Callable[[], object]) -> None:
         self.has_left = False
         self._callback = callback
@@ -43,6 +50,11 @@ class Leaving:
         else:
             self._task = asyncio.get_running_loop().create_task(_disconnected(receive))
             self._task.add_done_callback(lambda task: None if task.cancelled() else self._left())
+
+    @property
+    def may_stall(self) -> bool:
+        """Whether writing to it may take time; a server that is not ours does not say."""
+        return self._connection is None or self._connection.is_backed_up
 
     def cut(self) -> None:
         """Make it leave."""

@@ -63,3 +63,9 @@ def exchange_of(scope: Any) -> Exchange:
     """The exchange that the outermost layer put into the scope."""
     exchange: Exchange = scope["exchange"]
     return exchange
+
+
+def forget_heads(scope: Any) -> None:
+    """Let go of the headers of a request, and of ours, that a stream of minutes has no use for once it has begun."""
+    scope["headers"] = ()
+    exchange_of(scope).extra_headers.clear()

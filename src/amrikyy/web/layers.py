@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amrikyy.auth.authenticator import Authenticator
+from amrikyy.auth.principal import Principal
 from amrikyy.errors import AmrikyyError, InternalError
 from amrikyy.telemetry.logs import AccessLog
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
@@ -175,22 +176,33 @@ class Authenticate:
         self._authenticator = authenticator
         self._public = public
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one HTTP request; other kinds of scope pass untouched."""
-        if scope["type"] == "http" and (scope["method"], scope["path"]) not in self._public:
-            authorization = api_key = None
-            for name, value in scope["headers"]:
-                if name == b"authorization":
-                    authorization = value
-                elif name == b"x-api-key":
-                    api_key = value
-            began = time.perf_counter()
-            authenticator = self._authenticator()
-            exchange = exchange_of(scope)
-            exchange.principal = authenticator.cached(authorization, api_key) or await authenticator.authenticate(
-                authorization, api_key
-            )
-            exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Handle one HTTP request; other kinds of scope pass untouched. Whom it remembers it leaves to the next layer
+        at once: as a coroutine it would be there for as long as a stream."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) in self._public:
+            return self._app(scope, receive, send)
+        authorization = api_key = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"x-api-key":
+                api_key = value
+        began = time.perf_counter()
+        authenticator = self._authenticator()
+        exchange = exchange_of(scope)
+        exchange.principal = authenticator.cached(authorization, api_key)
+        if exchange.principal is None:
+            looking_up = authenticator.authenticate(authorization, api_key)
+            return self._after(looking_up, began, scope, receive, send)
+        exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
+        return self._app(scope, receive, send)
+
+    async def _after(
+        self, looking_up: Awaitable[Principal], began: float, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        exchange = exchange_of(scope)
+        exchange.principal = await looking_up
+        exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
         await self._app(scope, receive, send)
 
 

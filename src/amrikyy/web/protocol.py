@@ -7,6 +7,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from amrikyy.web.connection import CONNECTION
+from amrikyy.web.flow import Flow, Pipeline, Signal
 
 
 class Cycle(RequestResponseCycle):
@@ -88,6 +89,10 @@ class Protocol(HttpToolsProtocol):
     _on_lost: Callable[[], object] | None = None
     _closes_after_next = False
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.pipeline: Any = Pipeline()
+
     def close_after_next(self) -> None:
         """Close it when the answer in progress, or the next one, has been sent."""
         self._closes_after_next = True
@@ -100,6 +105,11 @@ class Protocol(HttpToolsProtocol):
         """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
         return not self.cycle.more_body
 
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether the client takes so little that whoever writes must wait."""
+        return bool(self.flow.write_paused)
+
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
         self.transport.abort()
@@ -110,11 +120,21 @@ class Protocol(HttpToolsProtocol):
         if callback is not None and self.transport.is_closing():
             asyncio.get_running_loop().call_soon(self._tell)
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class does
+        """Keep the transport."""
+        super().connection_made(transport)
+        self.flow: Any = Flow(transport)
+
     def on_message_begin(self) -> None:
         """Extend the scope that the base class has just made."""
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)
         scope[CONNECTION] = self
+
+    def on_headers_complete(self) -> None:
+        """Leave the headers to the scope: trailers are none of them."""
+        super().on_headers_complete()
+        self.headers = []
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for it."""
@@ -123,6 +143,8 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = Cycle  # the base class makes its own, and has no other place to say which
+        event: Any = Signal(is_set=cycle.message_event.is_set())
+        cycle.message_event = event
         if self._closes_after_next:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)

@@ -16,7 +16,7 @@ from amrikyy.runs.run import Run
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
-from amrikyy.web.exchange import exchange_of
+from amrikyy.web.exchange import exchange_of, forget_heads
 from amrikyy.web.replies import completion
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ class EventStream:
     `connected` is what the event of that name says besides. `before_end` is awaited before the last event is shown.
     """
 
+    __slots__ = ("_after", "_before_end", "_connected", "_grace_s", "_metrics", "_run")
+
     def __init__(
         self,
         run: Run,
@@ -76,13 +78,13 @@ class EventStream:
         exchange = exchange_of(scope)
         began = time.perf_counter()
         metrics.streams_active(run.agent).inc()
-        loop = asyncio.get_running_loop()
         reader = run.read(self._after)
         leaving = Leaving(scope, receive, reader.close)
         stalled = StallWatch(leaving.cut)
         writer = EventWriter(run, exchange.request_id, self._connected)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            forget_heads(scope)
             if self._after:
                 writer.skip(run.events(0, self._after))
                 if self._after >= run.readable:  # the head waits for the first piece, and whoever is back for the head
@@ -95,7 +97,8 @@ class EventStream:
                 for body in writer.bodies(first, events) if events else (HEARTBEAT,):
                     if reader.closed:
                         return
-                    stalled.since = loop.time()
+                    if leaving.may_stall:
+                        stalled.begin()
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     stalled.since = None
             await send({"type": "http.response.body", "body": b""})
@@ -115,28 +118,46 @@ def _how_ended(run: Run) -> str:
 
 
 class StallWatch:
-    """Cuts the connection of a client that takes nothing for `STALL_S`: a timer a stream, not one a write."""
+    """Cuts the connection of a client that takes nothing for `STALL_S`.
+
+    Most clients never keep a writer waiting; the others cost one timer, not one a write.
+    """
+
+    __slots__ = ("_cut", "_timer", "since")
 
     def __init__(self, cut: Callable[[], object]) -> None:
         self.since: float | None = None
         self._cut = cut
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(STALL_S, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A write begins that may take time; `since` is None again when it has ended."""
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(STALL_S, self._look)
 
     def stop(self) -> None:
         """Look no more."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look(self) -> None:
-        if self.since is not None and self._loop.time() - self.since >= STALL_S:
+        self._timer = None
+        if self.since is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() - self.since >= STALL_S:
             log.info("stalled_reader_cut")
             self._cut()
         else:
-            self._timer = self._loop.call_later(STALL_S, self._look)
+            self._timer = loop.call_at(self.since + STALL_S, self._look)
 
 
 class EventWriter:
     """Formats events. It keeps the object so far, because the log only has how it grew."""
+
+    __slots__ = ("_connected", "_fold", "_request_id", "_run", "_run_id")
 
     def __init__(self, run: Run, request_id: str, connected: Mapping[str, Any] | None = None) -> None:
         self._run = run

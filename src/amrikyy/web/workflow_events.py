@@ -102,7 +102,7 @@ class WorkflowStream:
         self._done = await self._workflows.ended_steps(self._record.id, until=self._after)
         writing = asyncio.get_running_loop().create_task(self._write(send, request_id))
         leaving = Leaving(scope, receive, writing.cancel)
-        self._stalled = StallWatch(leaving.cut)
+        self._leaving, self._stalled = leaving, StallWatch(leaving.cut)
         try:
             await asyncio.wait((writing,))
             if not writing.cancelled():
@@ -113,11 +113,12 @@ class WorkflowStream:
             self._stalled.stop()
 
     async def _write(self, send: Send, request_id: str) -> None:
-        loop, stalled = asyncio.get_running_loop(), self._stalled
+        leaving, stalled = self._leaving, self._stalled
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": b"", "more_body": True})  # nothing may happen for long
         async for body in self._bodies(request_id):
-            stalled.since = loop.time()
+            if leaving.may_stall:
+                stalled.begin()
             await send({"type": "http.response.body", "body": body, "more_body": True})
             stalled.since = None
         await send({"type": "http.response.body", "body": b""})
