@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import Field
 from starlette.responses import Response
 
 from amrikyy.agents.agent import Agent
@@ -15,186 +14,31 @@ from amrikyy.errors import NotFound, Unavailable
 from amrikyy.runs.statistics import Statistics
 from amrikyy.runtime import Runtime
 from amrikyy.web.endpoint import Answer, Call, Endpoint
-from amrikyy.web.replies import Success, Wire, dollars
-
-Circuit = Literal["closed", "half-open", "open"]
-
-
-class Errors(Wire):
-    """How often runs failed, of all processes, since the start or the last reset."""
-
-    total: int
-    rate: float = Field(description="Percent of runs.")
-    recent_rate: int = Field(description="Percent of the runs of the last ten minutes in this process.")
-    cancelled: int
-
-
-class CacheUse(Wire):
-    """What was not asked of a model."""
-
-    hits: int = Field(description="Runs that were answered from the cache or joined another's execution.")
-    hit_rate: float = Field(description="Percent of runs.")
-
-
-class Performance(Wire):
-    """How long runs took."""
-
-    total_calls: int
-    average_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-
-
-class Costs(Wire):
-    """What models cost."""
-
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float
-    unpriced: int = Field(description="Runs with a call whose price is not known.")
-
-
-class Streaming(Wire):
-    """Streams."""
-
-    total: int
-    active: int = Field(description="In this process, now.")
-
-
-class Tracing(Wire):
-    """Traces."""
-
-    enabled: bool
-    sampled: float = Field(description="The share of requests that are traced, 0 to 1 (OTEL_TRACES_SAMPLER_ARG).")
-    per_second: int = Field(description="How many a process traces in a second at most (TRACES_PER_SECOND).")
-    exports: list[str] = Field(description="Where traces are sent besides: `langsmith`, `otlp`.")
-
-
-class Stats(Wire):
-    """An agent in a few numbers."""
-
-    errors: Errors
-    cache: CacheUse
-    tracing: Tracing
-    streaming: Streaming
-
-
-class AgentOverview(Wire):
-    """An agent in the overview."""
-
-    name: str
-    stats: Stats
-    uptime: int
-
-
-class OverviewReply(Success):
-    """All agents with their statistics."""
-
-    overview: list[AgentOverview]
-
-
-class ErrorHandlerCheck(Wire):
-    """What the errors say."""
-
-    status: Health
-    circuit_breaker: Circuit = Field(description="The worst of the models'.")
-    success_rate: float = Field(description="Percent of the runs of the last ten minutes in this process.")
-
-
-class CacheCheck(Wire):
-    """The cache."""
-
-    status: Health
-    entries: int
-    hit_rate: float
-
-
-class TracingCheck(Wire):
-    """Traces. They fail alone: an agent does its work without them."""
-
-    status: Literal["healthy", "degraded", "not_configured"] = Field(
-        description="`degraded`: they cannot be stored or sent at the moment, and what is too much is lost."
-    )
-    sampled: float = Field(description="The share of requests that are traced, 0 to 1.")
-    failing: list[str] = Field(description="What cannot be reached: `database`, `langsmith`, `otlp`.")
-
-
-class StreamingCheck(Wire):
-    """Streams."""
-
-    status: Health
-    active: int
-    queued: int
-
-
-class Checks(Wire):
-    """What an agent needs."""
-
-    error_handler: ErrorHandlerCheck
-    cache: CacheCheck
-    tracing: TracingCheck
-    streaming: StreamingCheck
-
-
-class AgentHealthInfo(Wire):
-    """Whether an agent does its work."""
-
-    agent: str
-    status: Health
-    timestamp: datetime
-    uptime: int
-    checks: Checks
-
-
-class AgentHealthReply(Success):
-    """One agent's health."""
-
-    success: bool = True  # type: ignore[assignment]  # the same body says that it is not healthy
-    health: AgentHealthInfo
-
-
-class AgentStatusInfo(Wire):
-    """What an agent is, and what it has done."""
-
-    agent: str
-    registered_at: datetime
-    uptime: int
-    metadata: dict[str, str]
-    capabilities: list[str]
-    statistics: Stats
-
-
-class AgentStatusReply(Success):
-    """One agent's status."""
-
-    status: AgentStatusInfo
-
-
-class AgentMetricsInfo(Wire):
-    """An agent's numbers."""
-
-    agent: str
-    timestamp: datetime
-    since: datetime | None = Field(description="The hour of the first run that is counted.")
-    errors: Errors
-    cache: CacheUse
-    performance: Performance
-    costs: Costs
-    streaming: Streaming
-
-
-class AgentMetricsReply(Success):
-    """One agent's metrics."""
-
-    metrics: AgentMetricsInfo
-
-
-class StatsReset(Success):
-    """Counting has begun anew."""
-
-    reset: bool
-    message: str
+from amrikyy.web.management_replies import (
+    AgentHealthInfo,
+    AgentHealthReply,
+    AgentMetricsInfo,
+    AgentMetricsReply,
+    AgentOverview,
+    AgentStatusInfo,
+    AgentStatusReply,
+    CacheCheck,
+    CacheUse,
+    Checks,
+    Circuit,
+    Costs,
+    ErrorHandlerCheck,
+    Errors,
+    OverviewReply,
+    Performance,
+    Stats,
+    StatsReset,
+    Streaming,
+    StreamingCheck,
+    Tracing,
+    TracingCheck,
+)
+from amrikyy.web.replies import dollars
 
 
 def management_endpoints(registry: Registry) -> list[Endpoint]:
