@@ -211,5 +211,5 @@ class Directory(ABC):
 
 def wrong_cursor() -> ValidationFailed:
     """The refusal of a cursor that no page has given out."""
-    message = "Not a cursor from the page before"
+    message = "Not of the form that it must have: `nextCursor` of the page before, as it came"
     return ValidationFailed(f"{message}.", details=[{"field": "cursor", "message": message, "type": "cursor"}])

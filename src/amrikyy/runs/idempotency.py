@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from amrikyy.db.engine import Database
 from amrikyy.db.purge import purge
 from amrikyy.db.tables import idempotency_keys as keys
+from amrikyy.errors import Conflict
 from amrikyy.sealing import PLAIN, Sealer
 
 KEPT_FOR = timedelta(hours=24)
@@ -43,9 +44,17 @@ class IdempotencyKeys:
             row = (await connection.execute(select(keys).where(keys.c.key_hash == key_hash, alive))).one_or_none()
         return Claim(row.run_id, row.body_hash, row.created_at) if row is not None else None
 
-    def is_of(self, claim: Claim, body: bytes) -> bool:
-        """Whether the key came with this body (from `framed`)."""
-        return claim.body_hash in self._sealer.fingerprints(body)
+    def check(self, claim: Claim, body: bytes) -> None:
+        """Make sure that the key came with this body (from `framed`).
+
+        Raises:
+            Conflict: it came with another one.
+        """
+        if claim.body_hash not in self._sealer.fingerprints(body):
+            raise Conflict(
+                "This Idempotency-Key came with another body before. Use a new key for a new request.",
+                code="idempotency_conflict",
+            )
 
     async def claim(self, key_hash: str, body: bytes, run_id: str, *, instead_of: str | None = None) -> bool:
         """Let the key stand for a run that is about to start. Of several who try, one succeeds.

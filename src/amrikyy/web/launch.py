@@ -15,7 +15,6 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import (
     AmrikyyError,
     BudgetSpent,
-    Conflict,
     HandedOver,
     NotFound,
     RunCancelled,
@@ -187,11 +186,7 @@ async def _once(
     claim, is_charged = call.claim, call.claim is None
     while True:
         if claim is not None:
-            if not keys.is_of(claim, body):
-                raise Conflict(
-                    "This Idempotency-Key came with another body before. Use a new key for a new request.",
-                    code="idempotency_conflict",
-                )
+            keys.check(claim, body)
             run = await _run_of(call, claim)
             outcome = run.outcome if run is not None else None
             if run is not None and (outcome is None or outcome.error is None or is_kept(outcome.error)):

@@ -97,11 +97,7 @@ async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:
     while True:
         claim = await keys.find(key_hash)
         if claim is not None:
-            if not keys.is_of(claim, body):
-                raise Conflict(
-                    "This Idempotency-Key came with another body before. Use a new key for a new request.",
-                    code="idempotency_conflict",
-                )
+            keys.check(claim, body)
             record = await _claimed(call, claim)
             if record is not None and (record.error is None or is_kept(error_of(record.error))):
                 return record.id
