@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self.unanswered = b""
         self._on_free = on_free
         self._on_lost = on_lost
-        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser: Any = None
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._done: asyncio.Future[None] | None = None
@@ -133,21 +133,22 @@ class Connection(asyncio.Protocol):
     def fail(self, error: Exception) -> None:
         """End the exchange with this error, and the connection with it."""
         done, self._done, self._receiver = self._done, None, None
-        self.abort()
+        if self._transport is not None:
+            self._transport.abort()
         if done is not None and not done.done():
             done.set_exception(error)
 
     def abort(self) -> None:
         """Close the socket now: a polite farewell, as TLS has one, would wait for the other side."""
-        self._receiver = None
-        if self._transport is not None:
-            self._transport.abort()
+        self.fail(BrokenOff("the connection was closed on our side"))
 
     # --- The transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        # Not before: it refers to us, and a connection that was given up before it was made is not told that it is lost.
+        self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and hand it over."""

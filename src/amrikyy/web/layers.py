@@ -155,7 +155,7 @@ class AnswerErrors:
         except ClientDisconnect:
             return  # there is nobody left to answer
         except AmrikyyError as raised:
-            error = raised
+            error = raised.with_traceback(None)  # it refers to this frame, and all would wait for the collector
         except Exception:
             log.exception("request_failed", request_id=exchange.request_id, path=_printable(scope["path"]))
             error = InternalError("Something went wrong on our side. The log has the cause under this request's id.")

@@ -103,7 +103,8 @@ class Protocol(HttpToolsProtocol):
     @property
     def has_whole_body(self) -> bool:
         """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
-        return not self.cycle.more_body
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none when the client has gone
+        return cycle is None or not cycle.more_body
 
     @property
     def is_backed_up(self) -> bool:
@@ -137,9 +138,17 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits for it."""
+        """Tell whoever waits for it, and let go of the last request.
+
+        The base class leaves the two referring to each other: 6 KB a connection that only the garbage collector frees,
+        and it looks at what is old once in many minutes, for seconds. It also waits for the next request for as long as
+        connections are kept, if this one was reset.
+        """
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         self._tell()
+        self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]  # as it begins itself
+        self.pipeline.clear()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = Cycle  # the base class makes its own, and has no other place to say which
