@@ -128,7 +128,11 @@ class Clients:
 
     async def _ask(self, name: str, data: bytes, *wanted: int) -> bytes:
         """A request on a connection that is kept."""
-        connection = self._idle.pop() if self._idle else await Connection.open(self._port)
+        connection = None
+        while self._idle and (connection is None or connection.is_closed):
+            connection = self._idle.pop()  # the server closes what it has not heard of for a while
+        if connection is None or connection.is_closed:
+            connection = await Connection.open(self._port)
         try:
             connection.send(data)
             answer = await connection.answer()

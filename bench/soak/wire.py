@@ -46,6 +46,11 @@ class Connection:
         """Connect."""
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=LIMIT))
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed it."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self._writer.write(data)

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amrikyy.http_client import BrokenOff, ConnectTimeout, HttpClient, HttpFailure, NotConnected, Reply, TooLarge
+from amrikyy.http_client import (
+    BrokenOff,
+    ConnectTimeout,
+    Head,
+    HttpClient,
+    HttpFailure,
+    NotConnected,
+    Patience,
+    Reply,
+    TooLarge,
+)
 from amrikyy.http_client import connection as connection_module
 from amrikyy.http_client.request import encode_headers, encode_request
 
@@ -277,6 +287,33 @@ async def test_cancelling_closes_the_connection(http: HttpClient, server: Server
         await asking
     await asyncio.sleep(0.01)
     assert http.busy == 0
+
+
+async def test_who_leaves_when_the_answer_has_just_ended_takes_nobody_along(http: HttpClient, server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    asked: list[asyncio.Task[Reply]] = []
+
+    class Leaving:
+        def head(self, _: Head) -> None:
+            pass
+
+        def data(self, _: bytes) -> None:
+            # The answer ends when this returns. Before the task that waited for it goes on, another has taken the
+            # connection, and then the first one is cancelled.
+            asked.append(loop.create_task(fetch(http, server, "/second")))
+            loop.call_soon(first.cancel)
+
+    class Calm(Patience):
+        def passed(self) -> Exception:
+            return TimeoutError()
+
+    url, calm = f"http://127.0.0.1:{server.port}/first", Calm(loop.time() + 5)
+    first = loop.create_task(http.exchange("GET", url, Leaving(), connect_s=1, patience=calm))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    assert (await asked[0]).body == b"hi"
+    assert server.connections == 1
 
 
 async def test_nobody_there_is_not_connected(http: HttpClient) -> None:

@@ -93,7 +93,8 @@ class HttpClient:
                     raise
                 request = connection.unanswered
             except asyncio.CancelledError:
-                connection.abort()
+                if done.cancelled():  # else the answer had just ended, and the connection may have its next request
+                    connection.abort()
                 raise
             finally:
                 patience.stop()

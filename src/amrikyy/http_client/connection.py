@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        # Not before: it refers to us, and a connection that was given up before it was made is not told that it is lost.
+        # Not before: it refers to us, and a connection that is given up before it is made is not told that it is lost.
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
