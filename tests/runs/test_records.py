@@ -15,6 +15,7 @@ from sqlalchemy import event, update
 from amrikyy.db import Database, open_database
 from amrikyy.db.tables import runs
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
+from amrikyy.runs import pages
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome
 from amrikyy.runs.run import Run, began_at, first_id, new_run_id
@@ -196,20 +197,25 @@ async def test_pages_are_read_in_the_order_of_an_index_and_found_by_what_tells_m
     asked: list[tuple[str, Any]] = []
     event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
     records = RunRecords(database)
-    for run in (complete(started()), complete(started(operation="searchHotels"))):
+    for run in (started(), started(operation="searchHotels"), started(agent="content")):
         records.note(run)
     await records.flush()
     one_operation = {"agent": "travel", "operation": "searchFlights"}
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
         for owner, which, status, parent_id in itertools.product(
-            (None, "user:1"), ({}, {"agent": "travel"}, one_operation), (None, "completed", "failed"), (None, "run_1")
+            (None, "user:1"),
+            ({}, {"agent": "travel"}, {"operation": "searchFlights"}, one_operation),
+            (None, "completed", "failed"),
+            (None, "run_1"),
         ):
             only: dict[str, Any] = {"owner": owner, "status": status, "parent_id": parent_id, **which}
             await records.page(before="run_2", **only)
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1][0]}", asked[-1][1])]
             steps = [step for step in plan if " runs " in step]
-            per_operation = bool(which) and not (owner or parent_id or "operation" in which)
-            assert len(steps) == 2 if per_operation else plan == steps, plan  # else nothing is sorted
+            if len(which) == 1 and not (owner or parent_id):
+                assert len(steps) == 2, plan  # one for each operation, or each agent
+            else:
+                assert steps == plan  # nothing is sorted
             rare = "status=? AND " if status == "failed" and not parent_id else ""
             place = (
                 "parent_id=? AND " if parent_id
@@ -224,7 +230,7 @@ async def test_pages_are_read_in_the_order_of_an_index_and_found_by_what_tells_m
 
 @pytest.mark.parametrize("status", [None, "completed", "failed"])
 async def test_an_agents_runs_are_listed_newest_first_whatever_their_operations(
-    records: RunRecords, status: str | None
+    records: RunRecords, status: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = [started(operation=f"operation{number % 3}") for number in range(20)]
     error = ModelRefused("No.")
@@ -241,6 +247,10 @@ async def test_an_agents_runs_are_listed_newest_first_whatever_their_operations(
     rest = await records.page(owner=None, agent="travel", status=status, before=page[-1], limit=100)
     assert [record.id for record in rest] == wanted[7:]
     assert await records.page(owner=None, agent="innovation", status=status) == []
+    of_one = [run.id for run in reversed(noted) if run.operation == "operation1" and status in (None, run.status)]
+    assert [run.id for run in await records.page(owner=None, operation="operation1", status=status)] == of_one
+    monkeypatch.setattr(pages, "MAX_PARTS", 2)
+    assert [run.id for run in await records.page(owner=None, agent="travel", status=status, limit=7)] == wanted[:7]
 
 
 async def test_a_reader_who_is_cancelled_breaks_off_no_write(records: RunRecords) -> None:

@@ -8,9 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.db.tables import RARE, runs
 
-LEADS = (("parent_id",), ("owner", "status"), ("agent", "operation", "status"), ("status",))
+LEADS = (
+    ("parent_id",),
+    ("owner", "status"),
+    ("agent", "operation", "status"),
+    ("operation", "agent", "status"),
+    ("status",),
+)
 """The columns that are looked up where the first of them is wanted, the most telling first. SQLite, which knows nothing
 of the values, would read all runs of an operation to find somebody's few."""
+
+MAX_PARTS = 100
+"""Pages that one is made of; SQLite takes 500. Beyond, all runs of the agent, or of the operation, are read."""
 
 
 async def newest(
@@ -41,39 +50,27 @@ async def newest(
         conditions.append(literal_column(f"runs.{RARE}"))
     if before is not None:
         conditions.append(runs.c.id < before)
-    if lead[:1] == ("agent",) and "operation" not in given:
-        query = await _by_operation(connection, columns, given["agent"], conditions, limit)
-    else:
-        query = _page(select(*columns).where(*conditions), limit)
-    return (await connection.execute(query)).all()
+    page = select(*columns).where(*conditions)
+    # An index has the runs of each operation of each agent in order of time: the newest are among the newest of each.
+    missing = next((name for name in ("agent", "operation") if name in lead and name not in given), None)
+    if missing is not None:
+        parts = await _values(connection, runs.c[missing], given)
+        if 1 <= len(parts) <= MAX_PARTS:
+            pages = (_page(page.where(runs.c[missing] == value), limit).subquery() for value in parts)
+            found = union_all(*map(select, pages)).subquery()
+            return (await connection.execute(select(found).order_by(found.c.id.desc()).limit(limit))).all()
+    return (await connection.execute(_page(page, limit))).all()
 
 
 def _page(query: Select[Any], limit: int) -> Select[Any]:
     return query.order_by(runs.c.id.desc()).limit(limit)
 
 
-async def _by_operation(
-    connection: AsyncConnection,
-    columns: Sequence[Column[Any]],
-    agent: str,
-    conditions: Sequence[ColumnElement[bool]],
-    limit: int,
-) -> Any:
-    """The newest of each operation's newest: an index has an agent's runs in order of time for each operation alone."""
-    operations = [row[0] for row in await connection.execute(_operations(agent)) if row[0] is not None]
-    pages = [
-        select(_page(select(*columns).where(*conditions, runs.c.operation == name), limit).subquery())
-        for name in operations
-    ]
-    if not pages:
-        return _page(select(*columns).where(*conditions), limit)
-    found = union_all(*pages).subquery()
-    return select(found).order_by(found.c.id.desc()).limit(limit)
-
-
-def _operations(agent: str) -> Select[Any]:
-    """The operations that an agent has runs of, each found behind the one before."""
-    first = select(func.min(runs.c.operation).label("name")).where(runs.c.agent == agent)
-    found = first.cte("operations", recursive=True)
-    behind = select(func.min(runs.c.operation)).where(runs.c.agent == agent, runs.c.operation > found.c.name)
-    return select(found.union_all(select(behind.scalar_subquery()).where(found.c.name.is_not(None))).c.name)
+async def _values(connection: AsyncConnection, column: Column[str], given: Mapping[str, str]) -> list[str]:
+    """The agents that there are runs of, or the operations of the given agent, each found behind the one before."""
+    of = [runs.c.agent == given["agent"]] if column is runs.c.operation else []
+    first = select(func.min(column).label("value")).where(*of)
+    found = first.cte("found", recursive=True)
+    behind = select(func.min(column)).where(*of, column > found.c.value).scalar_subquery()
+    values = found.union_all(select(behind).where(found.c.value.is_not(None)))
+    return [value for (value,) in await connection.execute(select(values.c.value)) if value is not None]
