@@ -28,6 +28,7 @@ _KINDS: Mapping[Any, Kind] = {
 }
 """The first byte of a value that is meant, and what is said of others."""
 
+_skipped: Any = msgspec.json.Decoder(msgspec.Raw).decode
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -37,9 +38,13 @@ def check_numbers(body: bytes) -> None:
     Raises:
         ValidationFailed: the body has one of them.
     """
-    if b"NaN" in body or b"Infinity" in body:  # most likely in a text
-        with suppress(ValueError, RecursionError):
-            json.loads(body, parse_constant=_no_number, parse_int=str, parse_float=str)
+    if b"NaN" not in body and b"Infinity" not in body:
+        return
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _skipped(body)  # a tenth of the time of what follows
+        return  # it is in a text
+    with suppress(ValueError, RecursionError):
+        json.loads(body, parse_constant=_no_number, parse_int=str, parse_float=str)
 
 
 def _no_number(word: str) -> None:
