@@ -110,6 +110,30 @@ async def test_what_has_not_the_right_form_is_refused_in_words_and_not_with_a_pa
     assert set(said[:4]) == {"Not of the form that it must have: `nextCursor` of the page before, as it came"}
 
 
+async def test_what_may_be_of_several_types_is_named_as_its_sender_wrote_it(server: Served) -> None:
+    for path, body, fields in (
+        ("/api/agents/travel/cache/warm", {"queries": [5, {"operation": "x"}, {"X": 1}]},
+         ["queries.0", "queries.1.request", "queries.1", "queries.2", "queries.2.operation", "queries.2.request",
+          "queries.2.X"]),
+        ("/api/coordinator/hierarchical", {"master": 5, "subAgents": ["travel", {"name": "x", "Str": 1}]},
+         ["master", "subAgents.1", "subAgents.1.Str"]),
+    ):  # fmt: skip
+        reply = await server.ask("POST", path, body, key="admin")
+        assert_error(reply, 400, "validation_failed")
+        assert {detail["field"] for detail in reply.json["details"]} == set(fields)
+
+
+async def test_a_time_or_a_date_that_is_none_is_refused_with_one_that_is(server: Served) -> None:
+    for path, meant in (
+        ("/api/audit?since=yesterday", "A time is meant, for example 2027-05-01T12:00:00Z"),
+        ("/api/audit?since=2026-01-01T00:00:00", "Say its zone as well, for example 2027-05-01T12:00:00Z"),
+        ("/api/usage?since=yesterday", "A date is meant, for example 2027-05-01"),
+    ):
+        reply = await server.ask("GET", path, key="admin")
+        assert_error(reply, 400, "validation_failed")
+        assert [detail["message"] for detail in reply.json["details"]] == [meant]
+
+
 async def test_numbers_truths_and_times_are_read_from_no_other_json_type(server: Served) -> None:
     stay = {"destination": "Oslo", "checkIn": "2099-01-01", "checkOut": "2099-01-05"}
     reply = await server.ask("POST", "/api/agents/travel/searchHotels", stay | {"guests": "2", "rooms": True, "x": 1})
