@@ -1,25 +1,32 @@
 """What Redis costs a server, with it and without it side by side: `python -m bench.shared`.
 
+`python -m bench.shared --against OTHER/src` takes the code of another checkout, with Redis, into the same turns, and
 `python -m bench.shared --durable` compares DURABLE_REPLIES instead, on SQLite.
 """
 
 import argparse
 import os
+import re
 import statistics
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
-from tests.redis_server import redis_server
+from tests.redis_server import RedisServer, redis_server
 
 from bench.calls import BLOG_POST, BLOG_STREAM, FLIGHTS, Call
 from bench.candidates import Running, amrikyy, side_by_side
-from bench.measure import set_manner, take_turns, warm_up
+from bench.load import put_load
+from bench.measure import set_manner, settle, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
-ROUNDS = 4
+ROUNDS = 6
 SLICE_S = 0.8
 CALLERS = 16
 
@@ -27,40 +34,134 @@ CACHED_POST = replace(BLOG_POST, body={"topic": "Night trains", "length": "mediu
 CACHED_STREAM = replace(BLOG_STREAM, body={"topic": "Day trains", "length": "medium"})
 
 CALLS: dict[str, Call] = {
-    "searchFlights": FLIGHTS,
     "JSON operation": BLOG_POST,
+    "searchFlights": FLIGHTS,
     "stream": BLOG_STREAM,
     "cached JSON answer": CACHED_POST,
     "cached stream": CACHED_STREAM,
 }
 
+_COMMAND = re.compile(r"cmdstat_([^:]+):calls=(\d+)")
 
-async def compare(servers: Mapping[str, Running], models: Running) -> None:
+
+class Slice(NamedTuple):
+    """What a server did for a moment.
+
+    Attributes:
+        per_s: answers a second, or of a stream tokens.
+        cpu_us: of the server, for each.
+        redis_us: of its Redis, for each call.
+        reads: how often Redis has read from a connection, for each call.
+        commands: what it has run, for each call, those inside scripts included.
+    """
+
+    per_s: float
+    cpu_us: float
+    redis_us: float = 0.0
+    reads: float = 0.0
+    commands: Mapping[str, float] = {}
+
+
+class _Spent(NamedTuple):
+    """What a Redis has done so far."""
+
+    cpu_s: float
+    reads: int
+    commands: Counter[str]
+
+
+def spent(server: RedisServer | None) -> _Spent:
+    """Of its only busy thread, in nanoseconds: a slice is but some ticks of the usual clock."""
+    if server is None:
+        return _Spent(0, 0, Counter())
+    cpu_s = int(Path(f"/proc/{server.pid}/schedstat").read_text().split()[0]) / 1e9
+    reads = re.search(rb"total_reads_processed:(\d+)", server.ask("INFO stats"))
+    assert reads is not None
+    commands = {name: int(calls) for name, calls in _COMMAND.findall(server.ask("INFO commandstats").decode())}
+    return _Spent(cpu_s, int(reads[1]), Counter(commands))
+
+
+async def take(server: Running, redis: RedisServer | None, call: Call, callers: int) -> Slice:
+    """Put load on a server for a moment.
+
+    Raises:
+        WrongAnswer, TimeoutError: it did not do what is measured.
+    """
+    before, began_s = spent(redis), server.process.cpu_s
+    load = await put_load(server.port, call.requests(server.candidate.credential), callers, SLICE_S)
+    cpu_s = await settle(server.process) - began_s
+    after = spent(redis)
+    done = load.tokens if call.streams else load.calls
+    return Slice(
+        done / load.wall_s,
+        cpu_s / done * 1e6,
+        (after.cpu_s - before.cpu_s) / load.calls * 1e6,
+        (after.reads - before.reads) / load.calls,
+        {name: calls / load.calls for name, calls in (after.commands - before.commands).items()},
+    )
+
+
+async def compare(
+    servers: Mapping[str, Running], redis: Mapping[str, RedisServer], models: Running, *, only: str, callers: int
+) -> None:
     """Measure each call on each server in turn, and print calls and tokens a second, and CPU."""
+    calls = {title: call for title, call in CALLS.items() if only in title}
     for server in servers.values():
-        await warm_up(server, list(CALLS.values()), models, 1)
+        await warm_up(server, list(calls.values()), models, 1)
     await set_manner(models, TOKENS, 0)
-    for title, call in CALLS.items():
-        taken = await take_turns(servers, call, rounds=ROUNDS, callers=CALLERS, slice_s=SLICE_S)
+    plain, *others = servers
+    for title, call in calls.items():
+        taken: defaultdict[str, list[Slice]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            for name, server in servers.items():
+                taken[name].append(await take(server, redis.get(name), call, callers))
         unit = "tokens" if call.streams else "answers"
-        rates = {name: statistics.median(rate.per_s for rate in taken[name]) for name in servers}
-        costs = {name: statistics.median(rate.cpu_us for rate in taken[name]) for name in servers}
-        each = ", ".join(f"{name}: {rates[name]:,.0f} {unit}/s, {costs[name]:.1f} us of CPU each" for name in servers)
-        plain, other = servers
-        ratios = f"{rates[other] / rates[plain]:.2f} by the clock, {costs[plain] / costs[other]:.2f} by CPU"
-        sys.stdout.write(f"{title:20} {each}; {other} {ratios}\n")
+        middle = {name: _median(slices) for name, slices in taken.items()}
+        base = middle[plain]
+        sys.stdout.write(f"{title}: {plain} {base.per_s:,.0f} {unit}/s, {base.cpu_us:.1f} us of CPU each\n")
+        for name in others:
+            one = middle[name]
+            clock = statistics.median(b.per_s / a.per_s for a, b in zip(taken[plain], taken[name], strict=True))
+            cpu = statistics.median(a.cpu_us / b.cpu_us for a, b in zip(taken[plain], taken[name], strict=True))
+            sys.stdout.write(
+                f"  {name}: {one.per_s:,.0f} {unit}/s, {one.cpu_us:.1f} us of CPU each: "
+                f"{clock:.2f} by the clock, {cpu:.2f} by CPU\n"
+            )
+            if name in redis:
+                commands = ", ".join(f"{each} {count:.2f}" for each, count in one.commands.items() if count >= 0.02)
+                sys.stdout.write(
+                    f"    its Redis, for a call: {one.redis_us:.0f} us, {one.reads:.2f} reads; {commands}\n"
+                )
+
+
+def _median(slices: list[Slice]) -> Slice:
+    per_s, cpu_us, redis_us, reads, _ = zip(*slices, strict=True)
+    median = statistics.median
+    return Slice(median(per_s), median(cpu_us), median(redis_us), median(reads), slices[-1].commands)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.shared", description=__doc__)
+    parser.add_argument("--against", type=Path, help="src of another checkout, to be measured with Redis, too")
     parser.add_argument("--durable", action="store_true", help="DURABLE_REPLIES instead of Redis")
-    durable = parser.parse_args().durable
+    parser.add_argument("--callers", type=int, default=CALLERS, help="who wait for their answers at the same time")
+    parser.add_argument("--only", default="", help="a part of the names of what is called")
+    options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
-    with redis_server() as redis:
-        other = amrikyy("durable", DURABLE_REPLIES="true") if durable else amrikyy("Redis", REDIS_URL=redis.url)
-        with side_by_side((amrikyy("memory"), other)) as (servers, models):
-            uvloop.run(compare(servers, models))
+    with ExitStack() as stack:
+        candidates, redis = [amrikyy("memory")], {}
+        if options.durable:
+            candidates.append(amrikyy("durable", DURABLE_REPLIES="true"))
+        elif options.against:
+            redis["Redis, there"] = stack.enter_context(redis_server())
+            url = redis["Redis, there"].url
+            candidates.append(amrikyy("Redis, there", REDIS_URL=url, PYTHONPATH=f"{options.against.resolve()}"))
+        if not options.durable:
+            redis["Redis"] = stack.enter_context(redis_server())
+            candidates.append(amrikyy("Redis", REDIS_URL=redis["Redis"].url))
+        servers, models = stack.enter_context(side_by_side(candidates))
+        uvloop.run(compare(servers, redis, models, only=options.only, callers=options.callers))
 
 
 if __name__ == "__main__":

@@ -212,11 +212,11 @@ async def test_processes_that_come_and_go_are_seen(server: RedisServer, monkeypa
 async def test_an_error_of_redis_is_no_error_of_the_caller(server: RedisServer) -> None:
     prefix = new_prefix()
     async with replicas(server.url, 1, prefix) as (limiter,):
-        server.ask(f"SET {prefix}:{{ana}}:global nonsense")
+        server.ask(f"SET {prefix}:{{ana}} nonsense")
         assert await passed(limiter, 40) == 30
         await asyncio.sleep(0.5)
         await all_in([limiter], "memory")  # what it cannot be told it does not count
-        server.ask(f"DEL {prefix}:{{ana}}:global")
+        server.ask(f"DEL {prefix}:{{ana}}")
         await all_in([limiter], "redis")
         assert await left(limiter) == [70, 0]
 

@@ -113,13 +113,26 @@ async def test_what_no_longer_counts_is_no_longer_kept(link: RedisLink) -> None:
     prefix = new_prefix()
     limiter = RedisLimiter(link, prefix=prefix)
     for limit in (Limit(5, 20), Limit(1000, 20)):
+        await limiter.refund(await limiter.decide([Charge(f"{limit}", "bob", limit)]))
         await limiter.refund(await limiter.decide([Charge(f"refunded {limit}", "ana", limit)]))
         await limiter.decide([Charge(f"{limit}", "ana", limit)])
-    kept = await link.send("KEYS", f"{prefix}*")
-    assert isinstance(kept, list)
-    assert len(kept) == 2
-    lives_ms = [await link.send("PTTL", str(key, "ascii")) for key in kept if isinstance(key, bytes)]
-    assert all(isinstance(life, int) and 0 < life <= 20_200 for life in lives_ms)
+    assert await link.send("KEYS", f"{prefix}*") == [f"{prefix}:{{ana}}".encode()]
+    assert await link.send("HLEN", f"{prefix}:{{ana}}") == 2 + 1
+    life_ms = await link.send("PTTL", f"{prefix}:{{ana}}")
+    assert isinstance(life_ms, int)
+    assert 20_000 < life_ms <= 20_200 * 9 / 8
+
+
+async def test_what_a_caller_used_lives_as_long_as_its_longest_window(link: RedisLink) -> None:
+    prefix = new_prefix()
+    limiter = RedisLimiter(link, prefix=prefix)
+    for limit in (Limit(5, 60), Limit(5, 3600), Limit(5, 1)):
+        taken = await limiter.decide([Charge(f"{limit}", "ana", limit)])
+        await limiter.refund(taken)
+        await limiter.decide([Charge(f"{limit}", "ana", limit)])
+    life_ms = await link.send("PTTL", f"{prefix}:{{ana}}")
+    assert isinstance(life_ms, int)
+    assert life_ms > 3_590_000
 
 
 async def test_a_counter_keeps_no_more_than_its_limit_remembers(link: RedisLink) -> None:
@@ -128,9 +141,9 @@ async def test_a_counter_keeps_no_more_than_its_limit_remembers(link: RedisLink)
     charge = Charge("global", "ana", Limit(100_000, 1))
     for _ in range(600):
         await limiter.decide([charge])
-    length = await link.send("LLEN", f"{prefix}:{{ana}}:global")
+    length = await link.send("HSTRLEN", f"{prefix}:{{ana}}", "global")
     assert isinstance(length, int)
-    assert length <= 2 * 130
+    assert length <= 16 * 130
 
 
 async def test_scripts_that_somebody_flushed_are_sent_again(link: RedisLink) -> None:

@@ -107,6 +107,28 @@ async def test_what_nobody_waits_for_is_sent_in_order_and_soon(redis_url: str) -
         link.tell("PING")
 
 
+async def test_what_nobody_waits_for_is_written_with_what_somebody_waits_for(redis_url: str) -> None:
+    async with linked(redis_url) as link:
+        before = await reads(link)
+        for _ in range(5):
+            for _ in range(5):
+                link.tell("PING")
+                await asyncio.sleep(0)
+            await link.send("PING")
+        assert await reads(link) - before <= 5 + 1
+
+
+async def test_a_script_that_nobody_waits_for_is_run_though_somebody_flushed_it(redis_url: str) -> None:
+    async with linked(redis_url) as link:
+        key = f"test:{uuid4().hex}"
+        count = Script.of("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+        for _ in range(2):
+            link.tell_script(count, [key], [2])
+        async with asyncio.timeout(8):
+            while await link.send("GET", key) != b"4":
+                await asyncio.sleep(0.01)
+
+
 async def test_a_caller_that_leaves_does_not_disturb_the_others(redis_url: str) -> None:
     async with linked(redis_url) as link:
         replies = [link.send("ECHO", number) for number in range(10)]

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +12,14 @@ from uuid import uuid4
 import pytest
 
 from amrikyy.redis_link import RedisAddress, RedisLink
-from amrikyy.runs.execution import Execution
+from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
-from amrikyy.runs.run import Run
+from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.shared import SCRIPTS, SharedRuns
 from amrikyy.runs.shared.encoding import note_of
-from amrikyy.runs.sharing import Leader
+from amrikyy.runs.shared.log import LoggedExecution
+from amrikyy.runs.sharing import Leader, Lease
 from tests.redis_server import redis_server
 
 
@@ -37,14 +41,130 @@ async def test_a_redis_that_stops_while_a_lease_is_asked_for_is_noticed_once() -
 
 
 @asynccontextmanager
-async def opened(redis_url: str) -> AsyncIterator[tuple[SharedRuns, RedisLink, str]]:
-    prefix = uuid4().hex
+async def opened(redis_url: str, prefix: str = "") -> AsyncIterator[tuple[SharedRuns, RedisLink, str]]:
+    prefix = prefix or uuid4().hex
     link = RedisLink(RedisAddress.parse(redis_url), scripts=SCRIPTS, deadline_s=10)
     await link.start()
     shared = SharedRuns(link, prefix=prefix, live=LiveRuns(60), keep_s=60, grace_s=1, timeout_s=60)
     yield shared, link, prefix
     await shared.close()
     await link.close()
+
+
+async def commands(link: RedisLink) -> Counter[str]:
+    """How often the server has run each command."""
+    found = await link.send("INFO", "commandstats")
+    assert isinstance(found, bytes)
+    return Counter({name: int(calls) for name, calls in re.findall(r"cmdstat_([^:]+):calls=(\d+)", found.decode())})
+
+
+def begun(shared: SharedRuns, *, streams: bool) -> Run:
+    """A run of one process that others may find."""
+    run_id = new_run_id()
+    run = Run(
+        "user:1", "content", "blog", {}, 60, shared.begin(run_id, None, streams=streams, allowance=None), id=run_id
+    )
+    shared.note(run)
+    run.execution.append(Event("started"))
+    return run
+
+
+def end(shared: SharedRuns, run: Run) -> None:
+    run.execution.end(Event("completed"), Outcome(result=b'{"text":"x"}'))
+    run.finish()
+    shared.note(run)
+
+
+async def shown(run: Run) -> None:
+    async with asyncio.timeout(10):
+        while run.readable < run.event_count:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_run_that_answers_at_once_is_one_command_and_can_be_read_by_all(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, link, prefix), opened(redis_url, prefix) as (other, *_):
+        before = await commands(link)
+        runs = [begun(shared, streams=False) for _ in range(5)]
+        for run in runs:
+            end(shared, run)
+        for run in runs:
+            await shown(run)
+        sent = await commands(link) - before
+        assert sent["set"] >= 5, "with the signs of life"
+        assert not {"xadd", "evalsha", "eval", "pexpire"} & set(sent)
+        for run in runs:
+            found = await other.find(run.id)
+            assert found is not None
+            assert found.events(0, 9) == run.events(0, 9)
+            assert (found.status, found.duration_s, found.outcome) == ("completed", run.duration_s, run.outcome)
+            followed = Execution()
+            assert await other.follow(Leader(run.id, shared.process), followed)
+            assert followed.events == run.execution.events
+        assert isinstance(lives_ms := await link.send("PTTL", f"{prefix}:run:{{{runs[0].id}}}"), int)
+        assert 0 < lives_ms <= 60_001
+
+
+async def test_a_stream_is_an_entry_a_batch_and_its_script_is_for_trouble_only(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, link, prefix), opened(redis_url, prefix) as (other, *_):
+        before = await commands(link)
+        run = begun(shared, streams=True)
+        for number in range(10):
+            await shown(run)
+            run.execution.append(Event("token", str(number)))
+        await shown(run)
+        end(shared, run)
+        await shown(run)
+        sent = await commands(link) - before
+        assert sent["xadd"] == 12
+        assert sent["pexpire"] <= 2 + 5, "beside those of orders"
+        assert not {"evalsha", "eval", "xrevrange"} & set(sent)
+        found = await other.find(run.id)
+        assert found is not None
+        assert found.events(0, 99) == run.events(0, 99)
+
+
+@pytest.mark.parametrize("loss", ["DEL", "FLUSHALL", "script"])
+async def test_events_that_redis_has_lost_or_has_twice_are_whole_for_every_reader(loss: str) -> None:
+    with redis_server() as redis:
+        async with opened(redis.url) as (shared, link, prefix), opened(redis.url, prefix) as (other, *_):
+            run = begun(shared, streams=True)
+            run.execution.append(Event("token", "a"))
+            await shown(run)
+            key = f"{prefix}:run:{{{run.id}}}:events"
+            if loss == "script":
+                await link.send("SCRIPT", "FLUSH")
+            await link.send(*(("FLUSHALL",) if loss == "FLUSHALL" else ("DEL", key)))
+            for number in range(3):
+                run.execution.append(Event("token", str(number)))
+                await shown(run)
+            assert isinstance(run.execution, LoggedExecution)
+            run.execution.stored -= 1  # as if the reply to the last one had been lost
+            run.execution.append(Event("token", "z"))
+            await shown(run)
+            end(shared, run)
+            await shown(run)
+            execution = Execution(streams=True)
+            assert await other.follow(Leader(run.id, shared.process), execution)
+            assert execution.events == run.execution.events
+            assert isinstance(lives_ms := await link.send("PTTL", key), int)
+            assert 0 < lives_ms <= 60_001
+
+
+async def test_whoever_gets_a_lease_that_another_had_looks_for_what_that_one_left(redis_url: str) -> None:
+    async with opened(redis_url) as (one, link, prefix), opened(redis_url, prefix) as (two, second, _):
+        first = one.claim("flight", "run_1")
+        lease = await first.lease()
+        assert lease is not None
+        assert not first.is_late
+        assert (await two.claim("flight", "run_2").lease()) == Lease(
+            "flight", lease.value, Leader("run_1", one.process)
+        )
+        late = two.claim("flight", "run_3")
+        await second.ping()
+        one.release(lease)
+        await link.ping()
+        assert (await late.lease()) == Lease("flight", f"run_3 {two.process}")
+        assert late.is_late
 
 
 @pytest.mark.parametrize("written", [b"", b"nonsense", b"\xff\xfe x", b"a b c", b"../../x y", b"x" * 10_000])

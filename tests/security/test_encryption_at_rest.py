@@ -256,14 +256,19 @@ async def test_a_row_that_cannot_be_read_is_an_error_of_its_own_and_no_garbage(
     assert f"runs: 1 row cannot be read, for example {first}." in said
 
 
-async def test_a_run_in_redis_in_the_place_of_another_is_refused(make_settings: MakeSettings, redis_url: str) -> None:
+@pytest.mark.parametrize("at_once", [True, False], ids=["stored at once", "stored as it came"])
+async def test_a_run_in_redis_in_the_place_of_another_is_refused(
+    make_settings: MakeSettings, redis_url: str, *, at_once: bool
+) -> None:
     prefix = uuid4().hex
-    settings = make_settings(encryption_key=KEY, redis_url=redis_url, redis_prefix=prefix)
+    settings = make_settings(
+        encryption_key=KEY, redis_url=redis_url, redis_prefix=prefix, offline_tokens_per_s=0 if at_once else 2000
+    )
     async with serve(settings) as one, serve(settings) as two:
         mine, theirs = [await streamed(one, topic) for topic in ("Of mine", "Of theirs")]
         async with two.open(f"/api/stream/{mine}") as events:
             assert [event.event async for event in events][-1] == "complete"
         async with Redis.from_url(redis_url) as redis:
-            keys = Keys(prefix)
-            assert await redis.copy(keys.events(theirs), keys.events(mine), replace=True)
+            place = Keys(prefix).run if at_once else Keys(prefix).events
+            assert await redis.copy(place(theirs), place(mine), replace=True)
         assert_error(await two.ask("GET", f"/api/stream/{mine}"), 500, "undecryptable")

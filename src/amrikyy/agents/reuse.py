@@ -147,7 +147,10 @@ class Reuse:
         try:
             # In this order, for whoever had the lease before may have left a result.
             entry = await self._cache.get(flight.key)
-            return entry, await claiming.lease()
+            lease = await claiming.lease()
+            if claiming.is_late and not _is_fresh(entry):
+                entry = await self._cache.get(flight.key)
+            return entry, lease
         except BaseException:
             claiming.abandon()
             raise

@@ -1,22 +1,22 @@
 -- Adds to a counter what was used elsewhere, or takes back what was used: see decide.lua for what a counter is.
 --
--- KEYS: the counter, and what the teller has told it, if it may be told the same again. ARGV: the time (0: the
--- server's), the time that ages are counted from (0: the same), window, slice, the number of what is told, and pairs
--- (age, amount); an amount below zero is given back.
+-- KEYS: the hash, and what the teller has told of the counter, if it may be told the same again. ARGV: the counter, the
+-- time (0: the server's), the time that ages are counted from (0: the same), window, slice, the number of what is told,
+-- and pairs (age, amount); an amount below zero is given back.
 
-local now = tonumber(ARGV[1])
+local name, now = ARGV[1], tonumber(ARGV[2])
 if now == 0 then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local origin, window, slice = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local origin, window, slice = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if origin == 0 then
   origin = now
 end
 
 if KEYS[2] then
   local told = redis.call('GET', KEYS[2])
-  if told and tonumber(told) >= tonumber(ARGV[5]) then
+  if told and tonumber(told) >= tonumber(ARGV[6]) then
     return 0
   end
 end
@@ -31,11 +31,13 @@ local function add(at, amount)
   end
 end
 
-local counter = redis.call('LRANGE', KEYS[1], 0, -1)
-for i = 3, #counter, 2 do
-  add(tonumber(counter[i]), counter[i + 1] - counter[i - 1])
+local known = redis.call('HMGET', KEYS[1], '*', name)
+local lives, row = tonumber(known[1] or 0), known[2] or ''
+for i = 17, #row, 16 do
+  local before, at, total = struct.unpack('<ddd', row, i - 8)
+  add(at, total - before)
 end
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   local at = origin - ARGV[i]
   if slice > 0 then
     at = (math.floor(at / slice) + 1) * slice
@@ -44,19 +46,25 @@ for i = 6, #ARGV, 2 do
 end
 table.sort(times)
 
-local total, new = 0, {0, 0}
+local total, new = 0, {struct.pack('<dd', 0, 0)}
+local needed = 0
 for _, at in ipairs(times) do
   if amounts[at] > 0 then
-    total = total + amounts[at]
-    new[#new + 1], new[#new + 2] = at, total
+    total, needed = total + amounts[at], at + window
+    new[#new + 1] = struct.pack('<dd', at, total)
   end
 end
-redis.call('DEL', KEYS[1])
 if total > 0 then
-  redis.call('RPUSH', KEYS[1], unpack(new))
-  redis.call('PEXPIRE', KEYS[1], math.ceil((new[#new - 1] + window - now) / 1000))
+  lives = math.max(lives, needed)
+  redis.call('HSET', KEYS[1], '*', string.format('%.0f', lives), name, table.concat(new))
+  redis.call('PEXPIRE', KEYS[1], math.ceil((lives - now) / 1000))
+else
+  redis.call('HDEL', KEYS[1], name)
+  if redis.call('HLEN', KEYS[1]) == 1 then -- how long it lives, and nothing else
+    redis.call('DEL', KEYS[1])
+  end
 end
 if KEYS[2] then -- last, for what fails before it has to be told again
-  redis.call('SET', KEYS[2], ARGV[5], 'PX', math.ceil(window / 1000))
+  redis.call('SET', KEYS[2], ARGV[6], 'PX', math.ceil(window / 1000))
 end
 return total

@@ -1,79 +1,105 @@
 -- Takes all charges, or none.
 --
--- A counter is a list of pairs (time, running total), oldest first. Its first pair has left the window: what was used
--- is the last total less the first. So no charge costs more where more was used. Times are microseconds.
+-- What a caller has used is one hash. Each of its fields is a counter: a row of pairs (time, running total), 16 bytes
+-- each, oldest first. The first pair has left the window: what was used is the last total less the first. So a hash is
+-- read and written with a command each, whatever was used of it. Times are microseconds.
 --
--- KEYS: the counters. ARGV: the time (0: the server's), whether to take, and for each counter: count, window, cost,
--- slice (0: each request is remembered). Returns the number of the charge that refused (0: none), how long until it
--- would pass, the time, and for each counter: used, how long until some of it is free.
+-- KEYS: the hashes. ARGV: the time (0: the server's), whether to take, and for each hash: how many counters of it, their
+-- names, and in one row of doubles for each of them: count, window, cost, slice (0: each request is remembered).
+-- Returns a row of doubles, for a list costs Redis a buffer and a write of its own: the number of the charge that refused
+-- (0: none), how long until it would pass, the time, and for each counter: used, how long until some of it is
+-- free.
+
+local UNTIL = '*' -- names what says until when the hash lives: to ask for it would be a command more
+local read, write, part = struct.unpack, struct.pack, string.sub
 
 local now = tonumber(ARGV[1])
 if now == 0 then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local refused, wait = 0, 0
-local counters = {}
+local takes = ARGV[2] == '1'
+local refused, wait, number, arg = 0, 0, 0, 3
+local before, after, hashes = {0, 0, now}, {0, 0, now}, {}
 
-for i, key in ipairs(KEYS) do
-  local count, window, cost, slice = unpack(ARGV, 4 * i - 1, 4 * i + 2)
-  local head = redis.call('LRANGE', key, 0, 3)
-  while head[3] and head[3] + window <= now do
-    redis.call('LPOP', key, 2)
-    head = redis.call('LRANGE', key, 0, 3)
-  end
-  local used, total, last, reset = 0, 0, 0, 0
-  if head[1] then
-    local tail = redis.call('LRANGE', key, -2, -1)
-    last, total = tonumber(tail[1]), tonumber(tail[2])
-    used = total - head[2]
-  end
-  if head[3] then
-    reset = head[3] + window - now
-  end
-  local over = used + cost - count
-  if over > 0 then
-    local waits = reset
-    if head[4] - head[2] < over then
-      local pairs_left = redis.call('LRANGE', key, 2, -1)
-      local j = 2
-      while pairs_left[j] - head[2] < over do
-        j = j + 2
-      end
-      waits = pairs_left[j - 1] + window - now
-    end
-    if refused == 0 or waits > wait then
-      refused, wait = i, waits
-    end
-  end
-  counters[i] = {
-    key = key, window = window, cost = cost, slice = tonumber(slice),
-    used = used, total = total, last = last, reset = reset, is_new = not head[1],
-  }
-end
-
-local taken = refused == 0 and ARGV[2] == '1'
-local answer = {refused, wait, now}
-for i, counter in ipairs(counters) do
-  if taken then
+for k, key in ipairs(KEYS) do
+  local size = tonumber(ARGV[arg])
+  local numbers = ARGV[arg + size + 1]
+  local rows = redis.call('HMGET', key, UNTIL, unpack(ARGV, arg + 1, arg + size))
+  local changes, needed = {key}, 0
+  for i = 1, size do
+    local count, window, cost, slice = read('<dddd', numbers, 32 * i - 31)
     local at = now
-    if counter.slice > 0 then
-      at = (math.floor(now / counter.slice) + 1) * counter.slice
+    if slice > 0 then
+      at = now - now % slice + slice
     end
-    if counter.is_new then
-      redis.call('RPUSH', counter.key, 0, 0)
+    local row = rows[i + 1]
+    local head, used, total, time, oldest = 1, 0, 0, 0, nil
+    if row then
+      local last, gone, _ = #row - 15, 0, nil
+      time, total = read('<dd', row, last)
+      gone = total
+      if last > 1 then
+        _, gone, oldest = read('<ddd', row)
+        while oldest and oldest + window <= now do
+          head = head + 16
+          if head < last then
+            gone, oldest = read('<dd', row, head + 8)
+          else
+            gone, oldest = total, nil
+          end
+        end
+      end
+      used = total - gone
+      local over = used + cost - count
+      if over > 0 then
+        local pair = head + 16
+        while read('<d', row, pair + 8) - gone < over do
+          pair = pair + 16
+        end
+        local waits = read('<d', row, pair) + window - now
+        if refused == 0 or waits > wait then
+          refused, wait = number + i, waits
+        end
+      end
     end
-    if counter.last >= at then -- the same slice, or the clock was set back
-      redis.call('LSET', counter.key, -1, counter.total + counter.cost)
-    else
-      redis.call('RPUSH', counter.key, at, counter.total + counter.cost)
+    if takes and refused == 0 then
+      local kept
+      if not row then
+        kept = write('<dd', 0, 0)
+      elseif oldest and time >= at then -- the same slice, or the clock was set back
+        at, kept = time, part(row, head, -17)
+      else
+        kept = part(row, head)
+      end
+      changes[2 * i], changes[2 * i + 1] = ARGV[arg + i], kept .. write('<dd', at, total + cost)
+      if at + window > needed then
+        needed = at + window
+      end
     end
-    redis.call('PEXPIRE', counter.key, math.ceil((math.max(at, counter.last) + counter.window - now) / 1000))
-    counter.used = counter.used + counter.cost
-    if counter.reset == 0 then
-      counter.reset = at + counter.window - now
+    local place = 2 * (number + i) + 2
+    before[place], before[place + 1] = used, oldest and oldest + window - now or 0
+    after[place], after[place + 1] = used + cost, (oldest or at) + window - now
+  end
+  if needed > tonumber(rows[1] or 0) then -- for an eighth longer, so that it need not be said each time
+    needed = needed + math.floor((needed - now) / 8)
+    changes[2 * size + 2], changes[2 * size + 3] = UNTIL, string.format('%.0f', needed)
+    changes.lives_ms = math.ceil((needed - now) / 1000)
+  end
+  hashes[k] = changes
+  number, arg = number + size, arg + size + 2
+end
+
+local answer = before
+if refused > 0 then
+  answer[1], answer[2] = refused, wait
+elseif takes then
+  answer = after
+  for _, changes in ipairs(hashes) do
+    redis.call('HSET', unpack(changes))
+    if changes.lives_ms then
+      redis.call('PEXPIRE', changes[1], changes.lives_ms)
     end
   end
-  answer[2 + 2 * i], answer[3 + 2 * i] = counter.used, counter.reset
 end
-return answer
+return write('<' .. string.rep('d', #answer), unpack(answer))

@@ -17,7 +17,7 @@ from amrikyy.redis_link import LinkState, RedisLink
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 0.5
 """How often a process says that it is there; also how soon it tries Redis again that answered with an error."""
 
 HEARD_S = 10

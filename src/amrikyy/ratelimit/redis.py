@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
+from itertools import groupby
+from struct import pack, unpack
 from typing import Literal, cast
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
 from amrikyy.ratelimit.memory import Usage
-from amrikyy.redis_link import RedisLink, Script
+from amrikyy.redis_link import Argument, RedisLink, Script
 
 PREFIX = "amrikyy:limit"
 
@@ -38,6 +40,7 @@ class RedisLimiter:
         self._link = link
         self._prefix = prefix
         self._clock = clock
+        self._known: dict[str, tuple[Limit, int, bytes]] = {}
 
     @property
     def counts_in(self) -> Literal["redis"]:
@@ -58,9 +61,7 @@ class RedisLimiter:
             taken_at = round(decision.taken_at * US)
             await asyncio.gather(
                 *(
-                    self._link.run(
-                        AMEND, [self._key(charge)], self._changes(charge.limit, taken_at, [(0, -charge.cost)])
-                    )
+                    self._link.run(AMEND, [self._key(charge)], self._changes(charge, taken_at, [(0, -charge.cost)]))
                     for charge, *_ in decision.states
                 )
             )
@@ -78,9 +79,9 @@ class RedisLimiter:
         for usage in usages:
             changes = [(round((now - at) * US), amount) for at, amount in usage.entries]
             # With its source: a script that has to be loaded first would come too late.
-            args = self._changes(usage.limit, 0, changes, number)
+            args = self._changes(usage, 0, changes, number)
             key = self._key(usage)
-            sent.append(self._link.send(b"EVAL", AMEND.source, 2, key, f"{key}:told:{who}", *args))
+            sent.append(self._link.send(b"EVAL", AMEND.source, 2, key, f"{key}:{usage.name}:told:{who}", *args))
         return asyncio.gather(*sent)
 
     async def greet(self, process: str, heard_s: int) -> int:
@@ -97,21 +98,37 @@ class RedisLimiter:
 
     async def _ask(self, charges: Sequence[Charge], take: int) -> Decision:
         check_possible(charges)
-        args = [self._now(), take]
-        for charge in charges:
-            count, window_us, slice_us = _in_us(charge.limit)
-            args += (count, window_us, charge.cost, slice_us)
-        reply = await self._link.run(DECIDE, [self._key(charge) for charge in charges], args)
-        refused, wait_us, now_us, *stands = cast("list[int]", reply)
+        keys: list[str] = []
+        args: list[Argument] = [self._now(), take]
+        for key, group in groupby(charges, self._key):
+            of_key = [*group]
+            keys.append(key)
+            args += (len(of_key), *[charge.name for charge in of_key], b"".join(map(self._numbers, of_key)))
+        reply = cast("bytes", await self._link.run(DECIDE, keys, args))
+        refused, wait_us, now_us, *stands = unpack(f"<{3 + 2 * len(charges)}d", reply)
         states = tuple(
-            State(charge, max(0, charge.limit.count - used), reset_us / US)
-            for charge, used, reset_us in zip(charges, stands[::2], stands[1::2], strict=True)
+            [
+                State(charge, max(0, charge.limit.count - int(used)), reset_us / US)
+                for charge, used, reset_us in zip(charges, stands[::2], stands[1::2], strict=True)
+            ]
         )
-        return Decision(states, charges[refused - 1] if refused else None, wait_us / US, now_us / US, "redis")
+        return Decision(states, charges[int(refused) - 1] if refused else None, wait_us / US, now_us / US, "redis")
 
-    def _changes(self, limit: Limit, origin_us: int, changes: Sequence[tuple[int, int]], telling: int = 0) -> list[int]:
-        _, window_us, slice_us = _in_us(limit)
+    def _numbers(self, charge: Charge) -> bytes:
+        """What the script has to know of a charge, put together once: the same limits are asked again and again."""
+        known = self._known.get(charge.name)
+        if known is None or known[0] is not charge.limit or known[1] != charge.cost:
+            count, window_us, slice_us = _in_us(charge.limit)
+            packed = pack("<4d", count, window_us, charge.cost, slice_us)
+            known = self._known[charge.name] = (charge.limit, charge.cost, packed)
+        return known[2]
+
+    def _changes(
+        self, counter: Charge | Usage, origin_us: int, changes: Sequence[tuple[int, int]], telling: int = 0
+    ) -> list[Argument]:
+        _, window_us, slice_us = _in_us(counter.limit)
         return [
+            counter.name,
             self._now(),
             origin_us,
             window_us,
@@ -124,11 +141,12 @@ class RedisLimiter:
         return round(self._clock() * US) if self._clock else 0
 
     def _key(self, counter: Charge | Usage) -> str:
+        """The hash that a counter is a field of: all that one caller has used."""
         # A cluster runs a script only on keys of one slot, which is that of what stands in braces. The charges of a
         # request have the caller in common; those of a login have not, and are few enough to live together.
         if counter.name.startswith("login."):
-            return f"{self._prefix}:{{login}}:{counter.name}:{counter.key}"
-        return f"{self._prefix}:{{{counter.key}}}:{counter.name}"
+            return f"{self._prefix}:{{login}}:{counter.key}"
+        return f"{self._prefix}:{{{counter.key}}}"
 
 
 def _in_us(limit: Limit) -> tuple[int, int, int]:

@@ -4,6 +4,6 @@ from amrikyy.redis_link.address import RedisAddress
 from amrikyy.redis_link.journal import LinkJournal
 from amrikyy.redis_link.link import LinkState, RedisLink, Script
 from amrikyy.redis_link.pool import open_pool
-from amrikyy.redis_link.wire import Reply
+from amrikyy.redis_link.wire import Argument, Reply
 
-__all__ = ["LinkJournal", "LinkState", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool"]
+__all__ = ["Argument", "LinkJournal", "LinkState", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool"]

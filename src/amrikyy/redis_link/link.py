@@ -119,15 +119,19 @@ class RedisLink:
             raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
         return self._wire.send(*command)
 
-    def tell(self, *command: Argument) -> None:
-        """Send a command whose reply nobody waits for, after all that were sent before it.
+    def tell(self, *command: Argument, on_reply: "Callable[[asyncio.Future[Reply]], None] | None" = None) -> None:
+        """Send a command whose reply nobody waits for, after all that were sent before it, and within milliseconds.
+
+        Args:
+            command: what is sent.
+            on_reply: called with the future that has the reply or the error, when it is there.
 
         Raises:
             RedisUnavailable: Redis is not there.
         """
         if self._wire is None or not self.state.is_up:
             raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
-        self._wire.tell(*command)
+        self._wire.tell(*command, on_reply=on_reply)
 
     def doubt(self) -> None:
         """Another connection has had no reply: unless this one has one soon, it is given up before its own deadline."""
@@ -155,6 +159,17 @@ class RedisLink:
             if not error.message.startswith("NOSCRIPT"):  # it was loaded, but somebody flushed all scripts
                 raise
         return await self.send(b"EVAL", script.source, len(keys), *keys, *args)
+
+    def tell_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
+        """Run a script whose reply nobody waits for, after all that was sent before it. Raises as `tell` does."""
+
+        def look(reply: "asyncio.Future[Reply]") -> None:
+            error = None if reply.cancelled() else reply.exception()
+            if isinstance(error, RedisRefused) and error.message.startswith("NOSCRIPT"):
+                with suppress(RedisUnavailable):
+                    self.tell(b"EVAL", script.source, len(keys), *keys, *args)
+
+        self.tell(b"EVALSHA", script.sha, len(keys), *keys, *args, on_reply=look)
 
     async def ping(self) -> float:
         """Seconds that a reply takes. Raises as `send` does."""

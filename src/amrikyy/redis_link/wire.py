@@ -1,4 +1,5 @@
-"""One connection to Redis that many callers share: what they send in one turn of the event loop is one write."""
+"""One connection to Redis that many callers share: what they send in one turn of the event loop is one write, and what
+nobody waits for goes with it, or a little later."""
 
 import asyncio
 from collections import deque
@@ -14,6 +15,10 @@ Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
 
 MAX_PENDING = 10_000
 """Commands that wait for their reply; more are refused at once."""
+
+TOLD_WITHIN_S = 0.005
+"""So long what nobody waits for may stay here, to be written with something else: a write and its reply cost both sides
+more than most commands."""
 
 GRACE_S = 0.005
 """When replies are late, the event loop is given so long to read what may be there already: perhaps it was our process
@@ -39,6 +44,8 @@ class Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=RedisRefused)
         self._transport: asyncio.Transport | None = None
         self._unwritten: list[bytes] = []
+        self._writing: asyncio.Handle | None = None
+        self._is_hurried = False
         self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
@@ -53,23 +60,36 @@ class Wire(asyncio.Protocol):
         """
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._add(command, future)
+        if not self._is_hurried:
+            if self._writing is not None:
+                self._writing.cancel()
+            self._writing = self._loop.call_soon(self._flush)
+            self._is_hurried = True
         return future
 
-    def tell(self, *command: Argument) -> None:
-        """Send a command whose reply nobody waits for, after all that were sent before.
+    def tell(self, *command: Argument, on_reply: "Callable[[asyncio.Future[Reply]], None] | None" = None) -> None:
+        """Send a command whose reply nobody waits for, after all that were sent before it, and soon.
+
+        Args:
+            command: what is sent.
+            on_reply: called with the future that has the reply or the error, when it is there.
 
         Raises:
             RedisUnavailable: none can be sent.
         """
-        self._add(command, None)
+        future: asyncio.Future[Reply] | None = None
+        if on_reply is not None:
+            future = self._loop.create_future()
+            future.add_done_callback(on_reply)
+        self._add(command, future)
+        if self._writing is None:
+            self._writing = self._loop.call_later(TOLD_WITHIN_S, self._flush)
 
     def _add(self, command: tuple[Argument, ...], future: "asyncio.Future[Reply] | None") -> None:
         if self._lost is not None:
             raise RedisUnavailable(self._lost)
         if len(self._pending) >= MAX_PENDING:
             raise RedisUnavailable(f"{MAX_PENDING} commands already wait for Redis")
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
         self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
         due = self._loop.time() + self._deadline_s
         self._pending.append((future, due))
@@ -81,8 +101,9 @@ class Wire(asyncio.Protocol):
         if self._lost is not None:
             return
         self._lost = reason
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._writing):
+            if timer is not None:
+                timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         pending, self._pending = self._pending, deque()
@@ -123,6 +144,7 @@ class Wire(asyncio.Protocol):
             self.close(f"what came was no reply of a Redis: {error}")
 
     def _flush(self) -> None:
+        self._writing, self._is_hurried = None, False
         if self._transport is not None and self._lost is None:
             self._transport.write(b"".join(self._unwritten))
         self._unwritten.clear()

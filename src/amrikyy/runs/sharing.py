@@ -32,7 +32,13 @@ class Lease:
 
 
 class Claiming(Protocol):
-    """A lease that was asked for."""
+    """A lease that was asked for.
+
+    Attributes:
+        is_late: somebody had it when it was asked for, and may have left a result since.
+    """
+
+    is_late: bool
 
     async def lease(self) -> Lease | None:
         """The lease, or who has it. None when there is nobody to ask: then everybody works alone."""
@@ -93,6 +99,8 @@ class Sharing(Protocol):
 
 class Alone:
     """A `Sharing` of a process with nobody, and the `Claiming` of whoever asks it."""
+
+    is_late = False
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
         """An execution that is seen here only."""

@@ -14,33 +14,6 @@ from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
 
 
-class RunNote(msgspec.Struct, frozen=True, array_like=True):
-    """A run, without its events: they are its execution's, which the runs that joined it share.
-
-    Attributes:
-        execution: the id of the execution.
-        process: who works on it.
-        duration_s: None while it goes on.
-        left_after: how many events the run had when it ended before its execution did; else None.
-        left: the error that it ended with then.
-        asked: the words that the request was planned from.
-    """
-
-    execution: str
-    process: str
-    owner: str
-    agent: str
-    operation: str
-    request: dict[str, Any]
-    started_at: datetime
-    joined: bool
-    streams: bool
-    duration_s: float | None
-    left_after: int | None
-    left: dict[str, Any] | None
-    asked: str | None = None
-
-
 class End(msgspec.Struct, frozen=True, array_like=True):
     """What an execution's last event does not say."""
 
@@ -63,14 +36,43 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     end: End | None
 
 
+class RunNote(msgspec.Struct, frozen=True, array_like=True):
+    """A run, without its events: they are its execution's, which the runs that joined it share.
+
+    Attributes:
+        execution: the id of the execution.
+        process: who works on it.
+        duration_s: None while it goes on.
+        left_after: how many events the run had when it ended before its execution did; else None.
+        left: the error that it ended with then.
+        asked: the words that the request was planned from.
+        whole: all events of its execution, where they were stored at once: then there is no stream of them.
+    """
+
+    execution: str
+    process: str
+    owner: str
+    agent: str
+    operation: str
+    request: dict[str, Any]
+    started_at: datetime
+    joined: bool
+    streams: bool
+    duration_s: float | None
+    left_after: int | None
+    left: dict[str, Any] | None
+    asked: str | None = None
+    whole: Batch | None = None
+
+
 class WholeObject(BaseModel):
     """What partial events from elsewhere grow into: each is the whole object so far, and valid already."""
 
     model_config = ConfigDict(extra="allow")
 
 
-def note_of(run: Run, execution: str, process: str) -> bytes:
-    """A run as it is now, encoded."""
+def note_of(run: Run, execution: str, process: str, *, whole: Batch | None = None) -> bytes:
+    """A run as it is now, encoded. `whole`: with all events of its execution."""
     left = run.left
     return _encode(
         RunNote(
@@ -87,12 +89,13 @@ def note_of(run: Run, execution: str, process: str) -> bytes:
             left_after=run.event_count - 1 if left is not None else None,
             left=None if left is None or left.error is None else _fields(left.error),
             asked=run.asked,
+            whole=whole,
         )
     )
 
 
-def batch_of(execution: Execution, start: int, stop: int, wholes: Mapping[int, bytes]) -> bytes:
-    """Events number start + 1 to stop, encoded, and the end if that is among them.
+def batch_of(execution: Execution, start: int, stop: int, wholes: Mapping[int, bytes]) -> Batch:
+    """Events number start + 1 to stop, and the end if that is among them.
 
     Args:
         execution: whose.
@@ -108,7 +111,7 @@ def batch_of(execution: Execution, start: int, stop: int, wholes: Mapping[int, b
         if event.kind == "partial":
             whole = wholes.get(start + index + 1) or _folded(execution, start + index)
             events[index] = Event("partial", Delta(whole.decode(), restarts=True))
-    return _encode(Batch(start + 1, events, end))
+    return Batch(start + 1, events, end)
 
 
 def _folded(execution: Execution, index: int) -> bytes:
@@ -172,4 +175,4 @@ def _fields(error: Any) -> dict[str, Any]:
     }
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=_fields).encode
+encode_batch = _encode = msgspec.msgpack.Encoder(enc_hook=_fields).encode

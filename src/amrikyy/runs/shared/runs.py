@@ -16,7 +16,7 @@ from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
 from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note, error_of
 from amrikyy.runs.shared.keys import Keys
-from amrikyy.runs.shared.lease import CLAIM, Leases
+from amrikyy.runs.shared.lease import CLAIM, RELEASE, Leases
 from amrikyy.runs.shared.log import APPEND, LoggedExecution, RunLog
 from amrikyy.runs.shared.presence import Order, Presence
 from amrikyy.runs.shared.tail import ENTRIES, Tail
@@ -26,7 +26,7 @@ from amrikyy.spend import Allowance
 
 log = structlog.get_logger(__name__)
 
-SCRIPTS = (APPEND, CLAIM)
+SCRIPTS = (APPEND, CLAIM, RELEASE)
 
 SETTLES_WITHIN_S = 5.0
 """After Redis is back: every process has noticed (it looks every 2 s at least) and written what was missing."""

@@ -8,8 +8,8 @@ import msgspec
 import structlog
 
 from amrikyy.errors import RedisUnavailable, RunLost, Unavailable
-from amrikyy.redis_link import RedisLink
-from amrikyy.runs.shared.encoding import Batch, decode_batch
+from amrikyy.redis_link import RedisLink, Reply
+from amrikyy.runs.shared.encoding import Batch, decode_batch, decode_note
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.shared.presence import ALIVE_S, RENEW_S
 from amrikyy.sealing import Sealer
@@ -50,6 +50,7 @@ class Tail:
     ) -> None:
         self._link = link
         self._sealer = sealer
+        self._note = keys.run(execution_id)
         self._events = keys.events(execution_id)
         self._process = keys.process(process)
         self._renew = renew
@@ -63,19 +64,32 @@ class Tail:
             RunLost: what is there cannot be read, or its beginning is no longer there.
             Undecryptable: it is sealed with a key that is not there.
         """
-        reply = await self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)
-        batches = []
-        for entry, fields in cast("list[tuple[bytes, list[bytes]]]", reply):
-            try:
-                batch = decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
-            except (msgspec.DecodeError, RecursionError):
-                log.warning("run_events_unreadable", key=self._events)
-                raise RunLost("The events of this run cannot be read. Start it again.") from None
+        looks = [self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)]
+        if not self._position:
+            looks.append(self._link.send("GET", self._note))
+        found, *noted = await asyncio.gather(*looks)
+        try:
+            batches = [self._read(*entry) for entry in cast("list[tuple[bytes, list[bytes]]]", found)]
+            if noted and not batches:
+                batches = self._whole(noted[0])
+        except (msgspec.DecodeError, RecursionError):
+            log.warning("run_events_unreadable", key=self._events)
+            raise RunLost("The events of this run cannot be read. Start it again.") from None
+        for batch in batches:
             if batch.first > self._position + 1:
                 raise RunLost("The first events of this run are no longer stored. Start it again.")
             self._position = batch.first + len(batch.events) - 1
-            batches.append(batch)
         return batches
+
+    def _read(self, entry: bytes, fields: list[bytes]) -> Batch:
+        return decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
+
+    def _whole(self, encoded: Reply) -> list[Batch]:
+        """All events, if they were stored at once, with the run that started the execution."""
+        if encoded is None:
+            return []
+        note = decode_note(self._sealer.unseal(cast("bytes", encoded), self._note))
+        return [note.whole] if note.whole is not None else []
 
     async def follow(self) -> AsyncIterator[Batch]:
         """What there is, and what comes, up to the end.
