@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth import generate
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Role
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.purge import purge
 from amrikyy.db.tables import audit_log

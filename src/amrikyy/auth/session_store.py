@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth.user_store import User, lock_user, user_of
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.purge import purge
 from amrikyy.db.tables import refresh_tokens, users

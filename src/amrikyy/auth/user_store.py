@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from amrikyy.auth.audit import Act, Actor, note
 from amrikyy.auth.roles import Role
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import password_resets, refresh_tokens, users
 from amrikyy.errors import Conflict

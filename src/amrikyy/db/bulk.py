@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from amrikyy.db.asynchronous import AsyncConnection
 
 Process = Callable[[Any], Any]
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import structlog
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from amrikyy.db import urls
+from amrikyy.db.asynchronous import AsyncConnection, AsyncEngine, create_async_engine
 from amrikyy.db.failures import is_unavailable, reason
 from amrikyy.errors import Unavailable
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, func, literal_column, select, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.tables import RARE, runs
 
 LEADS = (

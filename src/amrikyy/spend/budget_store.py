@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import budget_days, budgets, reservations

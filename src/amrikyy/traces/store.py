@@ -10,8 +10,8 @@ from time import time_ns
 from typing import Any
 
 from sqlalchemy import Row, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database, Dialect
 from amrikyy.db.purge import purge
 from amrikyy.db.sealed import seal_row, unseal_row

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import workflow_counts as table
