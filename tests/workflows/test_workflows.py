@@ -337,6 +337,23 @@ async def test_named_workflows_are_saved_in_versions_and_contain_each_other(work
     assert (await workflows.definitions.save(inner, Actor("user:admin"))).version == 4
 
 
+async def test_a_plan_that_contains_no_named_workflow_is_checked_without_a_look_at_them(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise AssertionError("they were looked at")
+
+    monkeypatch.setattr(workflows.definitions, "all", fail)
+    for plan in (
+        sequence(step("double")),
+        side_by_side(step("double")),
+        Hierarchical(master="math", sub_agents=["words"]),
+    ):
+        await workflows.check(plan)
+    with pytest.raises(AssertionError):
+        await workflows.check(sequence({"workflow": "inner"}))
+
+
 async def test_only_the_last_versions_are_kept_and_none_of_what_is_long_out_of_use(
     workflows: Workflows, database: Database
 ) -> None:

@@ -107,6 +107,13 @@ class Hierarchical(Request):
 Plan: TypeAlias = Sequential | Parallel | Hierarchical
 
 
+def contains_others(plan: Plan) -> bool:
+    """Whether a step of it is a named workflow."""
+    if isinstance(plan, Hierarchical):
+        return False
+    return any(step.workflow is not None for step in (plan.steps if isinstance(plan, Sequential) else plan.tasks))
+
+
 def _names_its_strategy(plan: Any) -> Any:
     if isinstance(plan, dict) and "strategy" not in plan:
         raise ValueError("Name its strategy beside the rest: sequential, parallel or hierarchical")

@@ -22,7 +22,7 @@ from amrikyy.workflows import counts
 from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
 from amrikyy.workflows.definitions import Definitions, no_workflow
-from amrikyy.workflows.plan import Group, Options, Plan, check
+from amrikyy.workflows.plan import Group, Options, Plan, check, contains_others
 from amrikyy.workflows.processes import Processes
 from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
 from amrikyy.workflows.steps import Charge, Steps
@@ -129,7 +129,7 @@ class Workflows:
         Raises:
             ValidationFailed: with the path of every wrong part.
         """
-        saved = await self.definitions.all()
+        saved = await self.definitions.all() if contains_others(plan) else {}
 
         def find(wanted: str) -> Any:
             found = saved.get(wanted)
