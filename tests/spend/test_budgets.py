@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from amrikyy.db import Database, open_database
 from amrikyy.db.tables import budget_days, reservations, spend
 from amrikyy.errors import BudgetSpent, ValidationFailed
-from amrikyy.spend import Budgets
+from amrikyy.spend import Budgets, Sums
 from amrikyy.spend.budget_store import Ask, BudgetStore
 
 KEY = "key:" + "0" * 32
@@ -127,7 +127,10 @@ async def test_the_callers_of_a_role_share_its_budget(budgets: Budgets) -> None:
     assert budgets.allowance("user:1", "admin") is None
 
 
-async def test_what_was_spent_before_a_budget_was_set_counts(budgets: Budgets, database: Database) -> None:
+@pytest.mark.parametrize("summed_up", [False, True])
+async def test_what_was_spent_before_a_budget_was_set_counts(
+    budgets: Budgets, database: Database, *, summed_up: bool
+) -> None:
     today = datetime.now(UTC).date()
     common = {"owner": KEY, "agent": "content", "operation": "x", "input_tokens": 1, "output_tokens": 1,
               "usage_estimated": False}  # fmt: skip
@@ -135,6 +138,8 @@ async def test_what_was_spent_before_a_budget_was_set_counts(budgets: Budgets, d
         for number, (day, cost) in enumerate([(today, 0.4), (today, None), (today.replace(year=2020), 9.0)]):
             row = common | {"run_id": f"run_{number}", "model": "m", "day": day.isoformat(), "cost_usd": cost}
             await connection.execute(insert(spend).values(row))
+    if summed_up:
+        await Sums(database).add_up()
     await put(budgets, KEY, 0.5)
     assert await spent(budgets) == pytest.approx(0.4)
     assert not await attempt(budgets, 0.2, 0.2)
