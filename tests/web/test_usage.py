@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from amrikyy.db.tables import run_hours, spend
+from amrikyy.db.tables import run_hours, spend, spend_days, spend_summed
+from amrikyy.runtime import chores
 from tests.model_server import Behaviour, ModelServer
 from tests.serving import MakeSettings, Served, serve
 from tests.web.test_models_behind import settings_for
@@ -119,6 +120,23 @@ async def test_filters_groups_and_spreadsheets(server: Served) -> None:
     ]  # fmt: skip
     for wrong in ("?groupBy=owner", "?since=yesterday", "?format=xml"):
         assert (await server.ask("GET", f"/api/usage{wrong}")).status == 400
+
+
+async def test_the_server_adds_the_ledger_up_by_itself(
+    models: ModelServer, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores, "SUM_UP_EVERY_S", 0.05)
+    async with serve(settings_for("gemini", models, make_settings, model_prices=PRICES)) as server:
+        reply = await server.ask("POST", PATH, BLOG)
+        assert (await usage(server))["total"]["costUsd"] == reply.json["costUsd"]
+        async with asyncio.timeout(20), server.runtime.database.connect() as connection:
+            while not await connection.scalar(select(spend_summed.c.through)):
+                await connection.rollback()
+                await asyncio.sleep(0.02)
+            assert await connection.scalar(select(func.count()).select_from(spend_days)) == 2
+        again = await server.ask("POST", PATH, BLOG | {"topic": "Night trains"})
+        total = (await usage(server))["total"]
+        assert (total["runs"], total["costUsd"]) == (2, pytest.approx(reply.json["costUsd"] + again.json["costUsd"]))
 
 
 async def test_nobody_sees_what_others_use(server: Served) -> None:
