@@ -52,12 +52,12 @@ async def record_accepted(call: Call, run: Run) -> None:
 
 
 async def record_end(call: Call, run: Run, wishes: Wishes) -> None:
-    """Wait until the end of a run is in the database, where that is promised: with an Idempotency-Key.
+    """Wait until the end of a run is in the database, where that is promised.
 
     Raises:
         Unavailable: it cannot be recorded now. The run has ended all the same, and its record will be written.
     """
-    if wishes.key is None and not call.runtime.settings.durable_replies:
+    if not _end_is_promised(call, wishes):
         return
     try:
         await call.runtime.records.flush()
@@ -75,7 +75,7 @@ def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable
 
     Its reader has the text already, so an end that cannot be recorded in time is shown all the same, and logged.
     """
-    if wishes.key is None and not call.runtime.settings.durable_replies:
+    if not _end_is_promised(call, wishes):
         return None
 
     async def record() -> None:
@@ -91,3 +91,8 @@ def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable
 def accepted_body(run: Run) -> Accepted:
     """What is said of a run that goes on without its caller."""
     return Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
+
+
+def _end_is_promised(call: Call, wishes: Wishes) -> bool:
+    """It is with an Idempotency-Key, and always with DURABLE_REPLIES."""
+    return wishes.key is not None or call.runtime.settings.durable_replies
