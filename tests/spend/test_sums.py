@@ -233,7 +233,7 @@ async def test_a_database_of_before_is_read_as_it_is_and_summed_up_later(
     names = ", ".join(rows[0])
     async with database.begin() as connection:
         await connection.execute(
-            text(f"INSERT INTO spend ({names}) VALUES ({', '.join(f':{name}' for name in rows[0])})"),  # noqa: S608
+            text(f"INSERT INTO spend ({names}) VALUES ({', '.join(f':{name}' for name in rows[0])})"),  # noqa: S608 - our own
             rows,
         )
     writing.entries = {(row["run_id"], row["model"]): row for row in rows}

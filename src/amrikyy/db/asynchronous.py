@@ -27,6 +27,6 @@ def _load_engine() -> None:
 
 _load_engine()
 
-from sqlalchemy.ext.asyncio.engine import AsyncConnection, AsyncEngine, create_async_engine  # noqa: E402
+from sqlalchemy.ext.asyncio.engine import AsyncConnection, AsyncEngine, create_async_engine  # noqa: E402 - of what was loaded
 
 __all__ = ["AsyncConnection", "AsyncEngine", "create_async_engine"]
