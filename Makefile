@@ -38,11 +38,12 @@ test-monitoring: .venv/dev ## Let a real Prometheus judge the rules, the dashboa
 		$(BIN)/python -m pytest -q -m "" tests/monitoring; \
 	else echo "Prometheus is not installed (Debian's package is called prometheus): nothing was tested."; fi
 
-check: .venv/dev ## Check format, lint, types, import order
+check: .venv/dev ## Check format, lint, types, import order, and that every exception from them has its reason
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/test_style.py
 
 format: .venv/dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only
