@@ -7,6 +7,7 @@ WITHOUT = """
 import sys
 from amrikyy.app import create_app
 assert "sqlalchemy.orm" not in sys.modules, "something imports sqlalchemy.ext.asyncio itself, or the ORM"
+assert "sqlalchemy.dialects.postgresql" not in sys.modules, "the database is SQLite"
 """
 WITH = """
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
