@@ -1,10 +1,12 @@
 """What a call costs."""
 
+import sys
+
 import pytest
 from genai_prices import Usage, calc_price
 from genai_prices.data import providers
 
-from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens
+from amrikyy.llm.prices import ModelPrice, Prices, _public_rates, estimate_tokens, forget_table
 
 
 def test_the_operators_price_wins() -> None:
@@ -41,6 +43,17 @@ def test_what_we_calculate_is_what_genai_prices_calculates() -> None:
                 assert Prices().cost(provider, model.id, into, out) == expected, model.id
                 compared += 1
     assert compared > 500
+
+
+def test_what_is_known_of_a_model_outlasts_the_table_and_another_is_found_all_the_same() -> None:
+    one = Prices().cost("gemini", "gemini-2.5-flash-lite", 1000, 1000)
+    forget_table()
+    forget_table()
+    assert "genai_prices.data" not in sys.modules
+    _public_rates.cache_clear()  # a new day
+    assert Prices().cost("gemini", "gemini-2.5-flash-lite", 1000, 1000) == one
+    assert "genai_prices.data" not in sys.modules
+    assert Prices().cost("openai", "gpt-4.1-nano", 1000, 1000) is not None
 
 
 def test_output_costs_more_than_input() -> None:

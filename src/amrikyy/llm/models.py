@@ -14,7 +14,7 @@ from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.offline import OfflineClient
 from amrikyy.llm.openai import OpenAIClient
-from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens, most_tokens
+from amrikyy.llm.prices import ModelPrice, Prices, estimate_tokens, forget_table, most_tokens
 from amrikyy.llm.request import Client, Request, Tier, Usage
 
 log = structlog.get_logger(__name__)
@@ -167,6 +167,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
         # Asked now, so that no request waits until the price table is read.
         if prices.cost(spec.provider, spec.model, 1, 1) is None:
             log.info("model_price_unknown", model=clients[spec].name, hint="set MODEL_PRICES to count its cost")
+    forget_table()
     chains: dict[Tier, Client] = {
         tier: ModelChain(
             [(clients[spec], breakers[spec]) for spec in specs],

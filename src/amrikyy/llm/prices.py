@@ -1,9 +1,11 @@
 """What a call costs: the operator's own prices first, then the public ones of genai-prices, else unknown."""
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +14,7 @@ from amrikyy.llm.request import Request
 from amrikyy.llm.schema import wire_schema
 
 if TYPE_CHECKING:
-    from genai_prices.types import TieredPrices
+    from genai_prices.types import ModelInfo, TieredPrices
 
 MAX_COUNTED = 10**9
 """Tokens of one call that a server is believed to have counted."""
@@ -80,14 +82,31 @@ def _public_rates(provider_id: str, model: str, _day: int) -> tuple[_Rate, _Rate
 
     genai-prices takes 0.1 ms to calculate one price, as long as all else that a call of a model costs us.
     """
+    found = _public_model(provider_id, model)
+    if found is None:
+        return None
+    price = found.get_prices(datetime.now(UTC))
+    return _rate(price.input_mtok), _rate(price.output_mtok)
+
+
+@lru_cache(maxsize=256)
+def _public_model(provider_id: str, model: str) -> "ModelInfo | None":
     # 0.15 s and some megabytes, which only a paid model is worth. It reads its own bundled table, never the network.
-    from genai_prices import Usage, calc_price
+    from genai_prices.data import providers
+    from genai_prices.data_snapshot import DataSnapshot
 
     try:
-        price = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=provider_id).model_price
+        return DataSnapshot(providers, from_auto_update=False).find_provider_model(model, None, provider_id, None)[1]
     except (LookupError, ValueError):
         return None
-    return _rate(price.input_mtok), _rate(price.output_mtok)
+
+
+def forget_table() -> None:
+    """Let go of the public prices of all models but those that were asked for: 4 MB. Another one has it read anew."""
+    if sys.modules.pop("genai_prices.data", None) is not None:
+        import genai_prices
+
+        del genai_prices.data
 
 
 def _rate(price: "Decimal | TieredPrices | None") -> _Rate:

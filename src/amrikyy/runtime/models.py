@@ -5,7 +5,7 @@ from amrikyy.http_client import HttpClient
 from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry
 from amrikyy.llm import open_models as open_chain
 from amrikyy.llm.embeddings import Embedder
-from amrikyy.llm.prices import Prices
+from amrikyy.llm.prices import Prices, forget_table
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.telemetry.metrics import Metrics
 
@@ -76,6 +76,8 @@ def open_second_look(settings: Settings) -> SecondLook | None:
         )
     base_url, key = servers[provider]
     prices = Prices(_prices(settings))
+    prices.cost(provider, model, 1, 0)  # asked now, so that no request waits until the price table is read
+    forget_table()
     embedder = Embedder(provider, model, base_url=base_url, api_key=reveal(key), http=HttpClient(), prices=prices)
     return SecondLook(settings.cache_similarity, embedder)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from amrikyy.agents.agent import Result
 from amrikyy.agents.catalog.travel import place_names as names
-from amrikyy.agents.catalog.travel.packed import REMEMBERED, Packed
+from amrikyy.agents.catalog.travel.packed import REMEMBERED, Packed, pack, unpack
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "'": "", "’": ""})
 
@@ -113,36 +113,44 @@ class _Tables(NamedTuple):
 def _tables() -> _Tables:
     """Read all airports. That takes 0.2 s, so it waits until the first is asked for."""
     usual = dict(names.entries(names.CITY_OF_AIRPORT))
-    airports: dict[str, tuple[Any, ...]] = {}
-    regions: dict[str, tuple[str, str]] = {}
-    cities: dict[str, dict[str, str]] = {}
+    airports: dict[str, bytes] = {}
+    cities = _Cities()
     for row in _read("airports.csv"):
         if not (code := row["iata"]):
             continue
         shown = usual.get(code) or row["city"] or row["name"]
         where = round(row["lat"], 4), round(row["lon"], 4), row["tz"] or "UTC"  # Antarctica has none
-        airports[code] = row["name"], shown, row["country"], *where
-        regions[code] = row["country"], row["subd"]
+        airports[code] = pack((row["name"], shown, row["country"], row["subd"], *where))
         # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
         for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
-            cities.setdefault(fold(name), {})[code] = shown
+            cities.note(name, {code: shown})
     for name, codes in _areas().values():
-        for code in codes:
-            cities.setdefault(fold(name), {}).setdefault(code, name)
+        cities.note(name, dict.fromkeys(codes, name), replaces=False)
     for code, name in names.entries(names.SERVED_FROM):
-        cities.setdefault(fold(name), {})[code] = name
+        cities.note(name, {code: name})
     for code, name in names.entries(names.SYNONYMS):
-        cities.setdefault(fold(name), {})[code] = airports[code][1]
-    cities.pop("", None)
-    return _Tables(
-        Packed(airports.items(), _airport),
-        Packed(cities.items(), lambda _, shown: shown),
-        Packed(regions.items(), lambda _, codes: tuple(codes)),
-    )
+        cities.note(name, {code: unpack(airports[code])[1]})
+    packed = Packed(airports, _airport)
+    regions = packed.seen_as(lambda _, row: (row[2], row[3]))
+    return _Tables(packed, Packed(cities.packed, lambda _, shown: shown), regions)
+
+
+class _Cities:
+    """Folded name → code of an airport → the name to show, packed: eight thousand dictionaries take 2 MB."""
+
+    def __init__(self) -> None:
+        self.packed: dict[str, bytes] = {}
+
+    def note(self, name: str, shown: dict[str, str], *, replaces: bool = True) -> None:
+        folded = fold(name)
+        if not folded:
+            return
+        known = unpack(self.packed[folded]) if folded in self.packed else {}
+        self.packed[folded] = pack({**known, **shown} if replaces else {**shown, **known})
 
 
 def _airport(code: str, packed: Sequence[Any]) -> Airport:
-    name, city, country, latitude, longitude, timezone = packed
+    name, city, country, _state, latitude, longitude, timezone = packed
     return Airport(
         code=code,
         name=name,
