@@ -4,12 +4,12 @@ Raise one of these anywhere below `web`; a single handler there turns it into th
 after the first byte of a stream, into an `error` event with the same body).
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+
+from amrikyy.wrong_fields import wrong_fields
 
 MAX_DETAILS = 100
 """Wrong fields that one answer names: a body of 60,000 unknown ones would else be answered with 8 MB."""
@@ -90,18 +90,7 @@ class ValidationFailed(AmrikyyError):
 
         `also` is what else is known to be wrong.
         """
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        known = ", ".join(fields)
-        details = []
-        for wrong in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_DETAILS]:
-            path = _path_of(wrong["loc"], is_unknown=wrong["type"] == "extra_forbidden")
-            message = _IN_WORDS.get(wrong["type"]) or wrong["msg"].removeprefix("Value error, ")
-            message = message.replace(" after validation", "")
-            if wrong["type"] == "extra_forbidden":
-                message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
-            elif wrong["type"] == "string_pattern_mismatch" and path in fields:
-                message = _form_of(fields[path])
-            details.append({"field": path, "message": message, "type": wrong["type"]})
+        details = wrong_fields(error, model, MAX_DETAILS)
         if any(detail["type"] == "json_invalid" for detail in details):
             return cls(f"The body cannot be read. {details[0]['message']}.", code="malformed_body", details=details)
         named = {detail["field"] for detail in details}
@@ -112,41 +101,6 @@ class ValidationFailed(AmrikyyError):
         """Name these fields."""
         names = ", ".join(dict.fromkeys(detail["field"] for detail in details))
         return cls(f"Correct these {where} and send the request again: {names}.", details=details)
-
-
-_TIME = "A time is meant, for example 2027-05-01T12:00:00Z"
-_DATE = "A date is meant, for example 2027-05-01"
-_IN_WORDS = {
-    "timezone_aware": "Say its zone as well, for example 2027-05-01T12:00:00Z",
-    "datetime_parsing": _TIME,
-    "datetime_from_date_parsing": _TIME,
-    "date_parsing": _DATE,
-    "date_from_datetime_parsing": _DATE,
-}
-
-_ALTERNATIVE = re.compile(r"[A-Z]\w*|constrained-\w+|str|int|float|bool|\w[\w-]*[\[(].*", re.DOTALL)
-"""How pydantic calls one of several types that a value may have: by our names for them."""
-
-
-def _path_of(location: tuple[int | str, ...], *, is_unknown: bool) -> str:
-    """Where a wrong field is, as its sender sees it. `is_unknown`: its name is the sender's, whatever it is like."""
-    own = len(location) - 1 if is_unknown else len(location)
-    parts = [
-        str(part)
-        for place, part in enumerate(location)
-        if place == 0 or place >= own or isinstance(part, int) or not _ALTERNATIVE.fullmatch(part)
-    ]
-    return ".".join(parts)[:200] or "(body)"
-
-
-def _form_of(field: FieldInfo) -> str:
-    """What a text must look like, in words: its pattern is for programs, and is in the OpenAPI document."""
-    said = (field.description or "").rstrip(".")
-    if said[1:2] == " " or said[1:2].islower():
-        said = said[0].lower() + said[1:]
-    form = f": {said}" if said else ""
-    examples = f", for example {' or '.join(map(str, field.examples))}" if field.examples else ""
-    return f"Not of the form that it must have{form}{examples}"
 
 
 class Unauthenticated(AmrikyyError):
