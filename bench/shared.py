@@ -26,8 +26,8 @@ from bench.measure import set_manner, settle, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
-ROUNDS = 6
-SLICE_S = 0.8
+ROUNDS = 10
+SLICE_S = 0.5
 CALLERS = 16
 
 CACHED_POST = replace(BLOG_POST, body={"topic": "Night trains", "length": "medium"})

@@ -182,3 +182,42 @@ async def test_health_and_metrics_say_when_redis_answers_and_limits_are_counted_
         assert "in memory" in component["message"]
         server.runtime.sample()
         assert "redis_up 0.0" in (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
+
+
+async def test_a_request_is_looked_for_while_its_limits_are_decided(
+    make_settings: MakeSettings, redis: RedisServer
+) -> None:
+    settings = make_settings(redis_url=redis.url, rate_limit_whitelist="", redis_timeout_ms=10_000)
+    async with serve(settings) as server:
+        redis.pause()
+        asked = asyncio.create_task(server.ask("POST", PATH, BLOG))
+        async with asyncio.timeout(10):
+            while not server.runtime.runner._reuse._asking:
+                await asyncio.sleep(0.01)
+        redis.resume()
+        reply = await asked
+        assert (reply.status, reply.headers["x-cache"]) == (200, "miss")
+        assert not server.runtime.runner._reuse._asking
+
+
+async def test_whoever_is_refused_keeps_no_lease_and_is_refused_before_the_body_is_wrong(
+    make_settings: MakeSettings, redis: RedisServer
+) -> None:
+    limits = {"content.generateBlogPost": "2/minute"}
+    settings = make_settings(redis_url=redis.url, rate_limit_whitelist="", rate_limits=limits, redis_timeout_ms=10_000)
+    async with serve(settings) as server:
+        statuses = [(await server.ask("POST", PATH, body)).status for body in ({}, BLOG, {}, BLOG | {"tone": "formal"})]
+        assert statuses == [400, 200, 429, 429]
+        redis.ask("CONFIG RESETSTAT")
+        replies = await asyncio.gather(
+            *(server.ask("POST", PATH, BLOG | {"topic": f"Topic {number}"}, key="other") for number in range(10))
+        )
+        assert sorted(reply.status for reply in replies) == [200] * 2 + [429] * 8
+        async with asyncio.timeout(10):
+            while b":flight:" in redis.ask("KEYS *"):
+                await asyncio.sleep(0.02)
+        assert not server.runtime.runner._reuse._asking
+        before = redis.ask("INFO commandstats").split(b"cmdstat_get:calls=")[1].split(b",")[0]
+        assert (await server.ask("POST", PATH, BLOG | {"topic": "Another"}, key="other")).status == 429
+        after = redis.ask("INFO commandstats").split(b"cmdstat_get:calls=")[1].split(b",")[0]
+        assert after == before, "nothing is done for whom a limit has just refused"

@@ -67,6 +67,44 @@ class Found(NamedTuple):
 NOTHING = Found()
 
 
+class Asked:
+    """What all processes were asked about a request: what is kept of it, and the lease on making it anew.
+
+    It was sent when this is made; until it is answered or abandoned, others here who ask the same wait.
+    """
+
+    def __init__(
+        self, asking: dict[Flight, asyncio.Event], cache: Cache, sharing: Sharing, flight: Flight, run_id: str
+    ) -> None:
+        self._asking = asking
+        self._cache = cache
+        self._flight = flight
+        asking[flight] = asyncio.Event()
+        # In this order, for whoever had the lease before may have left a result.
+        self._claiming = sharing.claim(flight.name, run_id)
+        self._getting = cache.ask(flight.key)
+
+    async def answer(self) -> tuple[Entry | None, Lease | None]:
+        """What is kept, and the lease."""
+        claiming, key = self._claiming, self._flight.key
+        try:
+            entry = await self._cache.get(key, self._getting)
+            lease = await claiming.lease()
+            if claiming.is_late and not _is_fresh(entry):
+                entry = await self._cache.get(key)
+            return entry, lease
+        except BaseException:
+            claiming.abandon()
+            raise
+        finally:
+            self._asking.pop(self._flight).set()
+
+    def abandon(self) -> None:
+        """Nobody wants to know any more."""
+        self._claiming.abandon()
+        self._asking.pop(self._flight).set()
+
+
 class Reuse:
     """Finds what there is for a request; of all who ask the same at the same time, it lets one work.
 
@@ -107,6 +145,7 @@ class Reuse:
         streams: bool,
         run_id: str,
         sharing: Sharing,
+        asked: "Asked | None" = None,
     ) -> Found:
         """Look here, for similar requests, and where all processes look, in this order.
 
@@ -117,6 +156,7 @@ class Reuse:
             streams: somebody would read the events as they come.
             run_id: under which it would be executed.
             sharing: what other processes have to do with it.
+            asked: from `ask`, of the same request.
         """
         entry, look = self._cache.at_hand(key), None
         if self._second_look is not None and not _is_fresh(entry):
@@ -127,9 +167,14 @@ class Reuse:
                     count_usage(self._metrics, operation.agent, look.usage)
                 entry = look.entry if look is not None and look.entry is not None else entry
         if _is_fresh(entry):
+            if asked is not None:
+                asked.abandon()
             return Found(entry, look=look)
         flight = Flight(key, streams)
-        entry, lease = await self._ask_others(sharing, flight, run_id)
+        if asked is not None:
+            entry, lease = await asked.answer()
+        else:
+            entry, lease = await self._ask_others(sharing, flight, run_id)
         if not _is_fresh(entry):
             return Found(None, entry, flight, lease, look)
         # A lease of our own stays with what was found: others may follow it by now.
@@ -142,21 +187,19 @@ class Reuse:
         entry = self._cache.at_hand(flight.key)
         if _is_fresh(entry) or self.in_progress(flight) is not None or self._stopping:
             return entry, None
-        self._asking[flight] = asking = asyncio.Event()
-        claiming = sharing.claim(flight.name, run_id)
-        try:
-            # In this order, for whoever had the lease before may have left a result.
-            entry = await self._cache.get(flight.key)
-            lease = await claiming.lease()
-            if claiming.is_late and not _is_fresh(entry):
-                entry = await self._cache.get(flight.key)
-            return entry, lease
-        except BaseException:
-            claiming.abandon()
-            raise
-        finally:
-            asking.set()
-            del self._asking[flight]
+        return await Asked(self._asking, self._cache, sharing, flight, run_id).answer()
+
+    def ask(self, key: str, *, streams: bool, run_id: str, sharing: Sharing) -> "Asked | None":
+        """Ask where all processes look, before it is known whether the request may be made, for `find`.
+
+        None where it is known here already, or cannot be asked for yet.
+        """
+        flight = Flight(key, streams)
+        if self._second_look is not None or self._stopping or flight in self._asking:
+            return None
+        if _is_fresh(self._cache.at_hand(key)) or self.in_progress(flight) is not None:
+            return None
+        return Asked(self._asking, self._cache, sharing, flight, run_id)
 
     def in_progress(self, flight: Flight | None) -> Execution | None:
         """What the same request may join here: a stream another stream, a JSON answer either."""

@@ -11,7 +11,7 @@ from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
-from amrikyy.agents.reuse import NOTHING, Found, Reuse
+from amrikyy.agents.reuse import NOTHING, Asked, Found, Reuse
 from amrikyy.agents.second_look import SecondLook
 from amrikyy.agents.tally import Tally
 from amrikyy.cache import Cache
@@ -102,6 +102,20 @@ class Runner:
 
     # --- Beginning ---
 
+    def look_ahead(
+        self, operation: Operation[Any, Any], request: Request, *, owner: str, streams: bool
+    ) -> "Ahead | None":
+        """Ask other processes about a request for which it is not yet known whether it may be made.
+
+        What is returned must be given to `start`, or abandoned. None where nobody is to be asked.
+        """
+        if not operation.cache_for or self._sharing is self._alone:
+            return None
+        values = request.model_dump(mode="json", by_alias=True)
+        key, run_id = self._reuse.key_of(operation, values, owner), new_run_id()
+        asked = self._reuse.ask(key, streams=streams, run_id=run_id, sharing=self._sharing)
+        return Ahead(values, key, run_id, asked) if asked is not None else None
+
     async def start(
         self,
         operation: Operation[Any, Any],
@@ -118,6 +132,7 @@ class Runner:
         deadline_s: float | None = None,
         allowance: Allowance | None = None,
         within: Span | None = None,
+        ahead: "Ahead | None" = None,
     ) -> Run:
         """Begin a run and return as soon as it has begun; its events and its end are in the run.
 
@@ -138,18 +153,26 @@ class Runner:
             deadline_s: how long it may take; the server's own limit if not given.
             allowance: what it may spend; None if nothing limits it.
             within: what it is traced as a part of; None if it is not traced.
+            ahead: from `look_ahead`, with the same operation, request, owner and `streams`.
 
         Raises:
             Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
         """
         began_ns = within.now_ns() if within is not None else 0
-        values = request.model_dump(mode="json", by_alias=True)
-        key = self._reuse.key_of(operation, values, owner) if operation.cache_for and (reuse or keep) else None
-        run_id = run_id or new_run_id()
+        key: str | None = None
+        if ahead is not None:
+            values, key, run_id = ahead.values, ahead.key, ahead.run_id
+        else:
+            values, run_id = request.model_dump(mode="json", by_alias=True), run_id or new_run_id()
+            if operation.cache_for and (reuse or keep):
+                key = self._reuse.key_of(operation, values, owner)
         sharing = self._sharing if parent_id is None else self._alone
         found, looked_ns = NOTHING, 0
         if key is not None and reuse:
-            found = await self._reuse.find(operation, values, key, streams=streams, run_id=run_id, sharing=sharing)
+            asked = ahead.asked if ahead is not None else None
+            found = await self._reuse.find(
+                operation, values, key, streams=streams, run_id=run_id, sharing=sharing, asked=asked
+            )
             looked_ns = within.now_ns() if within is not None else 0
         # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
         lease = found.lease
@@ -356,6 +379,23 @@ class Runner:
         await self.drain(0)
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was asked for a run before it was known whether it may begin.
+
+    Attributes:
+        values: the request as JSON values.
+        key: under what its result is kept.
+        run_id: its id.
+        asked: whom.
+    """
+
+    values: dict[str, Any]
+    key: str
+    run_id: str
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)

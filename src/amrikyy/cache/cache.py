@@ -1,8 +1,9 @@
 """The cache as the runner sees it: memory in front, and behind it, where there is one, what all processes share."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from amrikyy.cache.entry import Entry
 from amrikyy.cache.memory import MemoryCache
@@ -11,8 +12,12 @@ from amrikyy.cache.memory import MemoryCache
 class SharedCache(Protocol):
     """What all processes share. Nothing here raises when it cannot be reached: a cache that is away is a cold one."""
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry, if it is there and can be had in time."""
+    def ask(self, key: str) -> "asyncio.Future[Any] | None":
+        """Send the question now, for `get`; nobody need get the answer."""
+        ...
+
+    async def get(self, key: str, asked: "asyncio.Future[Any] | None" = None) -> Entry | None:
+        """The entry, if it is there and can be had in time. `asked`: from `ask`."""
         ...
 
     def put(self, key: str, entry: Entry) -> None:
@@ -65,12 +70,16 @@ class Cache:
         """The entry that memory has, fresh or stale."""
         return self.memory.get(key)
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry, fresh or stale; a fresh one from memory without waiting."""
+    def ask(self, key: str) -> "asyncio.Future[Any] | None":
+        """Ask for what is shared now, for `get`; nobody need get the answer."""
+        return self._shared.ask(key) if self._shared is not None else None
+
+    async def get(self, key: str, asked: "asyncio.Future[Any] | None" = None) -> Entry | None:
+        """The entry, fresh or stale; a fresh one from memory without waiting. `asked`: from `ask`."""
         entry = self.memory.get(key)
         if self._shared is None or (entry is not None and entry.is_fresh):
             return entry
-        remote = await self._shared.get(key)
+        remote = await self._shared.get(key, asked)
         if remote is not None and (entry is None or remote.stored_at > entry.stored_at):
             self.memory.put(key, remote)
             return remote

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from amrikyy.cache.entry import Entry, decode, encode
 from amrikyy.cache.memory import MemoryCache, matcher
 from amrikyy.errors import RedisUnavailable, Undecryptable
-from amrikyy.redis_link import LinkState, RedisLink
+from amrikyy.redis_link import LinkState, RedisLink, Reply
 from amrikyy.sealing import PLAIN, Sealer
 
 log = structlog.get_logger(__name__)
@@ -65,13 +65,21 @@ class RedisCache:
         link.watch(self._link_changed)
         self._listening = asyncio.get_running_loop().create_task(self._listen(), name="cache-news")
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry, if it is there and can be had in time."""
+    def ask(self, key: str) -> "asyncio.Future[Reply] | None":
+        """Send the question now, for `get`."""
+        with suppress(RedisUnavailable):
+            asked = self._link.send("GET", self._key(key))
+            asked.add_done_callback(lambda reply: reply.cancelled() or reply.exception())  # perhaps nobody gets it
+            return asked
+        return None
+
+    async def get(self, key: str, asked: "asyncio.Future[Reply] | None" = None) -> Entry | None:
+        """The entry, if it is there and can be had in time. `asked`: from `ask`."""
         if self._owed and any(agent == key.partition(":")[0] for agent, _ in self._owed):
             return None
         place = self._key(key)
         try:
-            found = await self._link.send("GET", place)
+            found = await (asked or self._link.send("GET", place))
             if found is None:
                 return None
             entry = decode(self._sealer.unseal(cast("bytes", found), place))

@@ -1,8 +1,8 @@
 """What a limiter is asked and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from math import ceil
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from amrikyy.errors import RateLimited, ValidationFailed
 from amrikyy.ratelimit.limit import Limit
@@ -70,6 +70,14 @@ class Limiter(Protocol):
         Raises:
             ValidationFailed: a charge is larger than its whole limit, so that it could never pass.
         """
+        ...
+
+    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
+        """Begin to decide; what is returned waits for the decision, and has to be waited for. Raises as `decide`."""
+        ...
+
+    def leaves_time(self, charges: Sequence[Charge]) -> bool:
+        """Whether something may be done while it decides: because it has to wait, and will probably not refuse."""
         ...
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:

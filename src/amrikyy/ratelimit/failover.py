@@ -3,9 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -22,6 +22,12 @@ HEARTBEAT_S = 0.5
 
 HEARD_S = 10
 """How long a process that says nothing is believed to be there."""
+
+REFUSED_S = 1.0
+"""So long after a refusal nothing is done for a caller while it is decided: a flood costs no more than its refusals."""
+
+MAX_REFUSED = 10_000
+"""Callers that are remembered so."""
 
 BATCH = 100
 """Counters that are told to Redis at once: a few milliseconds of its time."""
@@ -65,6 +71,7 @@ class FailoverLimiter:
         self._untold = MemoryLimiter(clock=clock)  # what Redis does not know yet
         self._telling: list[Usage] = []  # what it was told, or is to be told next, and has not confirmed
         self._tellings = 0
+        self._refused: dict[str, float] = {}
         self._link_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.counts_in: Literal["memory", "redis"] = "memory"
@@ -91,11 +98,34 @@ class FailoverLimiter:
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""
+        return await self.ask(charges)
+
+    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
+        """Begin to decide; what is returned waits for the decision. See `Limiter`."""
+        asked = None
         if self.counts_in == "redis":
             try:
-                return await self._redis.decide(charges)
+                asked = self._redis.ask(charges)
             except RedisUnavailable as error:
                 self._leave_redis(error.message)
+        return self._answer(charges, asked)
+
+    def leaves_time(self, charges: Sequence[Charge]) -> bool:
+        """Whether Redis decides, and nothing of the caller was refused a moment ago."""
+        return self.counts_in == "redis" and self._refused.get(charges[0].key, 0) < self._clock()
+
+    async def _answer(self, charges: Sequence[Charge], asked: Coroutine[Any, Any, Decision] | None) -> Decision:
+        if asked is not None:
+            try:
+                decision = await asked
+            except RedisUnavailable as error:
+                self._leave_redis(error.message)
+            else:
+                if decision.refused is not None:
+                    if len(self._refused) >= MAX_REFUSED:
+                        self._refused.clear()
+                    self._refused[charges[0].key] = self._clock() + REFUSED_S
+                return decision
         decision = self._memory.decide_now(charges)
         self.decided_in_memory += 1
         if decision.refused is None:

@@ -4,8 +4,8 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, NamedTuple
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
@@ -113,6 +113,14 @@ class MemoryLimiter:
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""
         return self.decide_now(charges)
+
+    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
+        """The same: there is nothing to begin."""
+        return self.decide(charges)
+
+    def leaves_time(self, charges: Sequence[Charge]) -> bool:
+        """Never: it does not wait."""
+        return False
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:
         """What `decide` would answer; nothing is taken."""

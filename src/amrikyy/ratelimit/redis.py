@@ -1,16 +1,16 @@
 """Limits counted in Redis: one for all processes, with one round trip a decision."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib.resources import files
 from itertools import groupby
 from struct import pack, unpack
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
 from amrikyy.ratelimit.memory import Usage
-from amrikyy.redis_link import Argument, RedisLink, Script
+from amrikyy.redis_link import Argument, RedisLink, Reply, Script
 
 PREFIX = "amrikyy:limit"
 
@@ -42,6 +42,10 @@ class RedisLimiter:
         self._clock = clock
         self._known: dict[str, tuple[Limit, int, bytes]] = {}
 
+    def leaves_time(self, charges: Sequence[Charge]) -> bool:
+        """Always."""
+        return True
+
     @property
     def counts_in(self) -> Literal["redis"]:
         """Always there."""
@@ -49,7 +53,11 @@ class RedisLimiter:
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
         """Take all charges, or none. See `Limiter`."""
-        return await self._ask(charges, take=1)
+        return await self.ask(charges)
+
+    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
+        """Ask for a decision now; what is returned waits for it."""
+        return self._ask(charges, take=1)
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:
         """What `decide` would answer; nothing is taken."""
@@ -96,7 +104,7 @@ class RedisLimiter:
         """Say that a process is there no longer."""
         await self._link.send("ZREM", f"{self._prefix}:replicas", process)
 
-    async def _ask(self, charges: Sequence[Charge], take: int) -> Decision:
+    def _ask(self, charges: Sequence[Charge], take: int) -> Coroutine[Any, Any, Decision]:
         check_possible(charges)
         keys: list[str] = []
         args: list[Argument] = [self._now(), take]
@@ -104,8 +112,10 @@ class RedisLimiter:
             of_key = [*group]
             keys.append(key)
             args += (len(of_key), *[charge.name for charge in of_key], b"".join(map(self._numbers, of_key)))
-        reply = cast("bytes", await self._link.run(DECIDE, keys, args))
-        refused, wait_us, now_us, *stands = unpack(f"<{3 + 2 * len(charges)}d", reply)
+        return self._answer(charges, self._link.begin(DECIDE, keys, args))
+
+    async def _answer(self, charges: Sequence[Charge], reply: Coroutine[Any, Any, Reply]) -> Decision:
+        refused, wait_us, now_us, *stands = unpack(f"<{3 + 2 * len(charges)}d", cast("bytes", await reply))
         states = tuple(
             [
                 State(charge, max(0, charge.limit.count - int(used)), reset_us / US)

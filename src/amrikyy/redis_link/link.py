@@ -4,10 +4,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
+from typing import Any
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link.address import RedisAddress
@@ -153,8 +154,17 @@ class RedisLink:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
         """Run a script in one round trip. Raises as `send` does."""
+        return await self.begin(script, keys, args)
+
+    def begin(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Coroutine[Any, Any, Reply]:
+        """Send a script now; what is returned waits for its reply. Raises as `send` does."""
+        return self._reply(self.send(b"EVALSHA", script.sha, len(keys), *keys, *args), script, keys, args)
+
+    async def _reply(
+        self, sent: "asyncio.Future[Reply]", script: Script, keys: Sequence[str], args: Sequence[Argument]
+    ) -> Reply:
         try:
-            return await self.send(b"EVALSHA", script.sha, len(keys), *keys, *args)
+            return await sent
         except RedisRefused as error:
             if not error.message.startswith("NOSCRIPT"):  # it was loaded, but somebody flushed all scripts
                 raise

@@ -1,6 +1,6 @@
 """Admission: may the caller, then how often, and only then what is in the body.
 
-Nothing is read before what precedes it has passed."""
+Nothing is said of a body before what precedes it has passed; one that has arrived is read while Redis decides."""
 
 import asyncio
 import re
@@ -55,15 +55,69 @@ async def admit(call: Call) -> None:
         )
     if endpoint.has_limits:
         call.claim = await claim_of(call)
+    early = EarlyBody(call) if _may_look_ahead(call) else None
     began = time.perf_counter()
-    decision = await charge_request(call)
+    decision = await charge_request(call, early.read if early is not None else None)
     call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
     if endpoint.starts_runs and not call.may_start_nothing:
         await _check_may_begin(call, decision)
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
-        call.body = _read_as(endpoint.body, await _read_body(call) or b"{}")
+        call.body = early.body if early is not None and early.is_read else await _body_of(call, endpoint.body)
+
+
+def _may_look_ahead(call: Call) -> bool:
+    """Whether something can be done for it while its limits are decided: it runs something, and is all there."""
+    connection: Connection | None = call.scope.get(CONNECTION)
+    return (
+        call.endpoint.looks_ahead is not None
+        and connection is not None
+        and connection.has_whole_body
+        and not call.starts_nothing
+        and call.header(b"idempotency-key") is None
+    )
+
+
+class EarlyBody:
+    """A body that is read while the limits are decided: what is wrong with it is said when they have let it pass."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._read: BaseModel | Exception | None = None
+
+    async def read(self) -> None:
+        """Read it, and look ahead with what it says; it has arrived, so nobody waits for it."""
+        endpoint = self._call.endpoint
+        assert endpoint.body is not None
+        assert endpoint.looks_ahead is not None
+        try:
+            self._read = await _body_of(self._call, endpoint.body)
+        except (AmrikyyError, ClientDisconnect) as error:
+            self._read = error
+        else:
+            endpoint.looks_ahead(self._call, self._read)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there was the time to."""
+        return self._read is not None
+
+    @property
+    def body(self) -> BaseModel:
+        """What it says.
+
+        Raises:
+            ValidationFailed, BodyTooLarge, UnsupportedMediaType: it is wrong.
+        """
+        if isinstance(self._read, Exception):
+            raise self._read
+        assert self._read is not None
+        return self._read
+
+
+async def _body_of(call: Call, model: type[BaseModel]) -> Any:
+    return _read_as(model, await _read_body(call) or b"{}")
 
 
 async def _check_may_begin(call: Call, decision: Decision | None) -> None:

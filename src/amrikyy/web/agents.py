@@ -26,7 +26,7 @@ from amrikyy.runs.run import Run
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
-from amrikyy.web.launch import HEADERS, launch, room_for, wishes_of
+from amrikyy.web.launch import HEADERS, launch, look_ahead, room_for, wishes_of
 from amrikyy.web.recording import Accepted, accepted, record_end
 from amrikyy.web.replies import Success, TokenUsage, Wire, reply
 
@@ -125,8 +125,8 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{operation.agent}/{operation.name}", handler=run_operation,
         needs=Permission.AGENT_EXECUTE, tag=operation.agent.title(), summary=operation.description,
-        operation=operation.key, check_room=room_for(operation), body=operation.request_type,
-        answer=reply_type(operation), headers=HEADERS,
+        operation=operation.key, looks_ahead=look_ahead(operation, streams=False), check_room=room_for(operation),
+        body=operation.request_type, answer=reply_type(operation), headers=HEADERS,
         also={202: ("The run has begun; `Location` is where to look it up.", Accepted)},
         errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip

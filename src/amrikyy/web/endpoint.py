@@ -21,6 +21,7 @@ from amrikyy.runs.idempotency import Claim
 from amrikyy.web.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
+    from amrikyy.agents.runner import Ahead
     from amrikyy.runtime import Runtime
 
 PUBLIC: Final = "public"
@@ -35,7 +36,7 @@ Needs = Permission | Literal["public", "any caller"]
 class Call:
     """One admitted request, as a handler sees it."""
 
-    __slots__ = ("body", "claim", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
+    __slots__ = ("ahead", "body", "claim", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
 
     def __init__(
         self, scope: Scope, receive: Receive, runtime: "Runtime", endpoint: "Endpoint", params: Mapping[str, str]
@@ -46,6 +47,7 @@ class Call:
         self.endpoint = endpoint
         self.params = params
         self.exchange: Exchange = exchange_of(scope)
+        self.ahead: Ahead | None = None
         self.body: Any = None
         self.query: Any = None
         self.claim: Claim | None = None
@@ -140,6 +142,7 @@ class Endpoint:
         operation: `agent.operation` that the request runs, whose limits it counts against.
         limit: another limit that it counts against, where the operation is not known before the body.
         unlimited: requests are not counted (probes).
+        looks_ahead: is called with the body, if that is there and right, while the limits are decided.
         check_room: raises Unavailable when whatever the body says there is no room for what it would start.
         also: other answers with a body of their own, by status: what each means.
         errors: which errors a caller must expect beyond those that its parts imply.
@@ -164,6 +167,7 @@ class Endpoint:
     operation: str | None = None
     limit: str | None = None
     unlimited: bool = False
+    looks_ahead: Callable[[Call, Any], None] | None = None
     check_room: Callable[[Call], None] | None = None
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
@@ -218,8 +222,12 @@ class Routes:
         exchange.operation = endpoint.operation
         if exchange.span is not None:
             exchange.traced = endpoint.operation is not None or (exchange.span.keeps_all and not endpoint.unlimited)
-        await self._admit(call)
-        answer = await endpoint.handler(call)
+        try:
+            await self._admit(call)
+            answer = await endpoint.handler(call)
+        finally:
+            if call.ahead is not None:  # it was refused, or runs nothing
+                call.ahead.asked.abandon()
         if isinstance(answer, BaseModel):
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
             answer = JsonBytes(body, endpoint.status)

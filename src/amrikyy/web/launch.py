@@ -124,12 +124,26 @@ async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, 
     return run
 
 
+def look_ahead(operation: Operation[Any, Any], *, streams: bool) -> Callable[[Call, Request], None]:
+    """What asks for what there is for a request, which has no Idempotency-Key, while its limits are decided."""
+
+    def look(call: Call, request: Request) -> None:
+        wishes = wishes_of(call)
+        if wishes.reuse:
+            call.ahead = call.runtime.runner.look_ahead(
+                operation, request, owner=call.principal.id, streams=streams or wishes.detached
+            )
+
+    return look
+
+
 async def _start(
     call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool, run_id: str | None = None
 ) -> Run:
     principal = call.principal
     allowance = allowance_of(call)
     call.exchange.traced = call.exchange.span is not None
+    ahead, call.ahead = call.ahead, None
     began = time.perf_counter()
     run = await call.runtime.runner.start(
         operation,
@@ -143,6 +157,7 @@ async def _start(
         run_id=run_id,
         allowance=allowance,
         within=call.exchange.span,
+        ahead=ahead,
     )
     if operation.cache_for:
         call.exchange.timings.append(("cache", (time.perf_counter() - began) * 1000))

@@ -1,6 +1,6 @@
 """What a request is charged, who is charged, and what the answer says about it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
 from amrikyy.auth.roles import Permission
@@ -13,10 +13,14 @@ ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
 """Routes that need one of these count against the limit `admin`, too."""
 
 
-async def charge_request(call: Call) -> Decision | None:
+async def charge_request(call: Call, meanwhile: Callable[[], Awaitable[None]] | None = None) -> Decision | None:
     """Charge an admitted request against every limit that it is subject to: all of them, or none.
 
     Taking up a stream and repeating a request with its Idempotency-Key start nothing, and count as any request.
+
+    Args:
+        call: the request.
+        meanwhile: is done while Redis decides, if it does; must neither wait nor raise.
 
     Raises:
         RateLimited: saying which limit refused, and when to try again.
@@ -32,7 +36,7 @@ async def charge_request(call: Call) -> Decision | None:
             charges += limits.table.operation(key, endpoint.operation)
         if endpoint.limit is not None:
             charges += limits.table.charges(key, (endpoint.limit,))
-    return await charge(call, charges)
+    return await charge(call, charges, meanwhile)
 
 
 async def charge_names(call: Call, *names: str) -> None:
@@ -51,15 +55,21 @@ def is_limited(call: Call) -> bool:
     return not (whitelist and (call.address or "") in whitelist)
 
 
-async def charge(call: Call, charges: Sequence[Charge]) -> Decision | None:
-    """Take the charges, and say in the answer's headers how the limits stand.
+async def charge(
+    call: Call, charges: Sequence[Charge], meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> Decision | None:
+    """Take the charges, and say in the answer's headers how the limits stand. `meanwhile`: see `charge_request`.
 
     Raises:
         RateLimited: nothing was taken.
     """
     if not charges:
         return None
-    decision = await call.runtime.limits.limiter.decide(charges)
+    limiter = call.runtime.limits.limiter
+    deciding = limiter.ask(charges)
+    if meanwhile is not None and limiter.leaves_time(charges):
+        await meanwhile()
+    decision = await deciding
     call.exchange.extra_headers += _headers(decision)
     _stop_if_refused(call, decision)
     return decision

@@ -19,7 +19,7 @@ from amrikyy.runs.run import Run, began_at
 from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
-from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, launch, room_for, wishes_of
+from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, launch, look_ahead, room_for, wishes_of
 from amrikyy.web.recording import end_recorder
 from amrikyy.web.replies import Success
 from amrikyy.web.sse import EventStream, EventWriter
@@ -200,9 +200,9 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     return Endpoint(
         method="POST", path=path, handler=stream_operation, needs=Permission.AGENT_STREAMING, tag="Streaming",
         summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS.replace("%s", growth),
-        operation=operation.key, check_room=room_for(operation), body=operation.request_type,
-        media_type="text/event-stream", events=events_of(operation), headers=(LAST_EVENT_ID, *HEADERS),
-        also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
+        operation=operation.key, looks_ahead=look_ahead(operation, streams=True), check_room=room_for(operation),
+        body=operation.request_type, media_type="text/event-stream", events=events_of(operation),
+        headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
     )  # fmt: skip
 
 
