@@ -68,3 +68,13 @@ async def test_a_connection_that_has_ended_is_let_go_of_at_once(
                 break
             await asyncio.sleep(0.02)
     assert not left
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_finished_run_that_is_kept_keeps_no_task(make_settings: MakeSettings) -> None:
+    async with serve(make_settings()) as server:
+        for number in range(5):
+            reply = await server.ask("POST", JSON, {**BODY, "topic": f"Night trains {number}"})
+            assert server.runtime.live.get(reply.json["runId"]) is not None
+        tasks = [each.get_name() for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+    assert not [name for name in tasks if name.startswith("run_")]

@@ -137,6 +137,7 @@ class Execution:
         """Add the last event. Nothing may follow it."""
         assert event.kind in ENDS
         self.outcome = outcome
+        self._task = None  # finished runs are kept for minutes, and a task holds all that it worked with
         self.append(event)
 
     def fail(self, error: AmrikyyError) -> None:
