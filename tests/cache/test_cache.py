@@ -16,7 +16,7 @@ from amrikyy.redis_link import RedisAddress, RedisLink, open_pool
 
 
 def entry(result: bytes = b"{}", *, age_s: float = 0, fresh_s: float = 60, stale_s: float = 60) -> Entry:
-    return Entry("m", result, ["a", "b"], time.time() - age_s, fresh_s, stale_s)
+    return Entry("m", result, ("a", "b"), time.time() - age_s, fresh_s, stale_s)
 
 
 def test_an_entry_is_fresh_then_stale_then_dead() -> None:

@@ -74,7 +74,18 @@ async def test_a_connection_that_has_ended_is_let_go_of_at_once(
 async def test_a_finished_run_that_is_kept_keeps_no_task(make_settings: MakeSettings) -> None:
     async with serve(make_settings()) as server:
         for number in range(5):
-            reply = await server.ask("POST", JSON, {**BODY, "topic": f"Night trains {number}"})
-            assert server.runtime.live.get(reply.json["runId"]) is not None
+            events = await server.stream(STREAM, {**BODY, "topic": f"Night trains {number}"})
+            assert server.runtime.live.get(events[-1].id.partition(":")[0]) is not None
         tasks = [each.get_name() for each in gc.get_objects() if isinstance(each, asyncio.Task)]
     assert not [name for name in tasks if name.startswith("run_")]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_finished_run_without_a_stream_is_kept_in_the_database_alone(make_settings: MakeSettings) -> None:
+    async with serve(make_settings()) as server:
+        run_id = (await server.ask("POST", JSON, BODY)).json["runId"]
+        recorded = await server.ask("GET", f"/api/runs/{run_id}")
+        await server.runtime.records.flush()
+        assert server.runtime.live.get(run_id) is None
+        again = await server.ask("GET", f"/api/runs/{run_id}")
+    assert again.json == recorded.json

@@ -16,7 +16,7 @@ def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
     return Entry(
         model=execution.spent.model,
         result=execution.outcome.result,
-        pieces=[event.data for event in execution.events if event.kind == "token"],
+        pieces=tuple([event.data for event in execution.events if event.kind == "token"]),
         stored_at=time.time(),
         fresh_s=operation.cache_for.total_seconds(),
         stale_s=operation.stale_for.total_seconds(),
@@ -29,7 +29,7 @@ def play(operation: Operation[Any, Any], entry: Entry, execution: Execution, *, 
     A text is written in its pieces; another result is one partial object, whole. `similar`: it was of another request.
     """
     execution.cached = "similar" if similar else "hit" if entry.is_fresh else "stale"
-    execution.spent.models = entry.model.split(",") if entry.model else []
+    execution.spent.models = tuple(entry.model.split(",")) if entry.model else ()
     if operation.writes_text:
         execution.events.extend(Event("token", piece) for piece in entry.pieces)
     else:

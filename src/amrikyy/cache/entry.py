@@ -17,7 +17,7 @@ PIECE_BYTES = 60
 """Of one short string object beside its characters."""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A result, whole, and for a text also the pieces in which it was written.
 
     Attributes:
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     model: str | None
     result: bytes
-    pieces: list[str]
+    pieces: tuple[str, ...]
     stored_at: float
     fresh_s: float
     stale_s: float

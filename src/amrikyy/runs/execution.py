@@ -1,7 +1,8 @@
 """One piece of work in progress: its events, its end, and whoever waits for them."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
@@ -25,17 +26,17 @@ class Spent:
     output_tokens: int = 0
     cost_usd: float | None = 0.0
     estimated: bool = False
-    models: list[str] = field(default_factory=list)
+    models: tuple[str, ...] = ()
 
     def add(
-        self, models: list[str], input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
+        self, models: Iterable[str], input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
     ) -> None:
         """Add what one call, or one child run, used."""
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         self.cost_usd = None if cost_usd is None or self.cost_usd is None else self.cost_usd + cost_usd
         self.estimated |= estimated
-        self.models.extend(model for model in models if model not in self.models)
+        self.models += tuple([model for model in models if model not in self.models])
 
     @property
     def total_tokens(self) -> int:
@@ -126,7 +127,7 @@ class Execution:
     ) -> None:
         """Add what one model call of this execution has used."""
         for spent in (self.spent, self.own.setdefault(model, Spent())):
-            spent.add([model], input_tokens, output_tokens, cost_usd, estimated=estimated)
+            spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
 
     def shows(self, elapsed_s: float) -> None:
         """Note when there was something to see for the first time."""

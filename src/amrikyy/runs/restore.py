@@ -72,7 +72,7 @@ def _end(run: Run, record: RunRecord) -> None:
         record.output_tokens,
         record.cost_usd,
         record.usage_estimated,
-        record.model.split(",") if record.model else [],
+        tuple(record.model.split(",")) if record.model else (),
     )
     if record.error is not None:
         _fail(run, recorded_error(record))

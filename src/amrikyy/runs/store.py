@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -91,10 +92,14 @@ class RunRecords:
     Args:
         database: where it is.
         sealer: seals what went in and came out.
+        recorded: told of each run whose end is in the database.
     """
 
-    def __init__(self, database: Database, sealer: Sealer = PLAIN) -> None:
+    def __init__(
+        self, database: Database, sealer: Sealer = PLAIN, *, recorded: Callable[[Run], None] | None = None
+    ) -> None:
         self._database = database
+        self._recorded = recorded
         self._sealer = sealer
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pending: dict[str, Run] = {}
@@ -242,6 +247,9 @@ class RunRecords:
                 await ledger_insert(dialect).write(connection, entries)
             if new:
                 await hours_insert(dialect).write(connection, hour_rows(new))
+        if self._recorded is not None:
+            for run in ended:
+                self._recorded(run)
         for run in new:
             self._booked[run.id] = None
         while len(self._booked) > MAX_BOOKED:

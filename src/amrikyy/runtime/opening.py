@@ -80,11 +80,11 @@ async def _open_all(
     traces = _closed_by(stack, open_traces(settings, database, metrics))
     tracer.sink = traces.put
     models = _closed_by(stack, open_models(settings, metrics))
-    records = _closed_by(stack, RunRecords(database, sealer))
+    live = LiveRuns(settings.stream_resume_s)
+    records = _closed_by(stack, RunRecords(database, sealer, recorded=live.recorded))
     budgets = await _open_budgets(database, metrics, stack)
     links = await open_links(settings, metrics, stack)
     cache = _open_cache(settings, metrics, links, sealer, stack)
-    live = LiveRuns(settings.stream_resume_s)
     shared_runs = _open_shared_runs(settings, links, live, sealer, stack)
     second_look = open_second_look(settings)
     if second_look is not None:
