@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from amrikyy.errors import Unavailable
 from tests.model_server import Behaviour, ModelServer
 from tests.redis_server import redis_server
 from tests.serving import MakeSettings, Served, serve
@@ -65,9 +66,8 @@ async def test_a_run_without_a_stream_can_be_read_on_another_process_while_it_go
         asked = asyncio.create_task(one.ask("POST", PATH, BLOG))
         run_id = await begun(two)
         async with asyncio.timeout(10):
-            while (
-                await two.ask("GET", f"/api/stream/{run_id}", headers={"last-event-id": f"{run_id}:9"})
-            ).status == 503:
+            assert two.runtime.shared_runs is not None
+            while await two.runtime.shared_runs.find(run_id) is None:
                 await asyncio.sleep(0.02)
         async with two.open(f"/api/stream/{run_id}") as events:
             assert (await anext(events)).event == "connected"
@@ -174,3 +174,41 @@ async def test_a_server_that_stops_keeps_no_lease(models: ModelServer, make_sett
             async with asyncio.timeout(10):
                 while b":flight:" in redis.ask("KEYS *") or b"PONG" not in redis.ask("PING"):
                     await asyncio.sleep(0.02)
+
+
+async def test_the_end_of_a_keyed_run_is_told_elsewhere_only_when_it_is_in_the_database(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("The database is away.", code="database_unavailable", retry_after_s=1)
+
+    keyed = {"idempotency-key": "k"}
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        with monkeypatch.context() as patched:
+            patched.setattr(one.runtime.records, "_write", away)
+            assert (await one.ask("POST", PATH, BLOG, headers=keyed)).status == 503
+            assert (await two.ask("POST", PATH, BLOG, headers=keyed)).json["code"] == "database_unavailable"
+        await one.runtime.records.flush()
+        reply = await two.ask("POST", PATH, BLOG, headers=keyed)
+        assert reply.status == 200
+        record = await two.ask("GET", f"/api/runs/{reply.json['runId']}")
+        assert record.json["run"]["status"] == "completed"
+        assert len(models.posts) == 1
+
+
+async def test_who_has_seen_what_a_process_could_not_store_before_it_died_is_told_that_the_run_is_lost(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 30], hang_after=20))
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        async with one.open("/api/stream/blog", BLOG) as events:
+            run_id = (await anext(events)).data["runId"]
+            await anext(events)
+            ahead = asyncio.create_task(two.stream(f"/api/stream/{run_id}", None, last_event_id=f"{run_id}:500"))
+            await asyncio.sleep(0.2)
+            assert not ahead.done(), "it may have been shown while Redis was away"
+            shared = one.runtime.shared_runs
+            assert shared is not None
+            await shared._presence.close()
+            (told,) = await ahead
+        assert (told.event, told.number, told.data["code"]) == ("error", 501, "run_lost")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from amrikyy.errors import AmrikyyError, RunCancelled
+from amrikyy.errors import AmrikyyError, HandedOver, RunCancelled
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome, Spent
 from amrikyy.telemetry.spans import Span
@@ -62,6 +62,7 @@ class Run:
         detached: it goes on when nobody reads it.
         joined: another run started the execution, and pays for it.
         asked: the words that the request was planned from; None if it came as it is.
+        elsewhere: it is another process' run, as that one tells it.
         on_end: called once, when the run has ended, however it did.
         span: what is traced of it, while it goes on; None if it is not.
     """
@@ -74,6 +75,7 @@ class Run:
     execution: Execution = field(default_factory=Execution)
     detached: bool = False
     joined: bool = False
+    elsewhere: bool = False
     parent_id: str | None = None
     asked: str | None = None
     on_end: Callable[["Run"], None] | None = None
@@ -106,6 +108,12 @@ class Run:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.outcome is not None
+
+    @property
+    def ended_elsewhere(self) -> bool:
+        """Whether another process has ended it, which alone can record that."""
+        outcome = self.outcome
+        return self.elsewhere and outcome is not None and not isinstance(outcome.error, HandedOver)
 
     @property
     def status(self) -> Status:

@@ -1,11 +1,14 @@
 """Runs for good: every run is recorded in the database, in batches off the request's path, and can be looked up."""
 
+import asyncio
 import json
 import os
 import secrets
 import socket
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -35,6 +38,9 @@ BATCH_AFTER_S = 0.05
 
 BATCH = 500
 """Rows in one statement."""
+
+ENDS_WITHIN_S = 2.0
+"""How long it may take another process to record the end of a run, which can be seen in Redis before."""
 
 MAX_PENDING = 5_000
 """Records that may wait while the database is away. Beyond, new runs are refused, so that none is lost."""
@@ -158,6 +164,29 @@ class RunRecords:
         if not rows:
             raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
         return self._record(rows[0])
+
+    async def has_end(self, run_id: str) -> bool:
+        """Wait until the end of a run of another process is in the database, which takes a moment.
+
+        Returns:
+            False when that process died before.
+
+        Raises:
+            Unavailable: it is not there in time, or the database cannot be reached.
+        """
+        until = time.monotonic() + ENDS_WITHIN_S
+        while True:
+            with suppress(NotFound):
+                record = await self.get(run_id, owner=None)
+                if record.ended:
+                    return not record.lost
+            if time.monotonic() >= until:
+                raise Unavailable(
+                    f"The end of the run {run_id} is not recorded yet. Ask for it later.",
+                    code="database_unavailable",
+                    retry_after_s=1,
+                )
+            await asyncio.sleep(BATCH_AFTER_S)
 
     async def page(
         self,

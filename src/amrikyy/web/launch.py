@@ -43,6 +43,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 COVERED_WITHIN_S = 2.0
 
+_TRIED_AGAIN = frozenset({RunCancelled.code, BudgetSpent.code})
+
 _SHOWS = frozenset({"queued", "token", "partial"})
 
 RECORDED_WITHIN = timedelta(seconds=5)
@@ -232,7 +234,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
         if run := runtime.live.get(claim.run_id):
             return run
         if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(claim.run_id)):
-            return run
+            # What is told of a key is in the database. This end is in Redis, and its process may have died before.
+            return run if not run.ended_elsewhere or await runtime.records.has_end(run.id) else None
         try:
             record = await runtime.records.get(claim.run_id, owner=None)
         except NotFound:
@@ -245,7 +248,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
 
 def is_kept(error: AmrikyyError) -> bool:
     """Whether a repetition gets this error again, and not a new try; as while the run goes on elsewhere."""
-    return isinstance(error, HandedOver) or (error.status < 500 and not isinstance(error, RunCancelled | BudgetSpent))
+    # By its code: of a run that was recorded the error's class is not known.
+    return isinstance(error, HandedOver) or (error.status < 500 and error.code not in _TRIED_AGAIN)
 
 
 def _tokens(value: bytes) -> set[bytes]:

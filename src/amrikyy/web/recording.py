@@ -60,7 +60,7 @@ async def record_end(call: Call, run: Run, wishes: Wishes) -> None:
     if not _end_is_promised(call, wishes):
         return
     try:
-        await call.runtime.records.flush()
+        await _recorded(call, run)
     except Unavailable as error:
         raise Unavailable(
             f"The run {run.id} has ended, but its end cannot be recorded at the moment. Ask for it later: "
@@ -81,11 +81,18 @@ def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable
     async def record() -> None:
         try:
             async with asyncio.timeout(STREAM_RECORDED_WITHIN_S):
-                await call.runtime.records.flush()
+                await _recorded(call, run)
         except (Unavailable, TimeoutError) as error:
             log.error("end_shown_before_recorded", run_id=run.id, reason=str(error) or type(error).__name__)
 
     return record
+
+
+async def _recorded(call: Call, run: Run) -> None:
+    if not run.ended_elsewhere:
+        await call.runtime.records.flush()
+    elif not await call.runtime.records.has_end(run.id):
+        raise Unavailable("The process that ran it died before.", code="run_elsewhere", retry_after_s=1)
 
 
 def accepted_body(run: Run) -> Accepted:

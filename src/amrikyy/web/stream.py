@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from amrikyy.agents.agent import Operation
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import Conflict, Gone, NotFound, Unavailable, ValidationFailed
+from amrikyy.errors import Conflict, Gone, NotFound, RunLost, Unavailable, ValidationFailed
 from amrikyy.runs.events import Event
 from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run, began_at
@@ -53,6 +54,9 @@ LAST_EVENT_ID = Header(
     r"^(run_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
+
+CAUGHT_UP_WITHIN_S = 5.0
+"""By then a process that died is known to have (`runs.shared.presence.ALIVE_S`), and one that lives has written."""
 
 ATTEMPTS = 4
 ATTEMPT_AFTER_S = 0.15
@@ -240,6 +244,8 @@ async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], 
         )
     call.exchange.run_id = run_id
     call.exchange.extra_headers.append((b"x-run-id", run_id.encode()))
+    if run.elsewhere and after > run.event_count and not run.ended:
+        lost = await _caught_up(call, run, after)
     if lost is not None:
         body = EventWriter(run, call.exchange.request_id).write(after + 1, [lost])
         return Response(body, media_type="text/event-stream")
@@ -249,6 +255,28 @@ async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], 
         message = f"The run has {run.event_count} events so far, so number {after} cannot have been seen."
         raise Conflict(message, code="no_such_event")
     return EventStream(run, call.runtime.metrics, grace_s=grace_s, after=after)
+
+
+async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
+    """Wait for events of another process' run that its caller has seen and Redis has not.
+
+    They were shown while Redis was away, and that process writes them when it is back, if it lives.
+
+    Returns:
+        the event that the stream ends with, if it does not.
+
+    Raises:
+        Unavailable: neither has turned out in time, and Redis was away just now.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
+            while not run.ended and run.event_count < after:
+                await run.execution.changed()
+    shared = call.runtime.shared_runs
+    if not run.ended and run.event_count < after and shared is not None and not shared.is_settled:
+        raise _out_of_reach()
+    error = run.outcome.error if run.outcome is not None else None
+    return Event("failed", error) if error is not None and error.code == RunLost.code else None
 
 
 async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:

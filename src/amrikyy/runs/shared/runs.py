@@ -183,6 +183,7 @@ class SharedRuns:
                 deadline_s=0,
                 execution=Execution(streams=note.streams),
                 joined=note.joined,
+                elsewhere=True,
                 asked=note.asked,
                 id=run_id,
                 started_at=note.started_at,
