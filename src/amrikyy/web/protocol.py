@@ -109,7 +109,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def is_backed_up(self) -> bool:
         """Whether the client takes so little that whoever writes must wait."""
-        return bool(self.flow.write_paused)
+        return self.flow is not None and bool(self.flow.write_paused)  # there is none when the client has gone
 
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
