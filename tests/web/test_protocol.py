@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import JsonBytes
 from amrikyy.web.protocol import Protocol
+from amrikyy.web.server import Server
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -154,3 +155,49 @@ async def test_a_server_that_is_not_ours_is_asked_through_receive() -> None:
     await messages.put({"type": "http.disconnect"})
     await asyncio.wait_for(left.wait(), 1)
     assert leaving.has_left
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n", GET + b"GET / HTT"])
+async def test_who_sends_no_whole_head_in_time_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amrikyy.web.protocol.HEAD_WITHIN_S", 0.2)
+    monkeypatch.setattr("amrikyy.web.server.SWEEP_EVERY", 1)
+    assert await _cut_off(sent, JsonBytes(b"[1]"), within_s=2)
+
+
+async def test_who_waits_for_an_answer_is_not_cut_off_for_the_next_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.8)
+        await JsonBytes(b"[1]")(scope, receive, send)
+
+    monkeypatch.setattr("amrikyy.web.protocol.HEAD_WITHIN_S", 0.1)
+    monkeypatch.setattr("amrikyy.web.server.SWEEP_EVERY", 1)
+    assert not await _cut_off(GET + b"GET / HTT", app, within_s=0.5)
+
+
+async def _cut_off(sent: bytes, app: ASGIApp, *, within_s: float) -> bool:
+    """Whether our server closes a connection on which so much comes, and nothing more."""
+
+    async def drain() -> None:
+        pass
+
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
+    server = Server(config, drain)
+    listening = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server._serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.getsockname()[1])
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(within_s):
+            with suppress(ConnectionError):
+                while await reader.read(65536):
+                    pass
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
+        listening.close()

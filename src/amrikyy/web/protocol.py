@@ -9,6 +9,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from amrikyy.web.connection import CONNECTION
 from amrikyy.web.flow import Flow, Pipeline, Signal
 
+HEAD_WITHIN_S = 30.0
+"""How long the head of a request may take: else whoever sends a letter now and then would soon have all descriptors. A
+new connection may say nothing for as long as an old one: load balancers open some ahead."""
+
 
 class Cycle(RequestResponseCycle):
     """Writes the head of a response together with the first piece of its body.
@@ -88,6 +92,7 @@ class Protocol(HttpToolsProtocol):
 
     _on_lost: Callable[[], object] | None = None
     _closes_after_next = False
+    _head_due: float | None = None
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -115,6 +120,12 @@ class Protocol(HttpToolsProtocol):
         """Close the connection without waiting for what was not sent."""
         self.transport.abort()
 
+    def cut_if_slow(self, now: float) -> None:
+        """Close the connection if it has waited for the head of a request for too long, and for nothing else."""
+        due, cycle = self._head_due, cast("RequestResponseCycle | None", self.cycle)
+        if due is not None and now > due and (cycle is None or cycle.response_complete):
+            self.abort()
+
     def when_lost(self, callback: Callable[[], object] | None) -> None:
         """Call this when the client has gone, at once if it is gone already."""
         self._on_lost = callback
@@ -125,10 +136,12 @@ class Protocol(HttpToolsProtocol):
         """Keep the transport."""
         super().connection_made(transport)
         self.flow: Any = Flow(transport)
+        self._head_due = self.loop.time() + self.timeout_keep_alive
 
     def on_message_begin(self) -> None:
         """Extend the scope that the base class has just made."""
         super().on_message_begin()
+        self._head_due = self.loop.time() + HEAD_WITHIN_S
         scope = cast("dict[str, Any]", self.scope)
         scope[CONNECTION] = self
 
@@ -136,6 +149,7 @@ class Protocol(HttpToolsProtocol):
         """Leave the headers to the scope: trailers are none of them."""
         super().on_headers_complete()
         self.headers = []
+        self._head_due = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for it, and let go of the last request.
