@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -77,14 +78,14 @@ class ModelChain:
         retry: Retry | None = None,
         total_s: float = 300,
         observe: Observe | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._links = list(links)
         self._retry = retry or Retry()
         self._total_s = total_s
         self._observe = observe
-        self._clock = clock
+        self._now = clock
         self._sleep = sleep
         self.name = ",".join(client.name for client, _ in self._links)
 
@@ -150,9 +151,6 @@ class ModelChain:
             return None
         pause_s = self._retry.pause_s(attempt, error.retry_after_s)
         return None if pause_s is None or self._now() + pause_s >= ends_at else pause_s
-
-    def _now(self) -> float:
-        return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
 
     async def _attempt(
         self,

@@ -11,7 +11,7 @@ from amrikyy.web.flow import Flow, Pipeline, Signal
 
 HEAD_WITHIN_S = 30.0
 """How long the head of a request may take: else whoever sends a letter now and then would soon have all descriptors. A
-new connection may say nothing for as long as an old one: load balancers open some ahead."""
+new connection may say nothing for as long as one that is kept open: load balancers open some ahead."""
 
 
 class Cycle(RequestResponseCycle):
@@ -120,11 +120,11 @@ class Protocol(HttpToolsProtocol):
         """Close the connection without waiting for what was not sent."""
         self.transport.abort()
 
-    def cut_if_slow(self, now: float) -> None:
+    def close_if_silent(self, now: float) -> None:
         """Close the connection if it has waited for the head of a request for too long, and for nothing else."""
         due, cycle = self._head_due, cast("RequestResponseCycle | None", self.cycle)
         if due is not None and now > due and (cycle is None or cycle.response_complete):
-            self.abort()
+            self.transport.close()
 
     def when_lost(self, callback: Callable[[], object] | None) -> None:
         """Call this when the client has gone, at once if it is gone already."""
@@ -151,15 +151,24 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
         self._head_due = None
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request in line, or wait for one: the base class sets a timer for that each time."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._head_due is None:  # else the next head has begun
+            self._head_due = self.loop.time() + self.timeout_keep_alive
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for it, and let go of the last request.
 
         The base class leaves the two referring to each other: 6 KB a connection that only the garbage collector frees,
-        and it looks at what is old once in many minutes, for seconds. It also waits for the next request for as long as
-        connections are kept, if this one was reset.
+        and it looks at what is old once in many minutes, for seconds.
         """
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
         self._tell()
         self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]  # as it begins itself
         self.pipeline.clear()

@@ -1,4 +1,4 @@
-"""uvicorn's server with what it lacks: letting runs finish before it stops, and no patience for the slowest."""
+"""uvicorn's server with what it lacks: letting runs finish before it stops, and an end of its patience with silence."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Protocol):
-                    connection.cut_if_slow(now)
+                    connection.close_if_silent(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
