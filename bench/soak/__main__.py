@@ -31,12 +31,12 @@ FILL = 15_000
 FILL_WITHIN_S = 90.0
 """Errands at the highest load, so that caches and logs of finished runs have reached the bound that each has."""
 
-WARM_UP_S = 15.0
+WARM_UP_S = 60.0
 """Of the load itself: what is opened once, pools of connections and of threads, is open then."""
 
 SAMPLE_EVERY_S = 2.0
-SETTLE_S = 16.0
-"""After the load: the grace time of streams that were left, the server's own two seconds between samples, some air."""
+SETTLE_S = 35.0
+"""After the load: idle connections to a model are kept for 30 s, and the server samples itself every 2 s."""
 
 TOKENS, TOKENS_PER_S = 60, 200
 
