@@ -89,4 +89,7 @@ async def test_a_finished_run_without_a_stream_is_kept_in_the_database_alone(mak
         await server.runtime.records.flush()
         assert server.runtime.live.get(run_id) is None
         again = await server.ask("GET", f"/api/runs/{run_id}")
+        first, last = await server.stream(f"/api/stream/{run_id}", None)
+        assert (first.event, last.event, last.number) == ("connected", "complete", 2)
+        assert last.data["result"] == recorded.json["run"]["result"]
     assert again.json == recorded.json

@@ -36,6 +36,8 @@ class LiveRuns:
         self._running: dict[str, Run] = {}
         self._finished: OrderedDict[str, _Finished] = OrderedDict()
         self._finished_bytes = 0
+        self._plain: OrderedDict[str, float] = OrderedDict()
+        """Ids of those that are in the database alone, with when they ended."""
 
     def add(self, run: Run) -> None:
         """A run has begun."""
@@ -50,12 +52,21 @@ class LiveRuns:
         self._forget(finished.ended_at)
 
     def recorded(self, run: Run) -> None:
-        """A run that has ended is in the database: unless it was a stream, all that there is to it is there.
+        """A run that has ended is in the database: if nobody has read its events, all that there is to it is there.
 
         Thousands of them were most of what the garbage collector walked over, for tenths of a second.
         """
-        if not run.execution.streams and (finished := self._finished.pop(run.id, None)) is not None:
-            self._finished_bytes -= finished.size
+        if run.execution.streams or run.was_read or (finished := self._finished.pop(run.id, None)) is None:
+            return
+        self._finished_bytes -= finished.size
+        self._plain[run.id] = finished.ended_at
+        if len(self._plain) > self._max_finished:
+            self._plain.popitem(last=False)
+
+    def is_plain(self, run_id: str) -> bool:
+        """Whether the run could still be taken up, and its record is all that there is to it."""
+        ended_at = self._plain.get(run_id)
+        return ended_at is not None and asyncio.get_running_loop().time() - ended_at <= self._keep_s
 
     def get(self, run_id: str) -> Run | None:
         """The run, if this process still has it."""

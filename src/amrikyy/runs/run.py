@@ -64,6 +64,7 @@ class Run:
         asked: the words that the request was planned from; None if it came as it is.
         elsewhere: it is another process' run, as that one tells it.
         on_end: called once, when the run has ended, however it did.
+        was_read: somebody has seen its events, and may come back for more.
         span: what is traced of it, while it goes on; None if it is not.
     """
 
@@ -85,6 +86,7 @@ class Run:
     started_clock: float = field(default_factory=time.perf_counter)
     duration_s: float | None = None
     readers: int = 0
+    was_read: bool = False
     _left_after: int | None = None
     _left: Outcome | None = None
     _leaving: asyncio.TimerHandle | None = None
@@ -165,6 +167,7 @@ class Run:
 
     def read(self, after: int = 0) -> "Reader":
         """Open a reader behind event number `after`."""
+        self.was_read = True
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None

@@ -279,8 +279,8 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
     return Event("failed", error) if error is not None and error.code == RunLost.code else None
 
 
-async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:
-    """A run whose process died, with the event that its stream ends with."""
+async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
+    """A run whose process died, with the event that its stream ends with; or one that has no more than its end."""
     shared = call.runtime.shared_runs
     hidden = shared is not None and not shared.is_settled
     try:
@@ -297,6 +297,8 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event, Run]:
             code="run_elsewhere",
             retry_after_s=1,
         )
+    if call.runtime.live.is_plain(run_id):
+        return None, restore(record)
     if not record.lost:
         kept_for = timedelta(seconds=call.runtime.settings.stream_resume_s + (record.duration_ms or 0) / 1000)
         if hidden and datetime.now(UTC) - record.started_at < kept_for:
