@@ -52,7 +52,12 @@ def excused(exchange: Exchange, faults: Sequence[Fault]) -> bool:
     if exchange.code in ("run_gone", "run_lost"):  # what has become of the run is told whenever it is asked for
         before = [fault for fault in faults if exchange.run_began_at <= fault.acted_at + SLACK_S]
         return any(fault.kind.forgets or exchange.code in fault.kind.allows for fault in before)
-    return any(exchange.code in fault.kind.allows for fault in _during(faults, exchange.began_at, exchange.ended_at))
+    return any(
+        exchange.code in fault.kind.allows
+        for fault in faults
+        if exchange.began_at <= max(fault.over_at, fault.acted_at + fault.kind.lingers_s) + SLACK_S
+        and exchange.ended_at >= fault.began_at
+    )
 
 
 def check_answers(book: Book, faults: Sequence[Fault]) -> Iterator[Finding]:
@@ -292,12 +297,7 @@ def check_limit(book: Book, faults: Sequence[Fault], away_at: Sequence[float]) -
 
 
 def _during(faults: Sequence[Fault], began: float, ended: float) -> list[Fault]:
-    return [
-        fault
-        for fault in faults
-        if began <= (fault.returned_at or fault.acted_at + fault.kind.returns_within_s) + SLACK_S
-        and ended >= fault.began_at
-    ]
+    return [fault for fault in faults if began <= fault.over_at + SLACK_S and ended >= fault.began_at]
 
 
 def _when(at: float, faults: Sequence[Fault]) -> str:

@@ -32,6 +32,10 @@ RETURNS_WITHIN_S = 20.0
 MODEL_RETURNS_WITHIN_S = 75.0
 """A model that has failed five times in a row is left alone for a minute (`llm.breaker`)."""
 
+REDIS_LINGERS_S = 8.0
+"""A worker looks for Redis every 2 s, and what it does not find there it calls out of reach for 5 s more
+(`runs.shared.runs.SETTLES_WITHIN_S`)."""
+
 Act = Callable[[Stage, random.Random], None]
 
 
@@ -46,6 +50,8 @@ class Kind:
         kills: a process that serves ends at once, and what it had not written yet is lost.
         redis_away, database_away: what the server must do without meanwhile.
         forgets: events of finished runs are lost, so that from then on their streams may be gone (410).
+        lingers_s: from the end of the fault, for how long what it allows may reach clients although the service has
+            returned: each worker remembers a fault by itself, and who looks may meet only one that has not seen it.
         returns_within_s: from the end of the fault.
     """
 
@@ -56,6 +62,7 @@ class Kind:
     redis_away: bool = False
     database_away: bool = False
     forgets: bool = False
+    lingers_s: float = 0.0
     returns_within_s: float = RETURNS_WITHIN_S
 
 
@@ -67,6 +74,11 @@ class Fault:
     began_at: float
     acted_at: float = 0.0
     returned_at: float | None = None
+
+    @property
+    def over_at(self) -> float:
+        """Until when the service had not returned."""
+        return self.returned_at or self.acted_at + self.kind.returns_within_s
 
     @property
     def recovery_s(self) -> float | None:
@@ -157,9 +169,9 @@ KINDS = (
     Kind(name="a worker is killed", act=_kill_worker, allows=GONE, kills=True),
     Kind(name="a worker stands still", act=_stop_worker, allows=frozenset({"run_lost"})),
     Kind(name="Redis is killed, and comes back empty", act=_killed(_redis, Stage.start_redis),
-         allows=frozenset({"run_elsewhere"}), redis_away=True, forgets=True),
+         allows=frozenset({"run_elsewhere"}), redis_away=True, forgets=True, lingers_s=REDIS_LINGERS_S),
     Kind(name="Redis stands still", act=_stopped(_redis, 0.2, 5.0), allows=frozenset({"run_elsewhere"}),
-         redis_away=True),
+         redis_away=True, lingers_s=REDIS_LINGERS_S),
     Kind(name="PostgreSQL is killed", act=_killed(_postgres, Stage.start_postgres), allows=DATABASE,
          database_away=True),
     Kind(name="PostgreSQL stands still", act=_stopped(_postgres, 0.5, 6.0), allows=DATABASE, database_away=True),
@@ -167,12 +179,13 @@ KINDS = (
     Kind(name="all workers are replaced (SIGHUP)", act=_reload, allows=frozenset({CLOSED, "draining"})),
     Kind(name="both workers are killed", act=_kill_both_workers, allows=GONE, kills=True),
     Kind(name="a worker is killed while Redis stands still", act=_worker_killed_without(_redis, 0.2), allows=GONE,
-         kills=True, redis_away=True, forgets=True),
+         kills=True, redis_away=True, forgets=True, lingers_s=REDIS_LINGERS_S),
     Kind(name="a worker is killed while PostgreSQL stands still", act=_worker_killed_without(_postgres, 0.5),
          allows=GONE | DATABASE, kills=True, database_away=True),
     Kind(name="the supervisor is killed, and started anew", act=_kill_server, allows=GONE | {REFUSED},
          kills=True),
-    Kind(name="the model server is killed", act=_kill_model, allows=MODEL, returns_within_s=MODEL_RETURNS_WITHIN_S),
+    Kind(name="the model server is killed", act=_kill_model, allows=MODEL, returns_within_s=MODEL_RETURNS_WITHIN_S,
+         lingers_s=MODEL_RETURNS_WITHIN_S),
 )  # fmt: skip
 
 
