@@ -18,16 +18,18 @@ from amrikyy.traces.store import TraceStore
 
 log = structlog.get_logger(__name__)
 
-WRITE_AFTER_S = 0.1
-"""How long a segment waits for company."""
+WRITE_AFTER_S = 1.0
+"""How long a segment waits for company; who asks for traces here waits for none. Ids of traces are random, and so each
+transaction writes most pages of their index anew, for a few segments as for many: at a tenth of a second and all
+requests traced that was more than all else that a trace costs."""
 
-BATCH = 200
+BATCH = 2_500
 """Segments that are written in one transaction."""
 
 SLICE_S = 0.004
 """How long segments are described without a break. One is some 20 microseconds, with content milliseconds."""
 
-MAX_PENDING = 5_000
+MAX_PENDING = 10_000
 """Segments that may wait while the database is away or slow. What comes beyond is lost, and counted."""
 
 MAX_DESCRIBED_BYTES = 64_000_000
