@@ -35,8 +35,8 @@ WARM_UP_S = 60.0
 """Of the load itself: what is opened once, pools of connections and of threads, is open then."""
 
 SAMPLE_EVERY_S = 2.0
-SETTLE_S = 35.0
-"""After the load: idle connections to a model are kept for 30 s, and the server samples itself every 2 s."""
+SETTLE_S = 65.0
+"""After the load: idle connections to a model are closed after 30 to 60 s, and the server samples itself every 2 s."""
 
 TOKENS, TOKENS_PER_S = 60, 200
 
