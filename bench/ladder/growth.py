@@ -106,8 +106,7 @@ async def by_callers(model: Running, folder: Path, keys: Sequence[int]) -> Secti
         for number in keys:
             row: list[float] = [number]
             for call in (BLOG_POST, AGENT_LIST):
-                each = cycle([call.requests({"x-api-key": key}) for key in credentials[:number]])
-                requests = lambda each=each: next(each)()  # noqa: E731 - for two uses
+                requests = _in_turn([call.requests({"x-api-key": key}) for key in credentials[:number]])
                 await put_load(server.port, requests, CALLERS, SLICE_S)  # meets every key
                 row.append(await cost_us(server, requests, call))
             section.rows.append((*row, server.process.resident_bytes / 1e6))
@@ -116,6 +115,12 @@ async def by_callers(model: Running, folder: Path, keys: Sequence[int]) -> Secti
         "in that time, each call looks its key up"
     )
     return section
+
+
+def _in_turn(callers: Sequence[Requests]) -> Requests:
+    """Each request is that of the next caller."""
+    turn = cycle(callers)
+    return lambda: next(turn)()
 
 
 def _add_keys(database: Path, number: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SkipValidation, create_model
 
@@ -66,9 +66,8 @@ def repair_for(prompt: str, answer: BaseModel, mistakes: Sequence[Mapping[str, A
 @lru_cache(maxsize=256)
 def answer_type(operations: tuple[Operation[Any, Any], ...]) -> type[BaseModel]:
     """An object `call` with one of the operations or none, and its fields each with the words that say so."""
-    calls: Any = Union[tuple(_call_type(operation) for operation in operations)]  # noqa: UP007 - of a tuple
-    nullable: Any = Optional[calls]  # noqa: UP045 - of a value
-    call: Any = (nullable, Field(description="null if the request asks for none of the operations"))
+    calls: Any = Union[(*map(_call_type, operations), None)]
+    call: Any = (calls, Field(description="null if the request asks for none of the operations"))
     reason: Any = (str, Field("", description="One short sentence: why this operation and no other."))
     return create_model("Plan", __config__=_ANSWER, call=call, reason=reason)
 
