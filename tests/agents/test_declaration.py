@@ -223,6 +223,8 @@ def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
         ("## Heading\n\n- *item* one\n- `item` two -- and more — and more", 9),
         ("snake_case 3.14 -", 4),
         ("Überraschung: четыре слова здесь 今日", 5),
+        ("“Quoted”—and …‘so on’ 🙂 l’été, 50 € a\u00a0day", 8),
+        ("half a pair: \ud83d!", 3),
     ],
 )
 def test_words_are_counted_without_markup(text: str, words: int) -> None:

@@ -10,14 +10,14 @@ from pydantic import BaseModel
 def data_section(tag: str, value: BaseModel | dict[str, Any] | list[Any]) -> str:
     """A value as JSON between `<tag>` and `</tag>`, out of which nothing in it leads."""
     if isinstance(value, BaseModel):
-        json = value.model_dump_json(by_alias=True, exclude_none=True)
+        json = value.__pydantic_serializer__.to_json(value, by_alias=True, exclude_none=True)
     else:
-        json = msgspec.json.encode(value).decode()
+        json = msgspec.json.encode(value)
     # JSON keeps every value in its quotes, and without angle brackets none can close the section.
-    text = json.replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.decode().replace("<", "\\u003c").replace(">", "\\u003e")
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
 def request_and_task(request: BaseModel, task: Sequence[str], *more: str) -> str:
     """A prompt: the request and more sections as data, then what is to be done, a line each."""
-    return "\n\n".join([data_section("request", request), *more, "\n".join(f"- {line}" for line in task)])
+    return "\n\n".join([data_section("request", request), *more, "- " + "\n- ".join(task)])

@@ -53,12 +53,13 @@ content = Agent(
 )
 async def generate_blog_post(request: BlogPostRequest, run: RunContext) -> str:
     """Write a blog post in Markdown."""
+    words = request.target_words
     return await run.write(
         prompt=prompts.for_blog_post(request),
         system=prompts.BLOG,
-        max_output_tokens=THINKING_TOKENS + TOKENS_PER_WORD * request.target_words,
+        max_output_tokens=THINKING_TOKENS + TOKENS_PER_WORD * words,
         temperature=0.8,
-        expected_words=request.target_words,
+        expected_words=words,
         message="Writing the post",
     )
 

@@ -47,14 +47,14 @@ class BlogPost(TextResult):
         title = reading.plain(fields["title"])
         lines = reading.prose_lines(text)
         opening = reading.first_paragraph(lines)
-        outline = [found for line in lines if (found := reading.heading_of(line))]
+        outline = [found for line in lines if "#" in line and (found := reading.heading_of(line))]
         body = reading.plain("\n".join(lines)) if request.keywords else ""
         return fields | {
             "title": title,
             "slug": reading.slugify(title, "post"),
             "excerpt": reading.shorten(opening, EXCERPT_LENGTH),
             "meta_description": reading.shorten(opening, META_DESCRIPTION_LENGTH),
-            "headings": [ArticleHeading(level=level, text=heading) for level, heading in outline],
+            "headings": [{"level": level, "text": heading} for level, heading in outline],
             "keywords": [_use(keyword, body, title, fields["word_count"]) for keyword in request.keywords],
             "target_words": request.target_words,
         }

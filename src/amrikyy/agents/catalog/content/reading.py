@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 _HEADING = re.compile(r" {0,3}(#{1,6})\s+(\S.*)")
 _LINK = re.compile(r"!?\[([^\]\n]{0,500})\]\([^)\n]{0,500}\)")
 _EMPHASIS = re.compile(r"[*`]+|~~|(?<!\w)_+|(?<!_)_++(?!\w)")
-_MARKS = "*`~_"
+_WORD = re.compile(r"[^\W_]+")
 _NOT_PROSE = re.compile(r"\s*(#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3,}\s*$)")
 
 
@@ -32,7 +32,7 @@ def _unfenced(lines: Iterable[str]) -> Iterator[str]:
 
 def heading_of(line: str) -> tuple[int, str] | None:
     """Level 1 to 6 and plain text, if the line is a heading."""
-    match = _HEADING.fullmatch(line) if "#" in line[:4] else None
+    match = _HEADING.fullmatch(line)
     return (len(match[1]), plain(match[2].rstrip().rstrip("#"))) if match else None
 
 
@@ -51,7 +51,8 @@ def plain(text: str) -> str:
     """The words of a piece of Markdown on one line: links are their text, and emphasis is dropped."""
     if "](" in text:
         text = _LINK.sub(r"\1", text)
-    if any(mark in text for mark in _MARKS):  # most lines have none, and looking costs a hundredth of replacing
+    # Most lines have none, and looking costs a hundredth of replacing.
+    if "*" in text or "`" in text or "~" in text or "_" in text:
         text = _EMPHASIS.sub("", text)
     return " ".join(text.split())
 
@@ -68,22 +69,31 @@ def count_phrase(phrase: str, text: str) -> int:
     return len(re.findall(f"{before}{pattern}{after}", text, re.IGNORECASE)) if pattern else 0
 
 
-def shorten(text: str, limit: int, measure: Callable[[str], int] = len) -> str:
+def shorten(text: str, limit: int, measure: Callable[[str], int] | None = None) -> str:
     """The text if it measures no more than `limit`, else as many whole words of it as fit, and an ellipsis.
 
     Without a space in the second half of what fits (one very long word, or a script without spaces) it is cut inside.
+
+    Args:
+        measure: how long a text is; in characters, if not given.
     """
-    if measure(text) <= limit:
+    if (measure or len)(text) <= limit:
         return text
+    fits = limit - 1 if measure is None else _longest(text, limit, measure)
+    word_end = fits
+    while word_end and not text[word_end].isspace():
+        word_end -= 1
+    end = word_end if word_end * 2 >= fits else _whole_character(text, fits)
+    return text[:end].rstrip().rstrip(",;:–—-#@(").rstrip() + "…"
+
+
+def _longest(text: str, limit: int, measure: Callable[[str], int]) -> int:
+    """How many characters, with an ellipsis behind them, measure no more than `limit`."""
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if measure(text[:middle] + "…") <= limit else (low, middle - 1)
-    word_end = low
-    while word_end and not text[word_end].isspace():
-        word_end -= 1
-    end = word_end if word_end * 2 >= low else _whole_character(text, low)
-    return text[:end].rstrip().rstrip(",;:–—-#@(").rstrip() + "…"
+    return low
 
 
 def _whole_character(text: str, end: int) -> int:
@@ -100,8 +110,7 @@ def slugify(text: str, default: str) -> str:
         decomposed = unicodedata.normalize("NFKD", text)
         without_accents = "".join(char for char in decomposed if not "\u0300" <= char <= "\u036f")
         text = unicodedata.normalize("NFC", without_accents)
-    words = re.findall(r"[^\W_]+", text)
-    return shorten(" ".join(words), 80).rstrip("…").replace(" ", "-") or default
+    return shorten(" ".join(_WORD.findall(text)), 80).rstrip("…").replace(" ", "-") or default
 
 
 def _ends_words(char: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -70,7 +71,7 @@ class VideoScript(TextResult):
         }
 
 
-@dataclass(slots=True)
+@dataclass
 class _Passage:
     """What stands under one heading."""
 
@@ -78,7 +79,7 @@ class _Passage:
     times: tuple[int, int] | None
     lines: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def words(self) -> int:
         return sum(count_words(_spoken(line)) for line in self.lines)
 
