@@ -104,6 +104,35 @@ async def test_a_connection_serves_one_request_after_another(http: HttpClient, s
     assert http.busy == 0
 
 
+async def test_each_exchange_of_a_connection_has_its_own_deadline(http: HttpClient, server: Server) -> None:
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.15)
+        writer.write(OK)
+
+    server.script += [OK, late, late]
+    await fetch(http, server, timeout_s=0.1)
+    assert (await fetch(http, server, timeout_s=60)).body == b"hi"
+    impatient = asyncio.create_task(fetch(http, server, timeout_s=0.05))
+    assert (await asyncio.wait([impatient], timeout=10))[0]
+    assert isinstance(impatient.exception(), TimeoutError)
+    assert server.connections == 1
+
+
+async def test_a_trailer_is_no_header_of_the_next_answer(http: HttpClient, server: Server) -> None:
+    async def chunked(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        await asyncio.sleep(0.02)
+        writer.write(b"0\r\ncontent-type: text/html\r\n\r\n")
+
+    server.script += [
+        chunked,
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\n\r\n",
+    ]
+    assert (await fetch(http, server)).head.content_type == ""
+    assert (await fetch(http, server)).head.content_type == "text/plain"
+    assert server.connections == 1
+
+
 async def test_requests_at_the_same_time_have_connections_of_their_own(http: HttpClient, server: Server) -> None:
     replies = await asyncio.gather(*(fetch(http, server) for _ in range(10)))
     assert [reply.body for reply in replies] == [b"hi"] * 10

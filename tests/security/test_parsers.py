@@ -1,6 +1,7 @@
 """API10, unsafe consumption of APIs: any bytes from outside end in a value or in the error that is named for it."""
 
 import json
+import math
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from amrikyy.auth import Tokens
 from amrikyy.errors import ModelError, Unauthenticated
-from amrikyy.http_client import HttpClient
+from amrikyy.http_client import HttpClient, Patience
 from amrikyy.http_client.connection import Connection, Head, HttpFailure
 from amrikyy.http_client.request import Origin
 from amrikyy.llm.client import Tally, WireClient
@@ -120,6 +121,14 @@ class Nobody:
         """A piece of the body came."""
 
 
+class Endless(Patience):
+    """Never ends."""
+
+    def passed(self) -> Exception:
+        """It has ended after all."""
+        return AssertionError()
+
+
 class Wire:
     """A transport that goes nowhere."""
 
@@ -161,7 +170,7 @@ async def test_whatever_a_server_answers_is_an_answer_or_a_failure_of_http() -> 
         connection = Connection(Origin("127.0.0.1", 80, tls=False), lambda _: None, lambda _: None)
         transport: Any = Wire()
         connection.connection_made(transport)
-        done = connection.send(b"GET / HTTP/1.1\r\n\r\n", Nobody())
+        done = connection.send(b"GET / HTTP/1.1\r\n\r\n", Nobody(), Endless(math.inf))
         for piece in pieces:
             if not transport.closed:
                 connection.data_received(piece)

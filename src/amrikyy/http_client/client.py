@@ -83,9 +83,8 @@ class HttpClient:
         body = None  # kilobytes, which a stream of minutes need not hold, nor the connection once it is answered
         connection = self._take_idle(origin) or await self._connection_to(origin, connect_s)
         while True:
-            done = connection.send(request, receiver)
+            done = connection.send(request, receiver, patience)
             request = b""
-            patience.watch(connection)
             try:
                 return await done
             except BrokenOff as error:
@@ -96,8 +95,6 @@ class HttpClient:
                 if done.cancelled():  # else the answer had just ended, and the connection may have its next request
                     connection.abort()
                 raise
-            finally:
-                patience.stop()
             connection = await self._connection_to(origin, connect_s, new=True)
 
     async def fetch(

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from amrikyy.http_client.patience import Patience
 from amrikyy.http_client.request import Origin
 
 MAX_HEAD = 64 * 1024
@@ -46,18 +47,18 @@ class Head:
 
     Attributes:
         status: the status code.
-        fields: the headers, names in lower case, in their order.
+        fields: the headers, names in lower case; of those that are repeated the first.
     """
 
     __slots__ = ("fields", "status")
 
-    def __init__(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, fields: dict[bytes, bytes]) -> None:
         self.status = status
         self.fields = fields
 
     def get(self, name: bytes) -> str:
-        """The first header of that lower-case name; "" if there is none."""
-        return next((str(value, "latin-1") for each, value in self.fields if each == name), "")
+        """The header of that lower-case name; "" if there is none."""
+        return str(self.fields.get(name, b""), "latin-1")
 
     @property
     def content_type(self) -> str:
@@ -92,8 +93,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_done", "_ends_with_connection", "_fields", "_has_ended", "_has_head", "_head_size", "_is_interim",
-        "_keeps_alive", "_on_free", "_on_lost", "_overran", "_parser", "_receiver", "_transport", "_used", "idle_since",
-        "origin", "unanswered",
+        "_keeps_alive", "_on_free", "_on_lost", "_overran", "_parser", "_patience", "_receiver", "_timer", "_timer_at",
+        "_transport", "_used", "idle_since", "origin", "unanswered",
     )  # fmt: skip
 
     def __init__(
@@ -106,8 +107,12 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
+        self._patience: Patience | None = None
+        # One for all exchanges, which finds out for itself that it is too early: one of its own for each costs more.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._done: asyncio.Future[None] | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._fields: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._head_size = 0
         self._used = self._has_head = self._has_ended = self._keeps_alive = self._is_interim = False
@@ -119,10 +124,13 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent: nobody waits for an answer, and the other side has not closed it."""
         return self._receiver is None and self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes, receiver: Receiver) -> "asyncio.Future[None]":
+    def send(self, request: bytes, receiver: Receiver, patience: Patience) -> "asyncio.Future[None]":
         """Send a request. The future is done at the end of the answer, with an exception if there is none."""
         assert self._transport is not None
         self._receiver = receiver
+        self._patience = patience
+        if self._timer is None or patience.until < self._timer_at:
+            self._set_timer(patience.until)
         self._done = done = asyncio.get_running_loop().create_future()
         self._head_size = 0
         self._has_head = self._has_ended = self._overran = False
@@ -132,7 +140,7 @@ class Connection(asyncio.Protocol):
 
     def fail(self, error: Exception) -> None:
         """End the exchange with this error, and the connection with it."""
-        done, self._done, self._receiver = self._done, None, None
+        done, self._done, self._receiver, self._patience = self._done, None, None, None
         if self._transport is not None:
             self._transport.abort()
         if done is not None and not done.done():
@@ -152,8 +160,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and hand it over."""
-        receiver = self._receiver
-        if receiver is None:
+        receiver, patience = self._receiver, self._patience
+        if receiver is None or patience is None:
             self.abort()  # nobody has asked
             return
         had_head = self._has_head
@@ -177,8 +185,11 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the exchange's end, and raised there
             self.fail(error)
             return
-        if self._has_ended and self._receiver is receiver:
-            self._end()
+        if self._receiver is receiver:
+            if self._has_ended:
+                self._end()
+            elif patience.until < self._timer_at:
+                self._set_timer(patience.until)
 
     def eof_received(self) -> bool:
         """Close our side, too."""
@@ -195,6 +206,9 @@ class Connection(asyncio.Protocol):
                 reason = "the connection was lost" + (f" ({type(error).__name__})" if error is not None else "")
                 self.fail(BrokenOff(reason, untouched=untouched))
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._parser = None  # it refers to us, and would wait for the garbage collector
         self._on_lost(self)
 
@@ -205,9 +219,9 @@ class Connection(asyncio.Protocol):
         self._overran = self._has_ended
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        if not self._overran:
-            self._fields.append((name.lower(), value))
+        """A header, or a trailer, which nobody wants."""
+        if not self._overran and not self._has_head:
+            self._fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         """The headers are there; those of 1xx only precede the real ones."""
@@ -233,14 +247,38 @@ class Connection(asyncio.Protocol):
     # --- Ours ---
 
     def _take_head(self) -> Head:
-        fields, self._fields = self._fields, []
-        names = {name for name, _ in fields}
+        fields, self._fields = self._fields, {}
         # Without either, the body goes on until the connection ends (RFC 9112 §6.3).
-        self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
+        self._ends_with_connection = b"content-length" not in fields and b"transfer-encoding" not in fields
         return Head(self._parser.get_status_code(), fields)
 
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        patience = self._patience
+        if patience is None:
+            return  # nobody waits: the next exchange sets another
+        loop = asyncio.get_running_loop()
+        if loop.time() < patience.until:
+            self._set_timer(patience.until)
+        else:
+            # It may have been our process that was busy: what has arrived by now is read first.
+            self._timer = loop.call_later(0.001, self._decide, patience, patience.until)
+
+    def _decide(self, patience: Patience, until: float) -> None:
+        self._timer = None
+        if self._patience is patience and patience.until <= until:
+            self.fail(patience.passed())
+        elif self._patience is not None:
+            self._set_timer(self._patience.until)
+
     def _end(self) -> None:
-        done, self._done, self._receiver = self._done, None, None
+        done, self._done, self._receiver, self._patience = self._done, None, None, None
         self._used = True
         if self._transport is not None:
             if self._keeps_alive and not self._overran:

@@ -28,10 +28,11 @@ class Clock(Patience):
     token to wait for: its answer comes at once and whole, so only the total counts.
     """
 
-    __slots__ = ("_deadlines", "_end", "_model", "_stage")
+    __slots__ = ("_deadlines", "_end", "_loop", "_model", "_stage")
 
     def __init__(self, deadlines: Deadlines, model: str, *, streaming: bool) -> None:
-        now = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
         self._deadlines = deadlines
         self._model = model
         self._end = now + deadlines.total_s
@@ -43,13 +44,13 @@ class Clock(Patience):
         if self._stage == "first":
             self._stage = "gap"
         if self._stage == "gap":
-            self.move(min(self._end, self._loop.time() + self._deadlines.token_gap_s))
+            self.until = min(self._end, self._loop.time() + self._deadlines.token_gap_s)
 
     def finish(self) -> None:
         """The answer is complete; what still comes is a courtesy."""
         if self._stage != "after":
             self._stage = "after"
-            self.move(min(self._end, self._loop.time() + AFTER_FINISH_S))
+            self.until = min(self._end, self._loop.time() + AFTER_FINISH_S)
 
     def passed(self) -> ModelTimeout:
         """The error for the deadline that has passed."""
