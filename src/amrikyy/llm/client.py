@@ -39,10 +39,6 @@ _LIMIT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max
 _TOO_LARGE = ("too large", "at most", "range", "maximum", "exceed", "less than", "greater than", "limit")
 
 
-class AskAgain(Exception):
-    """The server rejected how it was asked, and the client has learnt to ask otherwise."""
-
-
 def lower_output_limit(complaint: str, asked: int) -> int | None:
     """The output limit to try when a server says that `asked` is too much; None if that is not what it says.
 
@@ -121,10 +117,24 @@ class WireClient(ABC):
             asked = request
             if request.max_output_tokens > self._output_limit:
                 asked = structs.replace(request, max_output_tokens=self._output_limit)
+            clock = Clock(self._deadlines, self.name, streaming=asked.streaming)
+            answer = _Answer(self, asked, emit, clock)
             try:
-                return await self._ask(asked, emit)
-            except AskAgain as lesson:
-                log.info("model_asked_again", model=self.name, because=str(lesson))
+                await self._exchange("POST", self._url(asked), answer, clock, asked.span)
+            except (ModelTimeout, ModelUnreachable):
+                if not answer.tally.finished:
+                    raise
+            if answer.status == 200:
+                answer.end()
+                self._check(answer.tally, asked)
+                return
+            # Nothing was emitted yet.
+            assert answer.sent is not None
+            complaint = self._complaint(answer.status, answer.body)
+            lesson = self._learn(answer.status, complaint, asked, answer.sent)
+            if lesson is None:
+                raise self._refusal(answer, complaint, asked)
+            log.info("model_asked_again", model=self.name, because=lesson)
 
     async def ping(self) -> None:
         """Ask for a description, which spends no tokens."""
@@ -153,20 +163,6 @@ class WireClient(ABC):
 
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
-
-    async def _ask(self, request: Request, emit: Emit) -> None:
-        """One call. Raises AskAgain before anything is emitted."""
-        clock = Clock(self._deadlines, self.name, streaming=request.streaming)
-        answer = _Answer(self, request, emit, clock)
-        try:
-            await self._exchange("POST", self._url(request), answer, clock, request.span)
-        except (ModelTimeout, ModelUnreachable):
-            if not answer.tally.finished:
-                raise
-        if answer.status != 200:
-            raise self._refusal(answer, request)
-        answer.end()
-        self._check(answer.tally, request)
 
     async def _exchange(
         self,
@@ -217,27 +213,24 @@ class WireClient(ABC):
             )
         raise ModelMalformed(f"The model {self.name} answered with nothing at all; try again.", model=self.name)
 
-    def usage(self, tally: Tally, *, estimated: bool) -> Usage:
-        """What the answer has used so far."""
+    def usage(self, tally: Tally) -> Usage:
+        """What the answer that has ended has used."""
         return Usage(
             model=self.model,
             provider=self.provider,
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
             cost_usd=self._prices.cost(self.provider, self.model, tally.input_tokens, tally.output_tokens),
-            estimated=estimated,
+            estimated=not tally.reported,
             truncated=tally.truncated,
         )
 
-    def _refusal(self, answer: "_Answer", request: Request) -> ModelError:
+    def _refusal(self, answer: "_Answer", complaint: Complaint, request: Request) -> ModelError:
         """The error for an answer with another status than 200."""
-        complaint = self._complaint(answer.status, answer.body)
-        assert answer.sent is not None
-        self._learn(answer.status, complaint, request, answer.sent)
         asked_to_wait_s = retry_after_s(answer.header("retry-after"), answer.header("retry-after-ms"))
         if asked_to_wait_s is not None:
             complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
-        return self._error(answer.status, complaint, request)
+        return cause(self._origin, answer.status, complaint, (request.prompt, request.system))
 
     def not_a_model(self) -> ModelError:
         """The error for a web page."""
@@ -245,14 +238,12 @@ class WireClient(ABC):
             f"The server of {self.name} answered with a web page; check {self._origin.url_variable}.", model=self.name
         )
 
-    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
-        """Adapt to a complaint about how it was asked, `body`. Raises AskAgain if there was anything to adapt."""
+    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> str | None:
+        """Adapt to a complaint about how it was asked, `body`. Returns what there was to adapt to, if anything."""
         if status in (400, 422) and (limit := lower_output_limit(complaint.message, request.max_output_tokens)):
             self._output_limit = min(self._output_limit, limit)
-            raise AskAgain(f"it writes at most {limit} tokens")
-
-    def _error(self, status: int, complaint: Complaint, request: Request) -> ModelError:
-        return cause(self._origin, status, complaint, (request.prompt, request.system))
+            return f"it writes at most {limit} tokens"
+        return None
 
 
 class _Whole:
@@ -260,9 +251,10 @@ class _Whole:
 
     Attributes:
         sent: the body of the request, until it has been understood: a stream of minutes need not hold it.
+        status: of the answer, once it has begun.
     """
 
-    __slots__ = ("_client", "_head", "_parts", "_size", "sent")
+    __slots__ = ("_client", "_head", "_parts", "_size", "sent", "status")
 
     def __init__(self, client: WireClient, sent: dict[str, Any] | None = None) -> None:
         self._client = client
@@ -270,11 +262,7 @@ class _Whole:
         self._head: Head | None = None
         self._parts: list[bytes] = []
         self._size = 0
-
-    @property
-    def status(self) -> int:
-        assert self._head is not None
-        return self._head.status
+        self.status = 0
 
     @property
     def body(self) -> bytes:
@@ -286,6 +274,7 @@ class _Whole:
 
     def head(self, head: Head) -> None:
         self._head = head
+        self.status = head.status
 
     def data(self, data: bytes) -> None:
         self._size += len(data)
@@ -320,7 +309,8 @@ class _Answer(_Whole):
             raise BrokenOff(f"its answer is compressed ({coding[:16]}), which it was asked not to do")
         if content_type == "text/html":
             raise client.not_a_model()
-        self._emit(client.usage(self.tally, estimated=True))
+        input_tokens = self.tally.input_tokens
+        self._emit(Usage(model=client.model, provider=client.provider, input_tokens=input_tokens, estimated=True))
         # Some servers do not know how to stream and answer plainly instead.
         if self._streaming and content_type != "application/json":
             self._events = Events(client.name)
@@ -340,7 +330,7 @@ class _Answer(_Whole):
             self._emit([text])
         if not self.tally.reported:
             self.tally.output_tokens = estimate_tokens(self.tally.length)
-        self._emit(self._client.usage(self.tally, estimated=not self.tally.reported))
+        self._emit(self._client.usage(self.tally))
 
     def _take(self, events: list[bytes]) -> None:
         read, tally = self._client.read, self.tally

@@ -8,7 +8,7 @@ import msgspec
 from amrikyy.errors import ContextTooLong, ModelError, ModelQuotaExceeded, ModelRateLimited, ModelRefused
 from amrikyy.http_client import HttpClient
 from amrikyy.llm.causes import Complaint, Origin, cause
-from amrikyy.llm.client import AskAgain, Tally, WireClient
+from amrikyy.llm.client import Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
 from amrikyy.llm.prices import Prices
@@ -105,8 +105,9 @@ class OpenAIClient(WireClient):
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
 
-    async def _ask(self, request: Request, emit: Emit) -> None:
-        await super()._ask(request, emit if request.schema is None else _Unfencing(emit))
+    async def stream(self, request: Request, emit: Emit) -> None:
+        """See `WireClient.stream`."""
+        await super().stream(request, emit if request.schema is None else _Unfencing(emit))
 
     @property
     def _ping_url(self) -> str:
@@ -168,10 +169,10 @@ class OpenAIClient(WireClient):
             return _describe(status, answer.error)
         return _describe(status, _Error(message=str(answer.error or answer.message or answer.detail or "")))
 
-    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> None:
+    def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> str | None:
         if status in ADAPTABLE and (parameter := self._dialect.learn(complaint.message, body, request.schema)):
-            raise AskAgain(f"it does not understand {parameter}")
-        super()._learn(status, complaint, request, body)
+            return f"it does not understand {parameter}"
+        return super()._learn(status, complaint, request, body)
 
 
 class _Unfencing:

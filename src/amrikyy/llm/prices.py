@@ -45,9 +45,10 @@ class Prices:
 
     def cost(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
         """US dollars; None when the model's price is not known, which is not 0."""
-        price = self._overrides.get(f"{provider}:{model}") or self._overrides.get(model)
-        if price is not None:
-            return (input_tokens * price.input + output_tokens * price.output) / 1_000_000
+        if self._overrides:
+            price = self._overrides.get(f"{provider}:{model}") or self._overrides.get(model)
+            if price is not None:
+                return (input_tokens * price.input + output_tokens * price.output) / 1_000_000
         if provider == "offline":
             return 0.0
         return _public_cost(provider, model, input_tokens, output_tokens)

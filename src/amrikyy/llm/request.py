@@ -52,7 +52,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a call used and cost. A stream yields one before its first text and one last; the later one holds.
 
-    The first says who answers and estimates the prompt, so that a call that is cut off can still be billed.
+    The first says who answers and estimates the prompt, so that a call that is cut off can still be billed
+    (`Models.estimate`); its cost is not known yet.
 
     Attributes:
         model: the model that answered, without its provider ("gemini-2.5-pro"; the offline model is "offline").
