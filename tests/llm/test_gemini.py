@@ -88,7 +88,8 @@ async def test_thinking_is_billed_as_output(gemini: GeminiClient, server: ModelS
         "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 2, "thoughtsTokenCount": 40},
     }
     server.script.append(Behaviour(body=whole))
-    usage = (await ask(gemini, streaming=False)).usage
+    begun, usage = (await ask(gemini, streaming=False)).usages
+    assert (begun.model, begun.estimated, begun.cost_usd) == (gemini.model, True, None)
     assert (usage.input_tokens, usage.output_tokens, usage.provider, usage.model) == (7, 42, "gemini", gemini.model)
     assert usage.cost_usd is not None
     assert usage.cost_usd > 0
