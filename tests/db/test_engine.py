@@ -260,6 +260,7 @@ def test_a_moment_is_written_as_sqlalchemy_itself_would_write_it() -> None:
     for moment in (
         datetime(2026, 11, 29, 18, 5, tzinfo=UTC),
         datetime(1, 1, 1, 0, 0, 0, 7, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
         datetime(2026, 3, 29, 2, 30, 1, 20, tzinfo=timezone(timedelta(hours=-3, minutes=-30))),
     ):
         assert ours(moment) == plainly(moment.astimezone(UTC).replace(tzinfo=None))

@@ -1,7 +1,9 @@
 """Many rows with one statement."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import Boolean
 
 from amrikyy.db.asynchronous import AsyncConnection
 
@@ -12,7 +14,7 @@ class Bulk:
     """An INSERT that is put together once, and given to the driver with plain tuples.
 
     SQLAlchemy would go through every parameter of every row, which takes as long as SQLite takes to write them. What
-    its types do to a value is done here, too.
+    its types do to a value is done here, too, column by column: most columns need nothing.
     """
 
     __slots__ = ("_columns", "_statement", "_text")
@@ -22,17 +24,24 @@ class Bulk:
         self._text = ""
         self._columns: list[tuple[str, Process | None]] = []
 
-    async def write(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows, which have the statement's columns by name."""
+    async def write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows, which have the statement's columns by name, all of them in the same order."""
         if not self._text:
             self._compile(connection)
-        columns = self._columns
-        values = [tuple([process(row[name]) if process else row[name] for name, process in columns]) for row in rows]
-        await connection.exec_driver_sql(self._text, values)
+        given = dict(zip(rows[0], zip(*map(dict.values, rows), strict=True), strict=True))
+        columns = [map(process, given[name]) if process else given[name] for name, process in self._columns]
+        await connection.exec_driver_sql(self._text, list(zip(*columns, strict=True)))
 
     def _compile(self, connection: AsyncConnection) -> None:
         dialect = connection.dialect
         compiled = self._statement.compile(dialect=dialect)
-        types = {name: bind.type.dialect_impl(dialect) for name, bind in compiled.binds.items()}
-        self._columns = [(name, types[name].bind_processor(dialect)) for name in compiled.positiontup]
+
+        def process_of(name: str) -> Process | None:
+            kind = compiled.binds[name].type.dialect_impl(dialect)
+            if isinstance(kind, Boolean):  # whose own processor checks what our rows have by their types
+                return None if dialect.supports_native_boolean else int
+            process: Process | None = kind.bind_processor(dialect)
+            return process
+
+        self._columns = [(name, process_of(name)) for name in compiled.positiontup]
         self._text = str(compiled)

@@ -1,7 +1,8 @@
 """The tables. A change here needs a new revision in `migrations/versions`; a test compares the two."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -62,13 +63,23 @@ class Moment(TypeDecorator[datetime]):
             if value.tzinfo is None:
                 raise ValueError("a time without a time zone")
             value = value.astimezone(UTC)
-        return value.isoformat(" ", "microseconds")[:26]
+        since = value - _EPOCH
+        return f"{_to_the_second(since.days, since.seconds)}.{since.microseconds:06}"
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give back the zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+@lru_cache(256)
+def _to_the_second(days: int, seconds: int) -> str:
+    """Kept, for what is written together is of the same few seconds."""
+    return (_EPOCH + timedelta(days, seconds)).isoformat(" ")[:19]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 SEALED: dict[Any, Any] = {"sealed": True}

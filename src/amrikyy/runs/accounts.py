@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -41,14 +41,17 @@ def ledger_rows(run: Run) -> list[dict[str, Any]]:
 
 def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """What runs that have ended add to their hours, a row for each agent, operation and hour."""
-    hours: dict[tuple[str, str, datetime], dict[str, Any]] = {}
+    hours: dict[tuple[str, str, float], dict[str, Any]] = {}
     for run in runs:
-        ended_at = run.started_at + timedelta(seconds=run.elapsed_s)
-        key = run.agent, run.operation, ended_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        elapsed_s = run.elapsed_s
+        key = run.agent, run.operation, (run.started_at.timestamp() + elapsed_s) // 3600
         if (sums := hours.get(key)) is None:
             sums = hours[key] = dict.fromkeys(_SUMS, 0)
-        _add(sums, run)
-    return [dict(zip(_KEYS, key, strict=True)) | sums for key, sums in hours.items()]
+        _add(sums, run, elapsed_s * 1000)
+    return [
+        {"agent": agent, "operation": operation, "hour": datetime.fromtimestamp(hour * 3600, UTC), **sums}
+        for (agent, operation, hour), sums in hours.items()
+    ]
 
 
 @cache
@@ -76,23 +79,22 @@ def hours_insert(dialect: str) -> Bulk:
     )
 
 
-def _add(sums: dict[str, Any], run: Run) -> None:
+def _add(sums: dict[str, Any], run: Run, duration_ms: float) -> None:
     outcome, execution = run.outcome, run.execution
-    error = outcome.error if outcome is not None else None
-    duration_ms = run.elapsed_s * 1000
     sums["runs"] += 1
-    if error is not None:
-        sums["failed"] += error.status >= 500
+    sums["duration_ms"] += duration_ms
+    sums[_BUCKETS[bisect_left(LATENCY_MS, duration_ms)]] += 1
+    if outcome is not None and outcome.error is not None:
+        sums["failed"] += outcome.error.status >= 500
         sums["cancelled"] += run.status == "cancelled"
-    sums["streamed"] += execution.streams
-    if run.joined or run.cached:
+    if execution.streams:
+        sums["streamed"] += 1
+    if run.joined or execution.cached:
         sums["cached"] += 1
     else:
         for spent in execution.own.values():
             sums["input_tokens"] += spent.input_tokens
             sums["output_tokens"] += spent.output_tokens
             sums["cost_usd"] += spent.cost_usd or 0.0
-    sums["unpriced"] += run.spent.cost_usd is None
-    sums["duration_ms"] += duration_ms
-    place = bisect_left(LATENCY_MS, duration_ms)
-    sums[_BUCKETS[place]] += 1
+    if run.spent.cost_usd is None:
+        sums["unpriced"] += 1

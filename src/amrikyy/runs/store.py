@@ -234,9 +234,13 @@ class RunRecords:
 
     def _due(self) -> list[str]:
         """What has ended, and what had begun before the batch before: most runs end sooner, and are written once."""
-        pending = self._pending.items()
-        due = [run_id for run_id, run in pending if run.ended or run_id in self._begun]
-        self._begun = {run_id for run_id, run in pending if not run.ended}.difference(due)
+        due, begun = [], set()
+        for run_id, run in self._pending.items():
+            if run.ended or run_id in self._begun:
+                due.append(run_id)
+            else:
+                begun.add(run_id)
+        self._begun = begun
         return due
 
     async def _write_pending(self, run_ids: list[str]) -> None:
@@ -289,8 +293,8 @@ class RunRecords:
             return list((await connection.execute(query)).all())
 
     def _row(self, run: Run) -> dict[str, Any]:
-        spent, outcome = run.spent, run.outcome
-        error = outcome.error if outcome else None
+        spent, outcome, duration_s = run.spent, run.outcome, run.duration_s
+        result, error = (outcome.result, outcome.error) if outcome is not None else (None, None)
         return {
             "id": run.id,
             "owner": run.owner,
@@ -298,8 +302,8 @@ class RunRecords:
             "operation": run.operation,
             "status": run.status,
             "request": _json(run.request),
-            "result": outcome.result.decode() if outcome and outcome.result is not None else None,
-            "error": _json(error.record) if error else None,
+            "result": result.decode() if result is not None else None,
+            "error": _json(error.record) if error is not None else None,
             "model": spent.model,
             "input_tokens": spent.input_tokens,
             "output_tokens": spent.output_tokens,
@@ -311,8 +315,8 @@ class RunRecords:
             "instance": self.instance,
             "started_at": run.started_at,
             "deadline_at": run.started_at + timedelta(seconds=run.deadline_s),
-            "finished_at": run.started_at + timedelta(seconds=run.duration_s) if run.duration_s is not None else None,
-            "duration_ms": round(run.duration_s * 1000, 3) if run.duration_s is not None else None,
+            "finished_at": run.started_at + timedelta(seconds=duration_s) if duration_s is not None else None,
+            "duration_ms": round(duration_s * 1000, 3) if duration_s is not None else None,
         }
 
     def _record(self, row: Row[Any]) -> RunRecord:
