@@ -74,8 +74,8 @@ async def scrape() -> None:
     metrics = Metrics()
     for number in range(LABEL_SETS):
         route = f"/api/agents/agent-{number}/operation"
-        metrics.http_requests("POST", route, "200").inc()
-        metrics.http_seconds("POST", route).observe(0.1)
+        metrics.http_requests.inc("POST", route, "200")
+        metrics.http_seconds.observe(0.1, "POST", route)
     took_ms, late_ms = [], []
     loop = asyncio.get_running_loop()
     for _ in range(SCRAPES):

@@ -261,7 +261,7 @@ class Runner:
             if place is not None and not place.has_slot:
                 assert place.turn is not None
                 await place.turn
-                self.metrics.queue_seconds().observe(run.elapsed_s)
+                self.metrics.queue_seconds.observe(run.elapsed_s)
                 if run.span is not None:
                     run.span.note(describe_wait, run, run.span.began_ns)
                 execution.append(Event("progress", (0, "Your turn")))

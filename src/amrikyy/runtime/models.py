@@ -21,8 +21,8 @@ def open_models(settings: Settings, metrics: Metrics) -> Models:
     """
 
     def observe(model: str, agent: str, seconds: float, status: str) -> None:
-        metrics.model_calls(model, agent, status).inc()
-        metrics.model_seconds(model).observe(seconds)
+        metrics.model_calls.inc(model, agent, status)
+        metrics.model_seconds.observe(seconds, model)
 
     config = ModelsConfig(
         models=settings.models,

@@ -181,7 +181,7 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 async def _open_budgets(database: Database, metrics: Metrics, stack: AsyncExitStack) -> Budgets:
     budgets = Budgets(
         database,
-        on_refused=lambda budget: metrics.budget_refusals(budget.subject.partition(":")[0], budget.period).inc(),
+        on_refused=lambda budget: metrics.budget_refusals.inc(budget.subject.partition(":")[0], budget.period),
     )
     await _closed_by(stack, budgets).start()
     return budgets
@@ -199,7 +199,7 @@ def _open_cache(
         news = open_pool(links.store.address, timeout_s=2 * LISTEN_S, max_connections=1)
         shared = RedisCache(links.store, news, memory, prefix=settings.redis_prefix, sealer=sealer)
         _closed_by(stack, shared)
-    return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations(agent, result).inc(times))
+    return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations.inc(agent, result, by=times))
 
 
 def _open_shared_runs(
@@ -257,7 +257,7 @@ def _charging(limits: Limits, metrics: Metrics) -> Charge:
     async def charge(owner: str, operation: str) -> None:
         decision = await limits.limiter.decide(limits.table.operation(owner, operation))
         if decision.refused is not None:
-            metrics.limit_hits(decision.refused.name).inc()
+            metrics.limit_hits.inc(decision.refused.name)
             raise refusal(decision)
 
     return charge

@@ -138,7 +138,7 @@ class Runtime:
         metrics.memory_bytes().set(resident_bytes())
         self._sample_long_lists()
         cpu_s, self.counted_cpu_s = self.counted_cpu_s, time.process_time()
-        metrics.cpu_seconds().inc(self.counted_cpu_s - cpu_s)
+        metrics.cpu_seconds.inc(by=self.counted_cpu_s - cpu_s)
         metrics.database_connections("used").set(pool.checkedout())
         metrics.database_connections("idle").set(pool.checkedin())
         for name, breaker in self.models.breakers.items():

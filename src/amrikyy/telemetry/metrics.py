@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from amrikyy.telemetry.sums import Buckets, Counts, Observes, Sum
+from amrikyy.telemetry.families import CounterFamily, Family, GaugeFamily, HistogramFamily
 
-C = TypeVar("C")
+F = TypeVar("F", bound=Family)
 
 HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From an answer out of memory to the longest itinerary."""
@@ -27,56 +26,6 @@ NO_ROUTE = "(no route)"
 """The label of every path that leads nowhere, and of what was refused before its path was looked at."""
 
 
-class Family(Generic[C]):
-    """A metric with labels. Its children are kept, because looking one up in the library costs more than counting.
-
-    `written` makes what is written to of the library's child; without it, it is the child itself.
-    """
-
-    __slots__ = ("_children", "_library", "_written", "metric")
-
-    def __init__(self, metric: MetricWrapperBase, written: Callable[[Any], Any] | None = None) -> None:
-        self.metric = metric
-        self._written = written
-        self._library: list[Any] = []
-        self._children: dict[tuple[str, ...], C] = {}
-
-    def __call__(self, *values: str) -> C:
-        """The child with these label values, in the order in which they were declared."""
-        known = self._children.get(values)
-        if known is not None:
-            return known
-        of_library: Any = self.metric.labels(*values) if values else self.metric
-        self._library.append(of_library)
-        child: C = self._written(of_library) if self._written else of_library
-        self._children[values] = child
-        return child
-
-    def value(self, *values: str) -> float:
-        """What a counter or a gauge with these label values has come to in this process."""
-        self(*values)
-        self.hand_over()
-        child: Any = self.metric.labels(*values) if values else self.metric
-        return float(child._value.get())
-
-    def hand_over(self) -> None:
-        """Let the library have what was counted."""
-        if self._written is not None:
-            for child in self._children.values():
-                child.hand_over()  # type: ignore[attr-defined]  # what `written` makes
-
-    def zero(self) -> None:
-        """Let every child begin anew. The children stay: in several processes their values are in shared files."""
-        self.hand_over()
-        for child in self._library:
-            if isinstance(child, Counter):
-                child.reset()
-            elif isinstance(child, Histogram):
-                # The library has no public way; `_buckets` and `_sum` are what its own `observe` writes.
-                for value in (*child._buckets, child._sum):
-                    value.set(0)
-
-
 class Metrics:
     """The metrics of a process. Label values come from routes, agents, models and limits, never from a caller.
 
@@ -89,7 +38,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which says when it began
         self.registry = CollectorRegistry()
-        self._families: list[Family[Any]] = []
+        self._families: list[Family] = []
         self.tell_workers: Callable[[], None] | None = None
         self.http_requests = self._counter("http_requests", "Total HTTP requests", "method", "route", "status")
         self.http_seconds = self._histogram(
@@ -210,21 +159,20 @@ class Metrics:
         MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]  # prometheus-client has half of its types
         return every_process
 
-    def _counter(self, name: str, description: str, *labels: str) -> Family[Counts]:
+    def _counter(self, name: str, description: str, *labels: str) -> CounterFamily:
         counter = Counter(name, description, labels, registry=self.registry)
-        return self._add(Family(counter, None if _is_shared() else Sum))
+        return self._add(CounterFamily(counter, at_once=_is_shared()))
 
-    def _gauge(self, name: str, description: str, *labels: str, mode: str = "sum") -> Family[Gauge]:
+    def _gauge(self, name: str, description: str, *labels: str, mode: str = "sum") -> GaugeFamily:
         live: Any = f"live{mode}"  # a process that has died no longer has streams
-        return self._add(Family(Gauge(name, description, labels, registry=self.registry, multiprocess_mode=live)))
+        gauge = Gauge(name, description, labels, registry=self.registry, multiprocess_mode=live)
+        return self._add(GaugeFamily(gauge))
 
-    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Family[Observes]:
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> HistogramFamily:
         histogram = Histogram(name, description, labels, buckets=buckets, registry=self.registry)
-        return self._add(Family(histogram, None if _is_shared() else Buckets))
+        return self._add(HistogramFamily(histogram, buckets, at_once=_is_shared()))
 
-    def _add(self, family: Family[C]) -> Family[C]:
-        if not family.metric._labelnames:
-            family()
+    def _add(self, family: F) -> F:
         self._families.append(family)
         return family
 

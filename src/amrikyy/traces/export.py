@@ -157,13 +157,13 @@ class OtlpExporter:
         return encode_request([(segment.trace_id, segment.spans) for segment in batch], self._resource)
 
     def _delivered(self, count: int) -> None:
-        self._metrics.traces_delivered(self.name).inc(count)
+        self._metrics.traces_delivered.inc(self.name, by=count)
         if self.failing:
             log.info("traces_are_exported_again", to=self.name)
         self.failing = False
 
     def _lost(self, count: int, why: str) -> None:
-        self._metrics.traces_lost(self.name).inc(count)
+        self._metrics.traces_lost.inc(self.name, by=count)
         if not self.failing:
             log.warning("traces_cannot_be_exported", to=self.name, reason=why)
         self.failing = True

@@ -90,8 +90,8 @@ class Traces:
         self._described_bytes = 0
         self._destinations = ("database", *(exporter.name for exporter in exporters))
         for name in self._destinations:  # so that there is a zero to begin from
-            metrics.traces_delivered(name).inc(0)
-            metrics.traces_lost(name).inc(0)
+            metrics.traces_delivered.inc(name, by=0)
+            metrics.traces_lost.inc(name, by=0)
         self._behind = Behind("traces", self.flush, after_s=WRITE_AFTER_S, changed=self._changed)
 
     @property
@@ -112,7 +112,7 @@ class Traces:
             self._behind.wake()
         else:
             for name in self._destinations:
-                self._metrics.traces_lost(name).inc()
+                self._metrics.traces_lost.inc(name)
 
     async def flush(self) -> None:
         """Write what waits at the time of the call.
@@ -127,7 +127,7 @@ class Traces:
     async def close(self) -> None:
         """Write what waits, and stop."""
         if (reason := await self._behind.finish(self.flush, CLOSE_TIMEOUT_S)) is not None:
-            self._metrics.traces_lost("database").inc(self.waiting)
+            self._metrics.traces_lost.inc("database", by=self.waiting)
             log.error("traces_not_kept", lost=self.waiting, reason=reason)
         await asyncio.gather(*(exporter.close() for exporter in self.exporters))
 
@@ -140,10 +140,10 @@ class Traces:
             except Exception:
                 log.exception("trace_not_described")
                 for name in self._destinations:
-                    self._metrics.traces_lost(name).inc()
+                    self._metrics.traces_lost.inc(name)
                 continue
             if self._described_bytes + len(segment.spans) > MAX_DESCRIBED_BYTES:
-                self._metrics.traces_lost("database").inc()
+                self._metrics.traces_lost.inc("database")
             else:
                 self._described.append(segment)
                 self._described_bytes += len(segment.spans)
@@ -170,9 +170,9 @@ class Traces:
                 raise
             except Exception:
                 log.exception("traces_not_written")
-                self._metrics.traces_lost("database").inc(len(batch))
+                self._metrics.traces_lost.inc("database", by=len(batch))
             else:
-                self._metrics.traces_delivered("database").inc(len(batch))
+                self._metrics.traces_delivered.inc("database", by=len(batch))
 
     def _changed(self, error: AmrikyyError | None) -> None:
         if error is not None:

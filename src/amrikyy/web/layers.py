@@ -114,8 +114,8 @@ class Observe:
         method = method if method in METHODS else "other"
         route = exchange.route or NO_ROUTE
         # 499 is nginx' word for a client that left before there was an answer.
-        self._metrics.http_requests(method, route, str(exchange.status or 499)).inc()
-        self._metrics.http_seconds(method, route).observe(exchange.elapsed_ms / 1000)
+        self._metrics.http_requests.inc(method, route, str(exchange.status or 499))
+        self._metrics.http_seconds.observe(exchange.elapsed_ms / 1000, method, route)
 
     def _write_line(self, scope: Scope, exchange: Exchange) -> None:
         run = exchange.run

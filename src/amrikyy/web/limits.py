@@ -77,7 +77,7 @@ async def charge(
 
 def _stop_if_refused(call: Call, decision: Decision) -> None:
     if decision.refused is not None:
-        call.runtime.metrics.limit_hits(decision.refused.name).inc()
+        call.runtime.metrics.limit_hits.inc(decision.refused.name)
         raise refusal(decision)
 
 

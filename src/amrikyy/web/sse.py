@@ -107,9 +107,9 @@ class EventStream:
             leaving.stop()
             stalled.stop()
             metrics.streams_active(run.agent).dec()
-            metrics.streams(run.agent, _how_ended(run) if reader.at_end else "left").inc()
-            metrics.stream_chunks(run.agent).inc(max(0, reader.position - self._after))
-            metrics.stream_seconds(run.agent).observe(time.perf_counter() - began)
+            metrics.streams.inc(run.agent, _how_ended(run) if reader.at_end else "left")
+            metrics.stream_chunks.inc(run.agent, by=max(0, reader.position - self._after))
+            metrics.stream_seconds.observe(time.perf_counter() - began, run.agent)
 
 
 def _how_ended(run: Run) -> str:

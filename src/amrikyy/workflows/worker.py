@@ -234,8 +234,8 @@ class Worker:
 
     def _count(self, claim: Claim, ending: Ending) -> None:
         record = claim.record
-        self._metrics.workflows(record.strategy, ending.status).inc()
-        self._metrics.workflow_seconds(record.strategy).observe(ending.duration_ms / 1000)
+        self._metrics.workflows.inc(record.strategy, ending.status)
+        self._metrics.workflow_seconds.observe(ending.duration_ms / 1000, record.strategy)
         span = self._tracer.resume(record.trace, span_id=span_id_of(record.id))
         if span is not None:
             span.began_ns = span.now_ns() - int(ending.duration_ms * 1e6)

@@ -301,7 +301,7 @@ class Workflows:
         await self._store.request_cancel(workflow_id)
         cause = RunCancelled(reason)
         if await self._store.cancel_queued(record, cause):
-            self._metrics.workflows(record.strategy, "cancelled").inc()
+            self._metrics.workflows.inc(record.strategy, "cancelled")
             self._changes.wake(workflow_id)
         self._worker.stop(workflow_id, cause)
         with suppress(TimeoutError):  # another process may have it, and has been asked

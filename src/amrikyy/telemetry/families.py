@@ -1,0 +1,132 @@
+"""Metrics with labels. What is counted is added up here, and handed to the library when somebody looks.
+
+The library takes a lock and checks its arguments each time, which for the dozen values of a call is a twentieth of it.
+Only the event loop may count and hand over; then nothing is lost.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+
+class Family:
+    """A metric, and what it has for each set of label values, in the order in which its labels were declared."""
+
+    __slots__ = ("_children", "metric")
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        self.metric = metric
+        self._children: dict[tuple[str, ...], Any] = {}
+        if not metric._labelnames:
+            self._child(())
+
+    def value(self, *labels: str) -> float:
+        """What a counter or a gauge with these label values has come to in this process."""
+        self.hand_over()
+        return float(self._child(labels)._value.get())
+
+    def hand_over(self) -> None:
+        """Let the library have what was counted."""
+
+    def zero(self) -> None:
+        """Begin anew. The children stay: in several processes their values are in shared files."""
+
+    def _child(self, labels: tuple[str, ...]) -> Any:
+        """The library's, kept, because looking one up costs more than counting."""
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self.metric.labels(*labels) if labels else self.metric
+        return child
+
+
+class GaugeFamily(Family):
+    """Says how things are."""
+
+    __slots__ = ()
+
+    def __call__(self, *labels: str) -> Gauge:
+        """The gauge with these label values."""
+        gauge: Gauge = self._child(labels)
+        return gauge
+
+
+class CounterFamily(Family):
+    """Counts.
+
+    Args:
+        metric: the library's.
+        at_once: the library has it at once, because others read what it writes.
+    """
+
+    __slots__ = ("_added", "_at_once")
+
+    def __init__(self, metric: Counter, *, at_once: bool) -> None:
+        super().__init__(metric)
+        self._at_once = at_once
+        self._added: defaultdict[tuple[str, ...], float] = defaultdict(float)
+
+    def inc(self, *labels: str, by: float = 1) -> None:
+        """Add to the counter with these label values. By 0 it is shown before anything has happened."""
+        self._added[labels] += by
+        if self._at_once:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Let the library have what was counted."""
+        for labels, added in self._added.items():
+            self._child(labels).inc(added)
+        self._added.clear()
+
+    def zero(self) -> None:
+        """Begin anew."""
+        self.hand_over()
+        for child in self._children.values():
+            child.reset()
+
+
+class HistogramFamily(Family):
+    """Counts in buckets.
+
+    Args:
+        metric: the library's.
+        bounds: upper ones of its buckets; the last bucket has none.
+        at_once: the library has it at once, because others read what it writes.
+    """
+
+    __slots__ = ("_at_once", "_bounds", "_observed")
+
+    def __init__(self, metric: Histogram, bounds: tuple[float, ...], *, at_once: bool) -> None:
+        super().__init__(metric)
+        self._at_once = at_once
+        self._bounds = bounds
+        self._observed: dict[tuple[str, ...], list[float]] = {}
+        """By label values: how many are in each bucket, and then their sum."""
+
+    def observe(self, amount: float, *labels: str) -> None:
+        """Count an amount in the histogram with these label values."""
+        observed = self._observed.get(labels)
+        if observed is None:
+            observed = self._observed[labels] = [0.0] * (len(self._bounds) + 2)
+        observed[bisect_left(self._bounds, amount)] += 1
+        observed[-1] += amount
+        if self._at_once:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Let the library have what was counted: its `_buckets` and `_sum` are what its own `observe` writes."""
+        for labels, observed in self._observed.items():
+            child = self._child(labels)
+            for value, added in zip((*child._buckets, child._sum), observed, strict=True):
+                if added:
+                    value.inc(added)
+        self._observed.clear()
+
+    def zero(self) -> None:
+        """Begin anew. The library has no public way."""
+        self.hand_over()
+        for child in self._children.values():
+            for value in (*child._buckets, child._sum):
+                value.set(0)
