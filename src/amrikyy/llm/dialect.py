@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.llm.request import Request
-from amrikyy.llm.schema import wire_schema
+from amrikyy.llm.schema import encoded_schema, wire_schema
 
 ADAPTABLE = (400, 404, 422, 501)
 """Statuses with which servers say that they do not know a parameter."""
@@ -50,12 +51,13 @@ class Dialect:
         prompt = request.prompt
         if request.schema is not None:
             form = self._form_for(request.schema)
-            schema = wire_schema(request.schema)
             if form == JSON_SCHEMA:
+                schema = msgspec.Raw(encoded_schema(request.schema))
                 wanted = {"name": _name(request.schema), "schema": schema, "strict": True}
                 body["response_format"] = {"type": "json_schema", "json_schema": wanted}
             else:
-                prompt += f"\n\nAnswer with one JSON object of this JSON schema and nothing else:\n{json.dumps(schema)}"
+                schema_text = json.dumps(wire_schema(request.schema))
+                prompt += f"\n\nAnswer with one JSON object of this JSON schema and nothing else:\n{schema_text}"
             if form == JSON_OBJECT:
                 body["response_format"] = {"type": "json_object"}
         system = [{"role": "system", "content": request.system}] if request.system else []

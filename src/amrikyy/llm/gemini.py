@@ -11,7 +11,7 @@ from amrikyy.llm.client import Tally, WireClient
 from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.prices import Prices
 from amrikyy.llm.request import Request
-from amrikyy.llm.schema import wire_schema
+from amrikyy.llm.schema import encoded_schema
 from amrikyy.llm.wire import UNDECODABLE, decode
 
 BASE_URL = "https://generativelanguage.googleapis.com"
@@ -108,7 +108,7 @@ class GeminiClient(WireClient):
         config: dict[str, Any] = {"temperature": request.temperature, "maxOutputTokens": request.max_output_tokens}
         if request.schema is not None:
             config["responseMimeType"] = "application/json"
-            config["responseJsonSchema"] = wire_schema(request.schema)
+            config["responseJsonSchema"] = msgspec.Raw(encoded_schema(request.schema))
         body: dict[str, Any] = {
             "contents": [{"role": "user", "parts": [{"text": request.prompt}]}],
             "generationConfig": config,

@@ -1,6 +1,5 @@
 """What a call costs: the operator's own prices first, then the public ones of genai-prices, else unknown."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from amrikyy.llm.request import Request
-from amrikyy.llm.schema import wire_schema
+from amrikyy.llm.schema import encoded_schema
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
@@ -130,5 +129,5 @@ def most_tokens(request: Request) -> int:
     """
     size = len(request.prompt.encode()) + len(request.system.encode())
     if request.schema is not None:
-        size += len(json.dumps(wire_schema(request.schema)))
+        size += len(encoded_schema(request.schema))
     return -(-size // BYTES_PER_TOKEN)

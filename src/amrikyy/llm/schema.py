@@ -4,6 +4,7 @@ import math
 from functools import cache
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel
 
 _KEPT = frozenset({
@@ -33,6 +34,12 @@ def wire_schema(model: type[BaseModel]) -> dict[str, Any]:
     if definitions:
         cleaned["$defs"] = definitions
     return cleaned
+
+
+@cache
+def encoded_schema(model: type[BaseModel]) -> bytes:
+    """`wire_schema` as JSON."""
+    return msgspec.json.encode(wire_schema(model))
 
 
 class _Writer:

@@ -81,17 +81,20 @@ class FlightOffer(FlightCore):
         """Add what follows from the route: duration, local times and the fare of all passengers."""
         stopovers = [_stopover(stop) for stop in draft.stopovers if stop.airport not in (start.code, end.code)]
         route = [start, *(_airport(stop.airport) for stop in stopovers), end]
-        takes = flying.journey_time(route, [dt.timedelta(minutes=stop.layover_minutes) for stop in stopovers])
+        minutes = flying.journey_minutes(route) + sum([stop.layover_minutes for stop in stopovers])
         departs_at = flying.departure(day, dt.time.fromisoformat(draft.departure_time), start)
         return cls(
-            **draft.model_dump(exclude={"stopovers"}),
+            airline=draft.airline,
+            flight_number=draft.flight_number,
+            departure_time=draft.departure_time,
+            price_per_passenger=draft.price_per_passenger,
             stopovers=stopovers,
             stops=len(stopovers),
             cabin_class=search.cabin_class,
             departs_at=departs_at,
-            arrives_at=flying.arrival(departs_at, takes, end),
-            duration_minutes=round(takes / dt.timedelta(minutes=1)),
-            duration=flying.duration_text(takes),
+            arrives_at=flying.arrival(departs_at, minutes, end),
+            duration_minutes=minutes,
+            duration=flying.duration_text(minutes),
             total_price=round(draft.price_per_passenger * search.passengers, 2),
         )
 
@@ -135,7 +138,7 @@ class FlightOptions(Result):
             passengers=search.passengers,
             cabin_class=search.cabin_class,
             distance_km=round(distance),
-            nonstop_minutes=round(flying.flight_time(distance) / dt.timedelta(minutes=1)),
+            nonstop_minutes=flying.flight_minutes(distance),
             outbound=directions[0],
             inbound=directions[1],
             cheapest_total=round(sum(offers[0].total_price for offers in directions if offers), 2),

@@ -14,7 +14,7 @@ EARTH_RADIUS_KM = 6371.0088
 CRUISE_KMH = 805.0
 """500 mph: the average over ground of an airliner, which the common estimators use (travelmath.com)."""
 
-GROUND_AND_CLIMB = timedelta(minutes=30)
+GROUND_AND_CLIMB_MINUTES = 30
 """Taxiing, take-off and landing, which the same estimators add to each leg. Winds are not considered."""
 
 _TROPIC = 23.44
@@ -32,16 +32,14 @@ def great_circle_km(start: Airport, end: Airport) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
-def flight_time(distance_km: float) -> timedelta:
+def flight_minutes(distance_km: float) -> int:
     """Block time, gate to gate, of a nonstop flight: the distance at cruising speed plus half an hour, to 5 minutes."""
-    minutes = distance_km / CRUISE_KMH * 60 + GROUND_AND_CLIMB / timedelta(minutes=1)
-    return timedelta(minutes=5 * round(minutes / 5))
+    return 5 * round((distance_km / CRUISE_KMH * 60 + GROUND_AND_CLIMB_MINUTES) / 5)
 
 
-def journey_time(stops: Sequence[Airport], layovers: Sequence[timedelta] = ()) -> timedelta:
-    """Gate to gate over all legs, `stops` being every airport from first to last, plus the layovers between them."""
-    legs = (flight_time(great_circle_km(start, end)) for start, end in pairwise(stops))
-    return sum([*legs, *layovers], timedelta())
+def journey_minutes(stops: Sequence[Airport]) -> int:
+    """Gate to gate over all legs, `stops` being every airport from first to last, without the waits between them."""
+    return sum([flight_minutes(great_circle_km(start, end)) for start, end in pairwise(stops)])
 
 
 def departure(day: date, clock: time, start: Airport) -> datetime:
@@ -49,9 +47,9 @@ def departure(day: date, clock: time, start: Airport) -> datetime:
     return datetime.combine(day, clock, tzinfo=ZoneInfo(start.timezone))
 
 
-def arrival(leaves_at: datetime, duration: timedelta, end: Airport) -> datetime:
+def arrival(leaves_at: datetime, minutes: int, end: Airport) -> datetime:
     """The local time at `end` so much later. (Adding to a local time would be off when the clocks change.)"""
-    return (leaves_at.astimezone(UTC) + duration).astimezone(ZoneInfo(end.timezone))
+    return (leaves_at.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(ZoneInfo(end.timezone))
 
 
 def season(day: date, airport: Airport) -> str:
@@ -62,7 +60,7 @@ def season(day: date, airport: Airport) -> str:
     return _NORTHERN[quarter if airport.latitude > 0 else (quarter + 2) % 4]
 
 
-def duration_text(duration: timedelta) -> str:
+def duration_text(minutes: int) -> str:
     """A duration as people write it: "7 h 25 min"."""
-    hours, minutes = divmod(round(duration / timedelta(minutes=1)), 60)
+    hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -67,7 +67,7 @@ def for_flights(search: FlightSearch) -> str:
         f"Origin: {start.name} ({start.code}), {start.city}, {start.country_name}.",
         f"Destination: {end.name} ({end.code}), {end.city}, {end.country_name}.",
         f"Distance {distance:.0f} km; a nonstop flight takes about "
-        f"{flying.duration_text(flying.flight_time(distance))}.",
+        f"{flying.duration_text(flying.flight_minutes(distance))}.",
         f"{search.date:%A}; at the destination it is {flying.season(search.date, end)}.",
     ]
     directions = "outbound flights" if search.return_date is None else "outbound and as many inbound flights"
@@ -145,7 +145,7 @@ def for_package(plan: PackagePlan, parts: TripParts) -> str:
     distance = flying.great_circle_km(start, end)
     facts = [
         f"From {start.city} ({start.code}) to {end.city} ({end.code}): {distance:.0f} km, nonstop about "
-        f"{flying.duration_text(flying.flight_time(distance))}.",
+        f"{flying.duration_text(flying.flight_minutes(distance))}.",
         f"{plan.request.date} to {plan.return_date}; it is {flying.season(plan.request.date, end)} there.",
         f"Total US$ {parts.costs.total:,.2f}: flights {parts.costs.flights:,.2f}, hotel {parts.costs.hotel:,.2f}, "
         f"days {parts.costs.activities:,.2f}.",
@@ -169,8 +169,8 @@ def _prompt(request: BaseModel, facts: Sequence[str], task: str, findings: dict[
     sections = [data_section("request", request)]
     if findings is not None:
         sections.append(data_section("findings", findings))
-    lines = "\n".join(f"- {fact}" for fact in facts)
-    return "\n\n".join([*sections, f"<facts>\n{lines}\n</facts>", task])
+    lines = "\n- ".join(facts)
+    return "\n\n".join([*sections, f"<facts>\n- {lines}\n</facts>", task])
 
 
 def _whereabouts(place: ResolvedPlace | None) -> list[str]:
