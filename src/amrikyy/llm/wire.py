@@ -48,8 +48,11 @@ class Events:
                 model=self._model,
             )
         text = self._rest + data
-        ends = max(text.rfind(b"\n\n") + 2, text.rfind(b"\n\r\n") + 3)
-        whole, self._rest = (text[:ends], text[ends:]) if ends > 2 else (b"", text)
+        if text.endswith((b"\n\n", b"\n\r\n")):  # as nearly all reads do
+            whole, self._rest = text, b""
+        else:
+            ends = max(text.rfind(b"\n\n") + 2, text.rfind(b"\n\r\n") + 3)
+            whole, self._rest = (text[:ends], text[ends:]) if ends > 2 else (b"", text)
         events = _split(whole) if whole else []
         if len(text) > MAX_EVENT_BYTES and max(map(len, (*events, self._rest))) > MAX_EVENT_BYTES:
             raise ModelMalformed(
