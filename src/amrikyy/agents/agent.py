@@ -63,6 +63,11 @@ class Request(BaseModel):
     )
 
 
+EMPTY_LIST: dict[str, Any] = {"default": []}
+"""What the schema says of a list that need not be given. Its default is made by a factory: pydantic would have a list
+copied by `copy.deepcopy` for each request."""
+
+
 class Result(BaseModel):
     """Base of an operation's result, and of the parts it is made of: camelCase outside."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from amrikyy.agents.agent import Request
+from amrikyy.agents.agent import EMPTY_LIST, Request
 from amrikyy.agents.catalog.content.fields import (
     Audience,
     Channels,
@@ -37,7 +37,8 @@ class BlogPostRequest(Request):
         default="medium", description="short: about 400 words, medium: about 800, long: about 1500."
     )
     keywords: Keywords = Field(
-        default=[],
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
         description="Words or phrases that the post must use, at most 10 of 1 to 100 characters; repeats are dropped.",
         examples=[["personalisation", "itinerary"]],
     )
@@ -98,7 +99,8 @@ class ContentCalendarRequest(Request):
         description="Where to publish, in turn: 1 to 10 names of 1 to 50 characters; repeats are dropped.",
     )
     topics: Topics = Field(
-        default=[],
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
         description="What to write about, in turn: at most 20 of 1 to 200 characters; repeats are dropped. Empty: "
         "the model chooses.",
         examples=[["city trips", "train travel"]],

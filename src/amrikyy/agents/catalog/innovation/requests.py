@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 
-from amrikyy.agents.agent import Request
+from amrikyy.agents.agent import EMPTY_LIST, Request
 from amrikyy.agents.spoken import Spoken
 
 Timeframe = Literal["current", "emerging", "future"]
@@ -78,7 +78,8 @@ class IdeasRequest(Request):
         examples=["Travellers cannot tell which hotels save water."],
     )
     constraints: Annotated[list[Item], Field(max_length=20), AfterValidator(_without_repeats)] = Field(
-        default=[],
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
         description="What every idea must keep to: at most 20 of 1 to 100 characters; repeats are dropped.",
         examples=[["no hardware", "less than $10,000 to start"]],
     )

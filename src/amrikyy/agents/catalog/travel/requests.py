@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from amrikyy.agents.agent import Request
+from amrikyy.agents.agent import EMPTY_LIST, Request
 from amrikyy.agents.catalog.travel.fields import (
     DAYS,
     DESTINATION,
@@ -108,7 +108,10 @@ class ItineraryRequest(Request):
     )
     travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
-        default=[], description="What the travellers like, up to 20.", examples=[["food", "history"]]
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
+        description="What the travellers like, up to 20.",
+        examples=[["food", "history"]],
     )
 
 
@@ -116,7 +119,10 @@ class RecommendationRequest(Request):
     """What a trip should be like whose destination is not chosen yet."""
 
     interests: Interests = Field(
-        default=[], description="What the travellers like, up to 20.", examples=[["beaches", "food"]]
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
+        description="What the travellers like, up to 20.",
+        examples=[["beaches", "food"]],
     )
     duration: Annotated[int, DAYS] = Field(default=7, ge=1, le=30, description="Length of the stay in days, 1 to 30.")
     budget: Budget | None = Field(
@@ -166,7 +172,10 @@ class PackageRequest(Request):
     budget: Budget = Field(description="US dollars for everything and all travellers together.")
     travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
-        default=[], description="What the travellers like, up to 20.", examples=[["art", "food"]]
+        default_factory=list,
+        json_schema_extra=EMPTY_LIST,
+        description="What the travellers like, up to 20.",
+        examples=[["art", "food"]],
     )
 
     @field_validator("origin", "destination")
