@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiosqlite
 import pytest
 from sqlalchemy import DateTime, insert, select, text
 from sqlalchemy.dialects import sqlite
@@ -242,6 +243,29 @@ async def test_sqlite_runs_in_wal_mode_in_a_folder_and_a_file_of_its_own(tmp_pat
     folder = tmp_path / "new" / "folder"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()] == [0o600] * len(list(folder.iterdir()))
+    await database.close()
+
+
+async def test_a_transaction_changes_to_sqlites_thread_once_a_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+    await database.ping()
+    asked: list[str] = []
+
+    async def execute(self: Any, function: Any, *arguments: Any) -> Any:
+        asked.append(function.__name__)
+        return await usual(self, function, *arguments)
+
+    usual: Any = aiosqlite.Connection._execute
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", execute)
+    async with database.begin() as connection:
+        await connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER)")
+        await connection.exec_driver_sql("INSERT INTO numbers VALUES (?)", [(1,), (2,)])
+        rows = await connection.exec_driver_sql("INSERT INTO numbers VALUES (3), (4) RETURNING number")
+        changed = await connection.exec_driver_sql("UPDATE numbers SET number = number + 1 WHERE number > 1")
+        assert ([*rows.scalars()], [*rows.keys()], changed.rowcount) == ([3, 4], ["number"], 3)
+    assert asked == [*("execute",) * 2, "executemany", "execute", "fetchall", "execute", "commit", "rollback"]
     await database.close()
 
 

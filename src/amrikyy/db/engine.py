@@ -170,10 +170,13 @@ def _engine(url: URL, *, patient: bool = False) -> AsyncEngine:
 
 
 def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
+    from amrikyy.db.sqlite_driver import SqliteDriver  # not where PostgreSQL is used
+
     assert url.database is not None
     _make_private(Path(url.database))
     engine = create_async_engine(
         url,
+        module=SqliteDriver(),
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_TIMEOUT_S,
