@@ -24,6 +24,7 @@ from amrikyy.web.coordinator import coordinator_endpoints
 from amrikyy.web.definitions import DEFINITIONS
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
+from amrikyy.web.exchange import exchange_of
 from amrikyy.web.health import health_endpoints
 from amrikyy.web.keys import KEYS
 from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
@@ -152,7 +153,7 @@ class _Cors(CORSMiddleware):
 
     # Starlette's is a coroutine function; what this returns is awaited all the same, and costs no coroutine of its own.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
-        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+        if scope["type"] == "http" and b"origin" in exchange_of(scope).headers:
             return super().__call__(scope, receive, send)
         return self.app(scope, receive, send)
 

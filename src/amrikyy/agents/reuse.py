@@ -3,14 +3,14 @@
 import asyncio
 from typing import Any, NamedTuple
 
-from amrikyy.agents.agent import Operation
+from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.replay import entry_of, play
 from amrikyy.agents.second_look import Look, SecondLook
 from amrikyy.cache import Cache, CacheResult, Entry, key_of
 from amrikyy.llm.models import Models
 from amrikyy.runs.execution import Execution
-from amrikyy.runs.run import Run
+from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.sharing import Leader, Lease, Sharing
 from amrikyy.sealing import Sealer
 from amrikyy.telemetry.metrics import Metrics
@@ -105,6 +105,22 @@ class Asked:
         self._asking.pop(self._flight).set()
 
 
+class Ahead(NamedTuple):
+    """What was asked for a run before it was known whether it may begin.
+
+    Attributes:
+        values: the request as JSON values.
+        key: under what its result is kept.
+        run_id: its id.
+        asked: whom.
+    """
+
+    values: dict[str, Any]
+    key: str
+    run_id: str
+    asked: Asked
+
+
 class Reuse:
     """Finds what there is for a request; of all who ask the same at the same time, it lets one work.
 
@@ -156,7 +172,7 @@ class Reuse:
             streams: somebody would read the events as they come.
             run_id: under which it would be executed.
             sharing: what other processes have to do with it.
-            asked: from `ask`, of the same request.
+            asked: from `look_ahead`, of the same request.
         """
         entry, look = self._cache.at_hand(key), None
         if self._second_look is not None and not _is_fresh(entry):
@@ -170,9 +186,11 @@ class Reuse:
             if asked is not None:
                 asked.abandon()
             return Found(entry, look=look)
-        flight = Flight(key, streams)
+        flight, lease = Flight(key, streams), None
         if asked is not None:
             entry, lease = await asked.answer()
+        elif sharing.is_alone and not self._cache.is_shared:
+            entry = self._cache.at_hand(key)  # looking for similar ones has taken time
         else:
             entry, lease = await self._ask_others(sharing, flight, run_id)
         if not _is_fresh(entry):
@@ -189,17 +207,21 @@ class Reuse:
             return entry, None
         return await Asked(self._asking, self._cache, sharing, flight, run_id).answer()
 
-    def ask(self, key: str, *, streams: bool, run_id: str, sharing: Sharing) -> "Asked | None":
-        """Ask where all processes look, before it is known whether the request may be made, for `find`.
+    def look_ahead(
+        self, operation: Operation[Any, Any], request: Request, owner: str, *, streams: bool, sharing: Sharing
+    ) -> "Ahead | None":
+        """Ask where all processes look, before it is known whether the request may be made.
 
         None where it is known here already, or cannot be asked for yet.
         """
+        values = request.model_dump(mode="json", by_alias=True)
+        key, run_id = self.key_of(operation, values, owner), new_run_id()
         flight = Flight(key, streams)
         if self._second_look is not None or self._stopping or flight in self._asking:
             return None
         if _is_fresh(self._cache.at_hand(key)) or self.in_progress(flight) is not None:
             return None
-        return Asked(self._asking, self._cache, sharing, flight, run_id)
+        return Ahead(values, key, run_id, Asked(self._asking, self._cache, sharing, flight, run_id))
 
     def in_progress(self, flight: Flight | None) -> Execution | None:
         """What the same request may join here: a stream another stream, a JSON answer either."""

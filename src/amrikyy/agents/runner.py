@@ -1,9 +1,8 @@
 """The one way in which any operation is ever executed."""
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -11,7 +10,7 @@ from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
-from amrikyy.agents.reuse import NOTHING, Asked, Found, Reuse
+from amrikyy.agents.reuse import NOTHING, Ahead, Found, Reuse
 from amrikyy.agents.second_look import SecondLook
 from amrikyy.agents.tally import Tally
 from amrikyy.cache import Cache
@@ -104,17 +103,14 @@ class Runner:
 
     def look_ahead(
         self, operation: Operation[Any, Any], request: Request, *, owner: str, streams: bool
-    ) -> "Ahead | None":
+    ) -> Ahead | None:
         """Ask other processes about a request for which it is not yet known whether it may be made.
 
         What is returned must be given to `start`, or abandoned. None where nobody is to be asked.
         """
-        if not operation.cache_for or self._sharing is self._alone:
+        if not operation.cache_for or self._sharing.is_alone:
             return None
-        values = request.model_dump(mode="json", by_alias=True)
-        key, run_id = self._reuse.key_of(operation, values, owner), new_run_id()
-        asked = self._reuse.ask(key, streams=streams, run_id=run_id, sharing=self._sharing)
-        return Ahead(values, key, run_id, asked) if asked is not None else None
+        return self._reuse.look_ahead(operation, request, owner, streams=streams, sharing=self._sharing)
 
     async def start(
         self,
@@ -132,7 +128,7 @@ class Runner:
         deadline_s: float | None = None,
         allowance: Allowance | None = None,
         within: Span | None = None,
-        ahead: "Ahead | None" = None,
+        ahead: Ahead | None = None,
     ) -> Run:
         """Begin a run and return as soon as it has begun; its events and its end are in the run.
 
@@ -381,25 +377,7 @@ class Runner:
             await asyncio.wait(list(self._tasks))
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
-    """What was asked for a run before it was known whether it may begin.
-
-    Attributes:
-        values: the request as JSON values.
-        key: under what its result is kept.
-        run_id: its id.
-        asked: whom.
-    """
-
-    values: dict[str, Any]
-    key: str
-    run_id: str
-    asked: Asked
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(NamedTuple):
     """What an execution has to do, and what is done with what it makes."""
 
     operation: Operation[Any, Any]

@@ -66,6 +66,11 @@ class Cache:
         self._shared = shared
         self._observe = observe
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is more than this process has in memory."""
+        return self._shared is not None
+
     def at_hand(self, key: str) -> Entry | None:
         """The entry that memory has, fresh or stale."""
         return self.memory.get(key)

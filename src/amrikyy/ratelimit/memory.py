@@ -33,10 +33,11 @@ class Usage(NamedTuple):
 class _Counter:
     """When how much was used of one limit, oldest first, and the sum."""
 
-    __slots__ = ("amounts", "limit", "times", "used")
+    __slots__ = ("amounts", "limit", "slice_s", "times", "used")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
+        self.slice_s = limit.slice_s
         self.times = array("d")  # a fifth of the memory of a deque of pairs, and as fast
         self.amounts = array("q")
         self.used = 0
@@ -79,7 +80,7 @@ class _Counter:
 
     def stamp(self, now: float) -> float:
         """The time that a request counts from: its own, or the end of its slice."""
-        slice_s = self.limit.slice_s
+        slice_s = self.slice_s
         return (now // slice_s + 1) * slice_s if slice_s else now
 
 

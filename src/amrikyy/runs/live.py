@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from amrikyy.runs.run import Run
 
@@ -17,8 +17,7 @@ EVENT_BYTES = 120
 """Of one event in memory, with a token's text; measured with sys.getsizeof on the parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
+class _Finished(NamedTuple):
     run: Run
     ended_at: float
     size: int

@@ -50,7 +50,13 @@ class Claiming(Protocol):
 
 
 class Sharing(Protocol):
-    """Executions that other processes can follow. Nothing here fails or waits long when it cannot be reached."""
+    """Executions that other processes can follow. Nothing here fails or waits long when it cannot be reached.
+
+    Attributes:
+        is_alone: there is nobody.
+    """
+
+    is_alone: bool
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
         """A new execution, whose events are shown as soon as every process can have them."""
@@ -100,6 +106,7 @@ class Sharing(Protocol):
 class Alone:
     """A `Sharing` of a process with nobody, and the `Claiming` of whoever asks it."""
 
+    is_alone = True
     is_late = False
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:

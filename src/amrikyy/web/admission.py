@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import (
@@ -33,8 +34,6 @@ BODY_TIMEOUT_S = 30
 """A body that trickles in for longer only holds a connection."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-_TOO_SLOW = "the body is too slow"
 
 
 async def admit(call: Call) -> None:
@@ -168,36 +167,33 @@ async def _read_body(call: Call) -> bytes:
     length = call.header(b"content-length")
     if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
         raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
-    chunks: list[bytes] = []
-    size = 0
-    task = asyncio.current_task()
-    assert task is not None
     connection: Connection | None = call.scope.get(CONNECTION)
-    timer = None
-    if connection is None or not connection.has_whole_body:
-        # A third of what asyncio.timeout costs.
-        timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, task.cancel, _TOO_SLOW)
-    try:
-        while True:
-            message = await call.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            if chunk := message.get("body", b""):
-                size += len(chunk)
-                if size > MAX_BODY:
-                    raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
-                chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-    except asyncio.CancelledError as cancelled:
-        if cancelled.args != (_TOO_SLOW,):
-            raise
-        task.uncancel()
-        raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
-    finally:
-        if timer is not None:
-            timer.cancel()
-    content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
-    if size and content_type != "application/json" and not content_type.endswith("+json"):
+    if connection is not None and connection.has_whole_body:
+        body = await _received(call.receive)
+    else:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _received(call.receive)
+        except TimeoutError:
+            raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
+    if body and not _is_json(call.header(b"content-type") or ""):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
-    return b"".join(chunks)
+    return body
+
+
+async def _received(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")

@@ -7,6 +7,7 @@ document, so that none of them can be forgotten or contradict another.
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel
@@ -21,7 +22,7 @@ from amrikyy.runs.idempotency import Claim
 from amrikyy.web.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
-    from amrikyy.agents.runner import Ahead
+    from amrikyy.agents.reuse import Ahead
     from amrikyy.runtime import Runtime
 
 PUBLIC: Final = "public"
@@ -87,11 +88,9 @@ class Call:
         return Actor.of(self.principal, self.exchange.request_id, self.address)
 
     def header(self, name: bytes) -> str | None:
-        """The first header of that lower-case name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return str(value, "latin-1")
-        return None
+        """The header of that lower-case name, the first if there are several."""
+        value = self.exchange.headers.get(name)
+        return None if value is None else str(value, "latin-1")
 
 
 class JsonBytes:
@@ -124,7 +123,7 @@ class Header:
     pattern: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """One method of one path.
 
@@ -173,15 +172,18 @@ class Endpoint:
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False
 
-    @property
+    @cached_property
     def has_limits(self) -> bool:
         """Whether it counts against those of an agent or an operation before its body is known."""
         return self.operation is not None or self.limit is not None
 
-    @property
+    @cached_property
     def starts_runs(self) -> bool:
         """Whether its body says what is to be run."""
         return self.body is not None and self.needs in (Permission.AGENT_EXECUTE, Permission.AGENT_STREAMING)
+
+
+_NOWHERE: Mapping[str, Endpoint] = {}
 
 
 class Routes:
@@ -235,6 +237,8 @@ class Routes:
 
     def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
         path, method = scope["path"], scope["method"]
+        if endpoint := self._static.get(path, _NOWHERE).get(method):
+            return endpoint, {}
         allowed: set[str] = set()
         for methods, params in self._matches(path):
             if endpoint := methods.get(method):

@@ -1,6 +1,7 @@
 """What is known about one HTTP exchange, from its first byte to its access line."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from amrikyy.auth.principal import Principal
@@ -12,6 +13,7 @@ class Exchange:
     """Carried in the ASGI scope under "exchange", filled in by each layer that the request passes.
 
     Attributes:
+        headers: of the request, by lower-case name; of one that came more than once, the first.
         request_id: the caller's if well formed, else ours.
         route: the template of the path ("/api/runs/{runId}"), once it has matched.
         principal: who asks, once that is known.
@@ -28,11 +30,12 @@ class Exchange:
     """
 
     __slots__ = (
-        "cache", "cost_usd", "extra_headers", "operation", "principal", "request_id", "route", "run", "run_id", "span",
-        "started", "status", "timings", "traced",
+        "cache", "cost_usd", "extra_headers", "headers", "operation", "principal", "request_id", "route", "run",
+        "run_id", "span", "started", "status", "timings", "traced",
     )  # fmt: skip
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes], request_id: str) -> None:
+        self.headers = headers
         self.request_id = request_id
         self.started = time.perf_counter()
         self.route: str | None = None
@@ -56,7 +59,7 @@ class Exchange:
     def server_timing(self) -> bytes:
         """The header's value: each stage, then the total until now (RFC draft: w3.org/TR/server-timing)."""
         stages = [*self.timings, ("total", self.elapsed_ms)]
-        return ", ".join(f"{name};dur={duration_ms:.2f}" for name, duration_ms in stages).encode()
+        return ", ".join([f"{name};dur={duration_ms:.2f}" for name, duration_ms in stages]).encode()
 
 
 def exchange_of(scope: Any) -> Exchange:
@@ -67,5 +70,6 @@ def exchange_of(scope: Any) -> Exchange:
 
 def forget_heads(scope: Any) -> None:
     """Let go of the headers of a request, and of ours, that a stream of minutes has no use for once it has begun."""
-    scope["headers"] = ()
-    exchange_of(scope).extra_headers.clear()
+    exchange = exchange_of(scope)
+    scope["headers"], exchange.headers = (), {}
+    exchange.extra_headers.clear()

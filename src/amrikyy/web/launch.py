@@ -6,9 +6,8 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
@@ -51,8 +50,7 @@ RECORDED_WITHIN = timedelta(seconds=5)
 """A run that another process has just started may not be in the database yet (it is, within some 100 ms)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What the request's headers ask for.
 
     Attributes:
@@ -68,18 +66,22 @@ class Wishes:
     keep: bool = True
 
 
+NO_WISHES = Wishes()
+_WISHED = (b"idempotency-key", b"prefer", b"cache-control")
+
+
 def wishes_of(call: Call) -> Wishes:
     """Read the headers.
 
     Raises:
         ValidationFailed: the Idempotency-Key is not one.
     """
-    key = None
+    if call.exchange.headers.keys().isdisjoint(_WISHED):
+        return NO_WISHES
+    key = call.header(b"idempotency-key")
     detached, reuse, keep = False, True, True
     for name, value in call.scope["headers"]:
-        if name == b"idempotency-key":
-            key = str(value, "latin-1")
-        elif name == b"prefer":
+        if name == b"prefer":
             detached |= b"respond-async" in _tokens(value)
         elif name == b"cache-control":
             asked = _tokens(value)
@@ -171,7 +173,7 @@ async def _start(
 
 def allowance_of(call: Call) -> Allowance | None:
     """What the caller may spend; None if nothing limits it."""
-    return call.runtime.budgets.allowance(call.principal.id, call.principal.role.value)
+    return call.runtime.budgets.allowance(call.principal.id, call.principal.role)
 
 
 async def _until_covered(run: Run, allowance: Allowance) -> None:

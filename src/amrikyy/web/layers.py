@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -70,9 +70,9 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given_id, traceparent = _given(scope)
-        exchange = Exchange(given_id or f"req_{_PROCESS}{next(_numbers):012x}")  # it is no secret, only unique
-        exchange.span = self._tracer.begin(traceparent)
+        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        exchange = Exchange(headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
+        exchange.span = self._tracer.begin(headers.get(b"traceparent"))
         scope["exchange"] = exchange
         request_id = exchange.request_id.encode()
 
@@ -181,15 +181,10 @@ class Authenticate:
         at once: as a coroutine it would be there for as long as a stream."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) in self._public:
             return self._app(scope, receive, send)
-        authorization = api_key = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"x-api-key":
-                api_key = value
         began = time.perf_counter()
         authenticator = self._authenticator()
         exchange = exchange_of(scope)
+        authorization, api_key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
         exchange.principal = authenticator.cached(authorization, api_key)
         if exchange.principal is None:
             looking_up = authenticator.authenticate(authorization, api_key)
@@ -211,12 +206,7 @@ def _printable(path: str) -> str:
     return _redact(path[:MAX_LOGGED_PATH]).encode("unicode_escape").decode()
 
 
-def _given(scope: Scope) -> tuple[str | None, bytes | None]:
-    """The caller's id of the request, and the trace that it is a part of."""
-    request_id = traceparent = None
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            request_id = str(value, "ascii")
-        elif name == b"traceparent":
-            traceparent = value
-    return request_id, traceparent
+def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
+    """The caller's id of the request, if it is one. Ours is no secret, only unique."""
+    given = headers.get(b"x-request-id")
+    return str(given, "ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -45,6 +45,8 @@ class SharedRuns:
         sealer: seals notes and events.
     """
 
+    is_alone = False
+
     def __init__(
         self,
         link: RedisLink,
