@@ -105,8 +105,8 @@ class Application:
         public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)
         public |= {("HEAD", path) for method, path in public if method == "GET"}
 
-        app: ASGIApp = Routes(self.endpoints, lambda: self.runtime, admit)
-        app = Authenticate(app, lambda: self.runtime.authenticator, public)
+        app: ASGIApp = Routes(self.endpoints, self._opened, admit)
+        app = Authenticate(app, self._opened, public)
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
@@ -124,6 +124,9 @@ class Application:
     @property
     def runtime(self) -> Runtime:
         """What the lifespan opened."""
+        return self._opened()
+
+    def _opened(self) -> Runtime:
         assert self._runtime is not None, "requests come only while the lifespan is open"
         return self._runtime
 

@@ -11,7 +11,6 @@ from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
 from amrikyy.errors import ModelMalformed
-from amrikyy.llm.models import Models
 from amrikyy.llm.request import Pieces, Usage
 from amrikyy.llm.request import Request as ModelRequest
 from amrikyy.runs.events import Delta, Event
@@ -60,16 +59,14 @@ class RunContext:
         self._operation = operation
         self._request = request
         self._span = run.span  # the run may end before what it has begun
-        # Not 0 where another process had begun the work, and its readers have seen how far it was.
-        self._percent = max((event.data[0] for event in run.execution.events if event.kind == "progress"), default=0)
+        self._percent = 0
+        for event in run.execution.events:  # where another process had begun the work, and readers have seen how far
+            if event.kind == "progress":
+                self._percent = max(self._percent, event.data[0])
         self._message = ""
         self.truncated = False
         self.shown_at = float("-inf")
         """When a partial object was last shown."""
-
-    @property
-    def _models(self) -> Models:
-        return self._runner.models
 
     async def generate(
         self,
@@ -223,17 +220,17 @@ class RunContext:
 
     async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
         """Ask, pass the text on, and account for what it used, however the call ends."""
-        cover = await Cover.of(self._run.execution, self._models, request)
+        cover = await Cover.of(self._run.execution, self._runner.models, request)
         answer = _Answer(feed, cover)
         if request.calls is not None and self._runner.traces_content:
             answer.pieces = []
         finished = False
         try:
-            await self._models.for_tier(request.tier).stream(request, answer)
+            await self._runner.models.for_tier(request.tier).stream(request, answer)
             finished = True
         finally:
             if (usage := answer.usage) is not None:
-                used = usage if finished else self._models.estimate(usage, answer.length)
+                used = usage if finished else self._runner.models.estimate(usage, answer.length)
                 self.truncated = used.truncated
                 self._run.execution.charge(
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated

@@ -228,7 +228,7 @@ class Reuse:
         if flight is None:
             return None
         found = self._in_progress.get(flight)
-        return found if found is not None or flight.streams else self._in_progress.get(flight._replace(streams=True))
+        return found if found is not None or flight.streams else self._in_progress.get(Flight(flight.key, streams=True))
 
     def begun(self, flight: Flight, execution: Execution) -> None:
         """From now on the execution can be joined."""

@@ -1,6 +1,7 @@
 """The one way in which any operation is ever executed."""
 
 import asyncio
+from collections import defaultdict
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +59,9 @@ class Runner:
         second_look: finds results of similar requests, if they may be used.
         traces_content: what models answer goes into traces, too.
         sealer: hashes requests, to find what is kept of them.
+
+    Attributes:
+        is_alone: no other process has to do with its runs.
     """
 
     def __init__(
@@ -85,8 +89,9 @@ class Runner:
         self._timeout_s = timeout_s
         self._alone = Alone()
         self._sharing: Sharing = sharing or self._alone
+        self.is_alone = self._sharing.is_alone
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._refusal: AmrikyyError | None = None
         self._stopped = False
 
@@ -97,7 +102,7 @@ class Runner:
 
     def tally(self, agent: str) -> Tally:
         """How the agent's runs ended in this process."""
-        return self._tallies.setdefault(agent, Tally())
+        return self._tallies[agent]
 
     # --- Beginning ---
 
@@ -108,7 +113,7 @@ class Runner:
 
         What is returned must be given to `start`, or abandoned. None where nobody is to be asked.
         """
-        if not operation.cache_for or self._sharing.is_alone:
+        if not operation.cache_for or self.is_alone:
             return None
         return self._reuse.look_ahead(operation, request, owner, streams=streams, sharing=self._sharing)
 

@@ -32,10 +32,11 @@ class MemoryCache:
     def put(self, key: str, entry: Entry) -> None:
         """Keep an entry, unless it is larger than a tenth of the whole: it would push out all the others."""
         self.remove(key)
-        if entry.size > self._max_bytes // 10:
+        size = entry.size
+        if size > self._max_bytes // 10:
             return
         self._entries[key] = entry
-        self.bytes += entry.size
+        self.bytes += size
         while self.bytes > self._max_bytes:
             _, oldest = self._entries.popitem(last=False)
             self.bytes -= oldest.size

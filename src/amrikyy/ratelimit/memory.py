@@ -139,7 +139,9 @@ class MemoryLimiter:
         refused: Charge | None = None
         wait_s = 0.0
         for charge in charges:
-            counter, count = self._counter(charge, now), self._count(charge)
+            counter = self._counter(charge, now)
+            # A charge that the whole limit allows must fit the share, too, or it could never pass.
+            count = max(charge.limit.count // self.divide_by, charge.cost)
             asked.append((charge, counter, count))
             over = counter.used + charge.cost - count
             if over > 0:
@@ -181,10 +183,6 @@ class MemoryLimiter:
             counter = self._busy.get(name) or self._others.get(name)
             if counter is not None:
                 counter.give_back(decision.taken_at, charge.cost)
-
-    def _count(self, charge: Charge) -> int:
-        # A charge that the whole limit allows must fit the share, too, or it could never pass.
-        return max(charge.limit.count // self.divide_by, charge.cost)
 
     def _counter(self, charge: Charge, now: float) -> _Counter:
         name = charge[:2]

@@ -36,7 +36,9 @@ class Spent:
         self.output_tokens += output_tokens
         self.cost_usd = None if cost_usd is None or self.cost_usd is None else self.cost_usd + cost_usd
         self.estimated |= estimated
-        self.models += tuple([model for model in models if model not in self.models])
+        for model in models:
+            if model not in self.models:
+                self.models += (model,)
 
     @property
     def total_tokens(self) -> int:
@@ -125,7 +127,9 @@ class Execution:
         self, model: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
     ) -> None:
         """Add what one model call of this execution has used."""
-        for spent in (self.spent, self.own.setdefault(model, Spent())):
+        if model not in self.own:
+            self.own[model] = Spent()
+        for spent in (self.spent, self.own[model]):
             spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
 
     def shows(self, elapsed_s: float) -> None:

@@ -78,10 +78,10 @@ class Slots:
 
     def enter(self, *, priority: bool) -> Place:
         """Take a slot, or the last place in line. Raises as `check` does."""
-        self.check()
         if self.taken < self.size:
             self.taken += 1
             return Place(priority=priority, has_slot=True)
+        self.check()
         place = Place(priority=priority, has_slot=False)
         self._line_of(place)[place] = None
         if priority and self._others:

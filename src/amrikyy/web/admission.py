@@ -52,7 +52,7 @@ async def admit(call: Call) -> None:
             f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} has not.",
             details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
         )
-    if endpoint.has_limits:
+    if endpoint.has_limits and b"idempotency-key" in call.exchange.headers:
         call.claim = await claim_of(call)
     early = EarlyBody(call) if _may_look_ahead(call) else None
     began = time.perf_counter()
@@ -68,14 +68,11 @@ async def admit(call: Call) -> None:
 
 def _may_look_ahead(call: Call) -> bool:
     """Whether something can be done for it while its limits are decided: it runs something, and is all there."""
+    if call.endpoint.looks_ahead is None or call.runtime.runner.is_alone:
+        return False
     connection: Connection | None = call.scope.get(CONNECTION)
-    return (
-        call.endpoint.looks_ahead is not None
-        and connection is not None
-        and connection.has_whole_body
-        and not call.starts_nothing
-        and call.header(b"idempotency-key") is None
-    )
+    has_whole_body = connection is not None and connection.has_whole_body
+    return has_whole_body and not call.starts_nothing and b"idempotency-key" not in call.exchange.headers
 
 
 class EarlyBody:

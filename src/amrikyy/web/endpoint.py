@@ -80,7 +80,7 @@ class Call:
     @property
     def may_start_nothing(self) -> bool:
         """Whether that is so, or may be: a route without limits of its own looks for a key when it knows the body."""
-        return self.starts_nothing or (not self.endpoint.has_limits and bool(self.header(b"idempotency-key")))
+        return self.starts_nothing or (not self.endpoint.has_limits and b"idempotency-key" in self.exchange.headers)
 
     @property
     def actor(self) -> Actor:

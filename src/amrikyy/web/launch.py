@@ -173,7 +173,8 @@ async def _start(
 
 def allowance_of(call: Call) -> Allowance | None:
     """What the caller may spend; None if nothing limits it."""
-    return call.runtime.budgets.allowance(call.principal.id, call.principal.role)
+    principal = call.principal
+    return call.runtime.budgets.allowance(principal.id, principal.role)
 
 
 async def _until_covered(run: Run, allowance: Allowance) -> None:

@@ -6,12 +6,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from amrikyy.auth.authenticator import Authenticator
 from amrikyy.auth.principal import Principal
 from amrikyy.errors import AmrikyyError, InternalError
 from amrikyy.telemetry.logs import AccessLog
@@ -22,6 +22,9 @@ from amrikyy.web.errors import error_response
 from amrikyy.web.exchange import Exchange, exchange_of
 from amrikyy.web.replies import dollars
 from amrikyy.web.spans import describe_exchange
+
+if TYPE_CHECKING:
+    from amrikyy.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +121,7 @@ class Observe:
         self._metrics.http_seconds.observe(exchange.elapsed_ms / 1000, method, route)
 
     def _write_line(self, scope: Scope, exchange: Exchange) -> None:
-        run = exchange.run
+        spent = exchange.run.spent if exchange.run is not None else None
         self._access_log.write(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -130,8 +133,8 @@ class Observe:
                 "ms": round(exchange.elapsed_ms, 2),
                 "caller": exchange.principal.id if exchange.principal else None,
                 "run_id": exchange.run_id,
-                "tokens": run.spent.total_tokens if run is not None else None,
-                "cost_usd": dollars(run.spent.cost_usd if run is not None else exchange.cost_usd),
+                "tokens": spent.total_tokens if spent is not None else None,
+                "cost_usd": dollars(spent.cost_usd if spent is not None else exchange.cost_usd),
                 "trace_id": exchange.span.trace_id if exchange.traced and exchange.span is not None else None,
             }
         )
@@ -148,7 +151,6 @@ class AnswerErrors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = exchange_of(scope)
         try:
             await self._app(scope, receive, send)
             return
@@ -157,8 +159,10 @@ class AnswerErrors:
         except AmrikyyError as raised:
             error = raised.with_traceback(None)  # it refers to this frame, and all would wait for the collector
         except Exception:
-            log.exception("request_failed", request_id=exchange.request_id, path=_printable(scope["path"]))
+            request_id = exchange_of(scope).request_id
+            log.exception("request_failed", request_id=request_id, path=_printable(scope["path"]))
             error = InternalError("Something went wrong on our side. The log has the cause under this request's id.")
+        exchange = exchange_of(scope)
         if exchange.status is None:
             await error_response(error, exchange.request_id)(scope, receive, send)
         else:
@@ -169,11 +173,9 @@ class AnswerErrors:
 class Authenticate:
     """Lets nobody in without a valid credential, except to the public routes, whatever the path, method or body."""
 
-    def __init__(
-        self, app: ASGIApp, authenticator: Callable[[], Authenticator], public: frozenset[tuple[str, str]]
-    ) -> None:
+    def __init__(self, app: ASGIApp, runtime: Callable[[], "Runtime"], public: frozenset[tuple[str, str]]) -> None:
         self._app = app
-        self._authenticator = authenticator
+        self._runtime = runtime
         self._public = public
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -182,7 +184,7 @@ class Authenticate:
         if scope["type"] != "http" or (scope["method"], scope["path"]) in self._public:
             return self._app(scope, receive, send)
         began = time.perf_counter()
-        authenticator = self._authenticator()
+        authenticator = self._runtime().authenticator
         exchange = exchange_of(scope)
         authorization, api_key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
         exchange.principal = authenticator.cached(authorization, api_key)

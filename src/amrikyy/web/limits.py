@@ -52,7 +52,7 @@ async def charge_names(call: Call, *names: str) -> None:
 def is_limited(call: Call) -> bool:
     """Whether the request counts at all: RATE_LIMIT_WHITELIST names addresses whose do not."""
     whitelist = call.runtime.limits.whitelist
-    return not (whitelist and (call.address or "") in whitelist)
+    return not whitelist or (call.address or "") not in whitelist
 
 
 async def charge(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -90,31 +90,33 @@ class Cycle(RequestResponseCycle):
 class Protocol(HttpToolsProtocol):
     """One connection of a client. Is a `web.connection.Connection`."""
 
+    scope: Any  # of the last request: there is none before the first one, nor when the client has gone
+    cycle: Any
+    flow: Any
+    pipeline: Any
     _on_lost: Callable[[], object] | None = None
     _closes_after_next = False
     _head_due: float | None = None
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.pipeline: Any = Pipeline()
+        self.pipeline = Pipeline()
 
     def close_after_next(self) -> None:
         """Close it when the answer in progress, or the next one, has been sent."""
         self._closes_after_next = True
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
     @property
     def has_whole_body(self) -> bool:
         """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none when the client has gone
-        return cycle is None or not cycle.more_body
+        return self.cycle is None or not self.cycle.more_body
 
     @property
     def is_backed_up(self) -> bool:
         """Whether the client takes so little that whoever writes must wait."""
-        return self.flow is not None and bool(self.flow.write_paused)  # there is none when the client has gone
+        return self.flow is not None and bool(self.flow.write_paused)
 
     def abort(self) -> None:
         """Close the connection without waiting for what was not sent."""
@@ -122,7 +124,7 @@ class Protocol(HttpToolsProtocol):
 
     def close_if_silent(self, now: float) -> None:
         """Close the connection if it has waited for the head of a request for too long, and for nothing else."""
-        due, cycle = self._head_due, cast("RequestResponseCycle | None", self.cycle)
+        due, cycle = self._head_due, self.cycle
         if due is not None and now > due and (cycle is None or cycle.response_complete):
             self.transport.close()
 
@@ -135,15 +137,14 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class does
         """Keep the transport."""
         super().connection_made(transport)
-        self.flow: Any = Flow(transport)
+        self.flow = Flow(transport)
         self._head_due = self.loop.time() + self.timeout_keep_alive
 
     def on_message_begin(self) -> None:
         """Extend the scope that the base class has just made."""
         super().on_message_begin()
         self._head_due = self.loop.time() + HEAD_WITHIN_S
-        scope = cast("dict[str, Any]", self.scope)
-        scope[CONNECTION] = self
+        self.scope[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
         """Leave the headers to the scope: trailers are none of them."""

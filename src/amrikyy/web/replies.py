@@ -6,6 +6,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from amrikyy.runs.execution import Spent
 from amrikyy.runs.run import Run
 
 
@@ -53,9 +54,8 @@ def dollars(cost_usd: float | None) -> float | None:
     return None if cost_usd is None else round(cost_usd, 10)
 
 
-def usage_of(run: Run) -> dict[str, Any]:
+def usage_of(spent: Spent) -> dict[str, Any]:
     """Tokens, under the names that the field uses; `usageEstimated` only when they were not reported."""
-    spent = run.spent
     usage: dict[str, Any] = {
         "promptTokens": spent.input_tokens,
         "completionTokens": spent.output_tokens,
@@ -70,7 +70,7 @@ def completion(run: Run) -> dict[str, Any]:
     return {
         "totalTokens": spent.total_tokens,
         "duration": duration_text(run.elapsed_s),
-        "usage": usage_of(run),
+        "usage": usage_of(spent),
         "costUsd": dollars(spent.cost_usd),
         "model": spent.model,
         "cached": run.cached,
@@ -88,7 +88,7 @@ def reply(run: Run) -> dict[str, Any]:
         "runId": run.id,
         "result": _result(run),
         "model": spent.model,
-        "usage": usage_of(run),
+        "usage": usage_of(spent),
         "costUsd": dollars(spent.cost_usd),
         "cached": run.cached,
         "duration": duration_text(run.elapsed_s),
