@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -155,7 +154,7 @@ async def test_a_refresh_token_is_no_access_token_and_the_other_way_round(with_a
 async def test_a_login_takes_as_long_for_an_account_that_there_is_as_for_another(with_admin: Served) -> None:
     server = with_admin
     took: dict[str, list[float]] = {ADMIN: [], "nobody@example.com": []}
-    for _ in range(3):
+    for _ in range(6):
         for email, times in took.items():
             began = time.process_time()  # hashing is the server's work, and it runs in this process
             reply = await server.ask(
@@ -163,7 +162,7 @@ async def test_a_login_takes_as_long_for_an_account_that_there_is_as_for_another
             )
             times.append(time.process_time() - began)
             assert reply.status == 401
-    known, unknown = (statistics.median(times) for times in took.values())
+    known, unknown = (min(times) for times in took.values())  # whatever else it does now and then comes on top
     assert 0.5 < known / unknown < 2
 
 
