@@ -2,7 +2,7 @@
 
 import pytest
 
-from amrikyy.llm.breaker import Breaker, Call, State
+from amrikyy.llm.breaker import Breaker, Call, Outcome, State
 
 
 class Clock:
@@ -35,14 +35,14 @@ def entered(breaker: Breaker) -> Call:
 
 def opened(breaker: Breaker) -> Breaker:
     for _ in range(5):
-        entered(breaker).failed()
+        entered(breaker).end("failed")
     return breaker
 
 
 def test_it_opens_at_the_fifth_failure_in_a_row(breaker: Breaker) -> None:
     states = []
     for _ in range(5):
-        entered(breaker).failed()
+        entered(breaker).end("failed")
         states.append(breaker.state)
     assert states == ["closed"] * 4 + ["open"]
     assert breaker.enter() is None
@@ -51,13 +51,13 @@ def test_it_opens_at_the_fifth_failure_in_a_row(breaker: Breaker) -> None:
 
 def test_a_success_between_failures_counts_anew(breaker: Breaker) -> None:
     for report in ("failed", "failed", "failed", "failed", "succeeded", "failed", "failed", "failed", "failed"):
-        getattr(entered(breaker), report)()
+        entered(breaker).end(report)
     assert state_of(breaker) == "closed"
 
 
 def test_a_call_without_a_verdict_neither_counts_nor_clears(breaker: Breaker) -> None:
     for report in ("failed", "failed", "left", "failed", "failed", "left", "failed"):
-        getattr(entered(breaker), report)()
+        entered(breaker).end(report)
     assert state_of(breaker) == "open"
 
 
@@ -73,17 +73,17 @@ def test_half_open_after_a_minute_it_lets_one_probe_through(breaker: Breaker, cl
 def test_a_probe_that_succeeds_closes_it(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now = 60
-    entered(breaker).succeeded()
+    entered(breaker).end("succeeded")
     assert state_of(breaker) == "closed"
     for _ in range(4):
-        entered(breaker).failed()
+        entered(breaker).end("failed")
     assert state_of(breaker) == "closed"
 
 
 def test_a_probe_that_fails_opens_it_for_another_minute(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now = 75
-    entered(breaker).failed()
+    entered(breaker).end("failed")
     assert breaker.retry_after_s == 60
     clock.now = 134
     assert breaker.enter() is None
@@ -92,7 +92,7 @@ def test_a_probe_that_fails_opens_it_for_another_minute(breaker: Breaker, clock:
 def test_a_cancelled_probe_frees_the_slot_without_deciding(breaker: Breaker, clock: Clock) -> None:
     opened(breaker)
     clock.now = 60
-    entered(breaker).left()
+    entered(breaker).end("left")
     assert state_of(breaker) == "half-open"
     assert breaker.enter() is not None
 
@@ -103,28 +103,28 @@ def test_a_probe_that_answers_has_proved_enough(breaker: Breaker, clock: Clock) 
     probe = entered(breaker)
     probe.answers()
     assert state_of(breaker) == "closed"
-    probe.failed()
+    probe.end("failed")
     for _ in range(4):
         assert state_of(breaker) == "closed"
-        entered(breaker).failed()
+        entered(breaker).end("failed")
     assert state_of(breaker) == "open"
 
 
-@pytest.mark.parametrize("report", ["succeeded", "failed", "left", "answers"])
-def test_a_call_from_before_the_opening_decides_nothing(breaker: Breaker, clock: Clock, report: str) -> None:
+@pytest.mark.parametrize("report", ["succeeded", "failed", "left", None])
+def test_a_call_from_before_the_opening_decides_nothing(breaker: Breaker, clock: Clock, report: Outcome | None) -> None:
     old = entered(breaker)
     opened(breaker)
     clock.now = 60
     probe = entered(breaker)
-    getattr(old, report)()
+    old.end(report) if report else old.answers()
     assert state_of(breaker) == "half-open"
     assert breaker.enter() is None  # the probe still has the slot
-    probe.succeeded()
+    probe.end("succeeded")
     assert state_of(breaker) == "closed"
 
 
 def test_only_the_first_report_counts(breaker: Breaker) -> None:
     call = entered(breaker)
     for _ in range(5):
-        call.failed()
+        call.end("failed")
     assert state_of(breaker) == "closed"

@@ -273,7 +273,7 @@ async def test_an_open_breaker_sends_calls_to_the_next_model_at_once(slept: Slep
     breaker = Breaker(failures=1)
     opening = breaker.enter()
     assert opening is not None
-    opening.failed()
+    opening.end("failed")
     first, second = Scripted("a", ["a"]), Scripted("b", ["b"])
     assert (await ask(chain(first, second, slept=slept, breakers=[breaker, Breaker()]))).text == "b"
     assert (first.calls, slept) == (0, [])
@@ -313,7 +313,7 @@ async def test_a_probe_whose_reader_leaves_frees_the_slot(slept: Slept) -> None:
     breaker = Breaker(failures=1, monotonic=clock)
     opening = breaker.enter()
     assert opening is not None
-    opening.failed()
+    opening.end("failed")
     clock.now += 60
     said = Answer()
     asked = chain(Scripted("a", ["one", "hang"]), slept=slept, breakers=[breaker])

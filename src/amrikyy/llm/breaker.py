@@ -12,6 +12,9 @@ OPEN_S = 60.0
 
 State = Literal["closed", "open", "half-open"]
 
+Outcome = Literal["succeeded", "failed", "left"]
+"""How a call has ended: well; by the provider's fault; without a verdict, for it was cancelled or the request wrong."""
+
 
 class Breaker:
     """Opens after `failures` in a row; after `open_s` lets one call through, whose outcome decides."""
@@ -51,7 +54,7 @@ class Breaker:
             case _:
                 return None
 
-    def _end(self, call: "Call", outcome: Literal["succeeded", "failed", "left"]) -> None:
+    def _end(self, call: "Call", outcome: Outcome) -> None:
         if call.probes:
             if self._probe is not call:
                 return
@@ -83,19 +86,8 @@ class Call:
             self._breaker._end(self, "succeeded")
             self.probes = False  # from here on it is a call like any other
 
-    def succeeded(self) -> None:
-        """The call went well."""
-        self._report("succeeded")
-
-    def failed(self) -> None:
-        """The call failed through the provider's fault."""
-        self._report("failed")
-
-    def left(self) -> None:
-        """The call ended without a verdict: it was cancelled, or the request was at fault."""
-        self._report("left")
-
-    def _report(self, outcome: Literal["succeeded", "failed", "left"]) -> None:
+    def end(self, outcome: Outcome) -> None:
+        """The call has ended."""
         if not self._ended:
             self._ended = True
             self._breaker._end(self, outcome)

@@ -11,7 +11,7 @@ import structlog
 from msgspec import structs
 
 from amrikyy.errors import ModelCircuitOpen, ModelError, ModelTimeout
-from amrikyy.llm.breaker import Breaker, Call
+from amrikyy.llm.breaker import Breaker, Call, Outcome
 from amrikyy.llm.request import Client, Emit, Pieces, Request, Usage
 from amrikyy.llm.spans import ModelCall, describe_call
 
@@ -163,7 +163,9 @@ class ModelChain:
         number: int,
     ) -> ModelError | None:
         """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
-        state, began, outcome = breaker.state, self._now(), "cancelled"
+        state, began = breaker.state, self._now()
+        outcome = "cancelled"
+        verdict: Outcome = "left"
         span = made = None
         if request.span is not None:
             made, span = ModelCall(client.name, request, number), request.span.child()
@@ -178,11 +180,9 @@ class ModelChain:
                 async with asyncio.timeout(left_s) as timeout:
                     attempt = _Attempt(emit, call, timeout)
                     await client.stream(request, attempt)
-            call.succeeded()
-            outcome = "ok"
+            outcome, verdict = "ok", "succeeded"
         except TimeoutError:
-            outcome = ModelTimeout.code
-            call.failed()
+            outcome, verdict = ModelTimeout.code, "failed"
             return ModelTimeout(
                 f"The model {client.name} did not begin to answer within the {self._total_s:g} s that all attempts "
                 "together have (MODEL_TIMEOUT_S).",
@@ -191,7 +191,7 @@ class ModelChain:
         except ModelError as error:
             outcome = error.code
             if error.counts:
-                call.failed()
+                verdict = "failed"
             if attempt.begun or not error.fallback:
                 raise
             return error
@@ -204,7 +204,7 @@ class ModelChain:
             if self._observe is not None:
                 model = client.name.partition(":")[2] or client.name
                 self._observe(model, request.agent, self._now() - began, outcome)
-            call.left()  # only if nothing was reported above: it was cancelled, or the request was at fault
+            call.end(verdict)
             if breaker.state != state:
                 log.warning("model_circuit", model=client.name, state=breaker.state)
         return None

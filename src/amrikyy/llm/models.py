@@ -90,6 +90,7 @@ class Models:
 
     Attributes:
         clients: each model once, in the order in which they are asked; for health.
+        is_offline: the offline model serves, and no AI.
         breakers: the circuit breakers by the clients' names; for health.
     """
 
@@ -104,6 +105,7 @@ class Models:
     ) -> None:
         self._tiers = dict(tiers)
         self.clients = list(clients)
+        self.is_offline = isinstance(self.clients[0], OfflineClient)
         self.breakers = dict(breakers)
         self._http = http
         self._prices = prices
@@ -111,11 +113,6 @@ class Models:
     def for_tier(self, tier: Tier) -> Client:
         """The client that serves a tier: a chain of those that may."""
         return self._tiers[tier]
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether the offline model serves, and no AI."""
-        return isinstance(self.clients[0], OfflineClient)
 
     def estimate(self, usage: Usage, output_length: int) -> Usage:
         """What a call used that was cut off after so many characters: tokens estimated, cost accordingly."""

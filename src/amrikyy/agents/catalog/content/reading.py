@@ -9,7 +9,7 @@ _HEADING = re.compile(r" {0,3}(#{1,6})\s+(\S.*)")
 _LINK = re.compile(r"!?\[([^\]\n]{0,500})\]\([^)\n]{0,500}\)")
 _EMPHASIS = re.compile(r"[*`]+|~~|(?<!\w)_+|(?<!_)_++(?!\w)")
 _WORD = re.compile(r"[^\W_]+")
-_NOT_PROSE = re.compile(r"\s*(#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3,}\s*$)")
+_NOT_PROSE = re.compile(r"\s*($|#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3,}\s*$)")
 
 
 def prose_lines(text: str) -> list[str]:
@@ -40,7 +40,7 @@ def first_paragraph(prose: Iterable[str]) -> str:
     """The first paragraph in lines of prose, plain and on one line; empty if there is none."""
     lines: list[str] = []
     for line in prose:
-        if line.strip() and not _NOT_PROSE.match(line):
+        if not _NOT_PROSE.match(line):
             lines.append(line)
         elif lines:
             break
