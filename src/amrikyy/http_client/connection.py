@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which nobody wants."""
-        if not self._overran and not self._has_head:
+        if not self._has_head:
             self._fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:

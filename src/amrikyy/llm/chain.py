@@ -100,9 +100,23 @@ class ModelChain:
         for client, breaker in self._links:
             if failures:
                 log.warning("model_fallback", model=client.name, after=failures[-1].model, code=failures[-1].code)
-            failure = await self._ask(client, breaker, request, emit, ends_at, is_first=not failures)
-            if failure is None:
-                return
+            failure: ModelError | None = None
+            for number in range(1, self._retry.attempts + 1):
+                call = breaker.enter()
+                if call is None:
+                    failure = failure or _left_alone(client, breaker)  # the failure before tells more
+                    break
+                # The first attempt has all the time that its own deadlines give it.
+                left_s = ends_at - self._now() if failures or failure else None
+                failure = await self._attempt(client, breaker, call, request, emit, left_s, number)
+                if failure is None:
+                    return
+                pause_s = self._pause_s(failure, number, ends_at)
+                if pause_s is None or breaker.state == "open":
+                    break
+                log.info("model_retry", model=client.name, code=failure.code, attempt=number, pause_s=round(pause_s, 3))
+                await self._sleep(pause_s)
+            assert failure is not None
             failures.append(failure)
             if self._now() >= ends_at:
                 break
@@ -124,27 +138,6 @@ class ModelChain:
         """Close every client."""
         for client, _ in self._links:
             await client.close()
-
-    async def _ask(
-        self, client: Client, breaker: Breaker, request: Request, emit: Emit, ends_at: float, *, is_first: bool
-    ) -> ModelError | None:
-        """Ask one model until it answers or asking again makes no sense. Returns the failure that another may mend."""
-        failure: ModelError | None = None
-        for number in range(1, self._retry.attempts + 1):
-            call = breaker.enter()
-            if call is None:
-                return failure or _left_alone(client, breaker)  # the failure before tells more
-            # The first attempt has all the time that its own deadlines give it.
-            left_s = None if is_first and number == 1 else ends_at - self._now()
-            failure = await self._attempt(client, breaker, call, request, emit, left_s, number)
-            if failure is None:
-                return None
-            pause_s = self._pause_s(failure, number, ends_at)
-            if pause_s is None or breaker.state == "open":
-                return failure
-            log.info("model_retry", model=client.name, code=failure.code, attempt=number, pause_s=round(pause_s, 3))
-            await self._sleep(pause_s)
-        return failure
 
     def _pause_s(self, error: ModelError, attempt: int, ends_at: float) -> float | None:
         if not error.retryable or attempt >= self._retry.attempts:

@@ -90,6 +90,9 @@ class Tally:
 class WireClient(ABC):
     """A model behind HTTP. Is a `Client`."""
 
+    _ping_url: str
+    """Where the model is described."""
+
     def __init__(
         self,
         origin: Origin,
@@ -146,10 +149,6 @@ class WireClient(ABC):
 
     async def close(self) -> None:  # noqa: B027 - meant: no protocol has anything to close
         """Nothing to do: the HTTP client is its maker's."""
-
-    @property
-    @abstractmethod
-    def _ping_url(self) -> str: ...
 
     @abstractmethod
     def _url(self, request: Request) -> str: ...

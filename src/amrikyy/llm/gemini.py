@@ -95,14 +95,12 @@ class GeminiClient(WireClient):
             deadlines=deadlines,
             prices=prices,
         )
-        self._model_url = f"{base_url.rstrip('/')}/v1beta/models/{model}"
-
-    @property
-    def _ping_url(self) -> str:
-        return self._model_url
+        self._ping_url = f"{base_url.rstrip('/')}/v1beta/models/{model}"
+        self._stream_url = f"{self._ping_url}:streamGenerateContent?alt=sse"
+        self._whole_url = f"{self._ping_url}:generateContent"
 
     def _url(self, request: Request) -> str:
-        return self._model_url + (":streamGenerateContent?alt=sse" if request.streaming else ":generateContent")
+        return self._stream_url if request.streaming else self._whole_url
 
     def _body(self, request: Request) -> dict[str, Any]:
         config: dict[str, Any] = {"temperature": request.temperature, "maxOutputTokens": request.max_output_tokens}

@@ -100,7 +100,8 @@ class OpenAIClient(WireClient):
             deadlines=deadlines,
             prices=prices,
         )
-        self._base_url = base_url.rstrip("/")
+        self._ping_url = f"{base_url.rstrip('/')}/models"
+        self._completions_url = f"{base_url.rstrip('/')}/chat/completions"
         # OpenAI's reasoning models only know the new name of the limit, most other servers only the old one.
         is_openai = urlsplit(base_url).hostname == "api.openai.com"
         self._dialect = Dialect(length_name="max_completion_tokens" if is_openai else "max_tokens")
@@ -109,12 +110,8 @@ class OpenAIClient(WireClient):
         """See `WireClient.stream`."""
         await super().stream(request, emit if request.schema is None else _Unfencing(emit))
 
-    @property
-    def _ping_url(self) -> str:
-        return f"{self._base_url}/models"
-
     def _url(self, request: Request) -> str:
-        return f"{self._base_url}/chat/completions"
+        return self._completions_url
 
     def _body(self, request: Request) -> dict[str, Any]:
         return self._dialect.body(self.model, request)

@@ -50,7 +50,12 @@ class Prices:
                 return (input_tokens * price.input + output_tokens * price.output) / 1_000_000
         if provider == "offline":
             return 0.0
-        return _public_cost(provider, model, input_tokens, output_tokens)
+        provider_id = _PUBLIC_PROVIDERS.get(provider)
+        rates = _public_rates(provider_id, model, int(time.time() // 86_400)) if provider_id is not None else None
+        if rates is None:
+            return None
+        into, out = rates
+        return (input_tokens * into.at(input_tokens) + output_tokens * out.at(input_tokens)) / 1_000_000
 
 
 class _Rate(NamedTuple):
@@ -65,15 +70,6 @@ class _Rate(NamedTuple):
             if input_tokens > above:
                 rate = tier_rate
         return rate
-
-
-def _public_cost(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
-    provider_id = _PUBLIC_PROVIDERS.get(provider)
-    rates = _public_rates(provider_id, model, int(time.time() // 86_400)) if provider_id is not None else None
-    if rates is None:
-        return None
-    into, out = rates
-    return (input_tokens * into.at(input_tokens) + output_tokens * out.at(input_tokens)) / 1_000_000
 
 
 @lru_cache(maxsize=256)
