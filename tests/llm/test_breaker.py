@@ -1,6 +1,7 @@
 """The circuit breaker: when it opens, when it lets a probe through, and who decides."""
 
 import pytest
+import structlog
 
 from amrikyy.llm.breaker import Breaker, Call, Outcome, State
 
@@ -128,3 +129,19 @@ def test_only_the_first_report_counts(breaker: Breaker) -> None:
     for _ in range(5):
         call.end("failed")
     assert state_of(breaker) == "closed"
+
+
+def test_the_log_says_of_which_model_it_opens_and_closes(clock: Clock) -> None:
+    breaker = Breaker("gemini:a", failures=2, monotonic=clock)
+    with structlog.testing.capture_logs() as logs:
+        entered(breaker).end("succeeded")
+        entered(breaker).end("failed")
+        entered(breaker).end("failed")
+        clock.now = 60
+        entered(breaker).end("left")
+        entered(breaker).end("succeeded")
+        entered(breaker).end("succeeded")
+    assert [(each["event"], each["model"], each["state"]) for each in logs] == [
+        ("model_circuit", "gemini:a", "open"),
+        ("model_circuit", "gemini:a", "closed"),
+    ]

@@ -4,6 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 FAILURES = 5
 """Failures in a row that open it."""
 
@@ -17,11 +21,21 @@ Outcome = Literal["succeeded", "failed", "left"]
 
 
 class Breaker:
-    """Opens after `failures` in a row; after `open_s` lets one call through, whose outcome decides."""
+    """Opens after `failures` in a row; after `open_s` lets one call through, whose outcome decides.
+
+    Args:
+        model: for the log, which is told when it opens and closes.
+    """
 
     def __init__(
-        self, *, failures: int = FAILURES, open_s: float = OPEN_S, monotonic: Callable[[], float] = time.monotonic
+        self,
+        model: str = "",
+        *,
+        failures: int = FAILURES,
+        open_s: float = OPEN_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._model = model
         self._limit = failures
         self._open_s = open_s
         self._monotonic = monotonic
@@ -63,11 +77,14 @@ class Breaker:
             return  # it began before the breaker opened: old news, which must neither close it nor keep it open
         if outcome == "succeeded":
             self._failures = 0
-            self._opened_at = None
+            if self._opened_at is not None:
+                self._opened_at = None
+                log.warning("model_circuit", model=self._model, state="closed")
         elif outcome == "failed":
             self._failures += 1
             if call.probes or self._failures >= self._limit:
                 self._opened_at = self._monotonic()
+                log.warning("model_circuit", model=self._model, state="open")
 
 
 class Call:

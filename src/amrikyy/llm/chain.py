@@ -108,7 +108,7 @@ class ModelChain:
                     break
                 # The first attempt has all the time that its own deadlines give it.
                 left_s = ends_at - self._now() if failures or failure else None
-                failure = await self._attempt(client, breaker, call, request, emit, left_s, number)
+                failure = await self._attempt(client, call, request, emit, left_s, number)
                 if failure is None:
                     return
                 pause_s = self._pause_s(failure, number, ends_at)
@@ -146,18 +146,10 @@ class ModelChain:
         return None if pause_s is None or self._now() + pause_s >= ends_at else pause_s
 
     async def _attempt(
-        self,
-        client: Client,
-        breaker: Breaker,
-        call: Call,
-        request: Request,
-        emit: Emit,
-        left_s: float | None,
-        number: int,
+        self, client: Client, call: Call, request: Request, emit: Emit, left_s: float | None, number: int
     ) -> ModelError | None:
         """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
-        state, began = breaker.state, self._now()
-        outcome = "cancelled"
+        began, outcome = self._now(), "cancelled"
         verdict: Outcome = "left"
         span = made = None
         if request.span is not None:
@@ -198,8 +190,6 @@ class ModelChain:
                 model = client.name.partition(":")[2] or client.name
                 self._observe(model, request.agent, self._now() - began, outcome)
             call.end(verdict)
-            if breaker.state != state:
-                log.warning("model_circuit", model=client.name, state=breaker.state)
         return None
 
 

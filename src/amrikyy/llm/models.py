@@ -159,7 +159,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
     if any(spec.provider != "offline" for spec in wanted):
         http = HttpClient(max_connections=config.max_connections)
     clients = {spec: _client(spec, config, http, prices) for spec in wanted}
-    breakers = {spec: Breaker() for spec in wanted}
+    breakers = {spec: Breaker(clients[spec].name) for spec in wanted}
     for spec in wanted:
         # Asked now, so that no request waits until the price table is read.
         if prices.cost(spec.provider, spec.model, 1, 1) is None:
