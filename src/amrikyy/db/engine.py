@@ -178,6 +178,7 @@ def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
         url,
         module=SqliteDriver(),
         pool_size=POOL_SIZE,
+        pool_use_lifo=True,  # what another connection has written, each has to read again
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_TIMEOUT_S,
         hide_parameters=True,

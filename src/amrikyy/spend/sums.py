@@ -1,6 +1,7 @@
 """The ledger summed up by day, so that what was used long ago is read as quickly as what was used today."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
+    bindparam,
     case,
     delete,
     exists,
@@ -110,17 +112,7 @@ class Sums:
             next_ones = select(spend.c.number).where(spend.c.number > after, spend.c.number <= settled)
             last = next_ones.order_by(spend.c.number).offset(BATCH - 1).limit(1)
             through = (await connection.execute(last)).scalar() or settled
-            callers = _added(_entries((spend.c.number > after) & (spend.c.number <= through)), KEYS).cte("callers")
-            everybody = _added(select(callers), KEYS[1:])
-            insert = insert_into(spend_days, self._database.dialect).from_select(
-                [*KEYS, *COUNTS], select(callers).union_all(everybody)
-            )
-            await connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[spend_days.c[name] for name in KEYS],
-                    set_={name: spend_days.c[name] + insert.excluded[name] for name in COUNTS},
-                )
-            )
+            await connection.execute(_adding(self._database.dialect), {"after": after, "through": through})
             await connection.execute(update(spend_summed).values(through=through))
         return True
 
@@ -148,6 +140,19 @@ def used(through: int, narrowed: Narrowed, *, by_caller: bool) -> Subquery:
     is_whose = spend_days.c.owner != EVERYBODY if by_caller else spend_days.c.owner == EVERYBODY
     days = _days(is_whose, *narrowed(spend_days))
     return days.union_all(_entries(spend.c.number > through, *narrowed(spend))).subquery("used")
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    """Add to the sums what is `after` one number, `through` another. To put it together takes milliseconds."""
+    which = (spend.c.number > bindparam("after")) & (spend.c.number <= bindparam("through"))
+    callers = _added(_entries(which), KEYS).cte("callers")
+    everybody = _added(select(callers), KEYS[1:])
+    insert = insert_into(spend_days, dialect).from_select([*KEYS, *COUNTS], select(callers).union_all(everybody))
+    return insert.on_conflict_do_update(
+        index_elements=[spend_days.c[name] for name in KEYS],
+        set_={name: spend_days.c[name] + insert.excluded[name] for name in COUNTS},
+    )
 
 
 def _days(*which: ColumnElement[bool]) -> Select[Any]:

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Select, delete, insert, select, update
@@ -35,6 +36,7 @@ class Processes:
         self._database = database
         self._seen: dict[str, tuple[int, int]] = {}
         self.id = f"{_MACHINE}:{os.getpid()}:{secrets.token_hex(8)}"
+        self._alive = update(processes).where(processes.c.id == self.id).values(beats=processes.c.beats + 1)
 
     async def beat(self) -> None:
         """Show that this process is alive.
@@ -43,8 +45,7 @@ class Processes:
             Unavailable: the database cannot be reached.
         """
         async with self._database.begin() as connection:
-            alive = update(processes).where(processes.c.id == self.id).values(beats=processes.c.beats + 1)
-            if not (await connection.execute(alive)).rowcount:
+            if not (await connection.execute(self._alive)).rowcount:
                 await connection.execute(insert(processes).values(id=self.id, beats=1))
 
     async def leave(self) -> None:
@@ -66,7 +67,7 @@ class Processes:
             Unavailable: the database cannot be reached.
         """
         async with self._database.connect() as connection:
-            beats = {row.id: row.beats for row in await connection.execute(select(processes))}
+            beats = {row.id: row.beats for row in await connection.execute(_BEATS)}
             still = {
                 each: self._seen[each][1] + 1 if each in self._seen and self._seen[each][0] == count else 0
                 for each, count in beats.items()
@@ -123,8 +124,12 @@ def _is_gone(process: str) -> bool:
     return False
 
 
+_BEATS = select(processes.c.id, processes.c.beats)
+
+
+@cache
 def _orphans(limit: int) -> Select[str]:
-    """Workflows that have not ended, of processes that do not beat."""
+    """Workflows that have not ended, of processes that do not beat. Put together once: it is asked every second."""
     alive = select(processes.c.id)
     active = workflows.c.status.in_(ACTIVE)
     return select(workflows.c.id).where(active, workflows.c.process.not_in(alive)).order_by(workflows.c.id).limit(limit)

@@ -49,6 +49,9 @@ class WorkflowStore:
         self._database = database
         self._process = process
         self._sealer = sealer
+        self._cancelled = select(workflows.c.id).where(
+            workflows.c.status.in_(ACTIVE), workflows.c.process == process, workflows.c.cancel_requested
+        )
 
     # --- A workflow's life ---
 
@@ -211,11 +214,8 @@ class WorkflowStore:
 
     async def cancel_requests(self) -> list[str]:
         """The workflows of this process that are to be stopped."""
-        query = select(workflows.c.id).where(
-            workflows.c.status.in_(ACTIVE), workflows.c.process == self._process, workflows.c.cancel_requested
-        )
         async with self._database.connect() as connection:
-            return list((await connection.execute(query)).scalars())
+            return list((await connection.execute(self._cancelled)).scalars())
 
     # --- Looking ---
 
