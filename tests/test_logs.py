@@ -3,11 +3,12 @@
 import errno
 import io
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 import structlog
 
+from amrikyy.telemetry import logs
 from amrikyy.telemetry.logs import FLUSH_AT, AccessLog, configure_logs
 
 
@@ -30,6 +31,12 @@ def test_a_traceback_has_no_local_variables(as_json: bool) -> None:
     assert "my secret prompt" not in logged
     if as_json:
         assert json.loads(logged)["event"] == "failed"
+
+
+@pytest.mark.parametrize("now_ms", [0, 999, 1_000, 1_796_000_000_007, 1_796_000_000_999, 1_796_000_001_000])
+def test_a_time_is_said_in_utc_to_the_millisecond(now_ms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "time_ns", lambda: now_ms * 1_000_000 + 999_999)
+    assert logs.timestamp() == datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def test_a_line_is_one_write_so_that_those_of_several_workers_do_not_mix() -> None:

@@ -5,7 +5,6 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amrikyy.auth.principal import Principal
 from amrikyy.errors import AmrikyyError, InternalError
-from amrikyy.telemetry.logs import AccessLog
+from amrikyy.telemetry.logs import AccessLog, timestamp
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
 from amrikyy.telemetry.spans import Tracer
 from amrikyy.traces import Redactor
@@ -124,7 +123,7 @@ class Observe:
         spent = exchange.run.spent if exchange.run is not None else None
         self._access_log.write(
             {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "time": timestamp(),
                 "event": "request",
                 "request_id": exchange.request_id,
                 "method": scope["method"][:16],
