@@ -86,7 +86,7 @@ class TextResult(Result):
     @classmethod
     def from_text(cls, text: str, request: Any, *, truncated: bool = False) -> Self:
         """Derive the result from the text that was streamed. Subclasses add what they can read off it."""
-        return cls(**cls.derive(text, request), truncated=truncated)
+        return cls.model_validate(cls.derive(text, request) | {"truncated": truncated})
 
     @classmethod
     def derive(cls, text: str, request: Any) -> dict[str, Any]:
