@@ -48,23 +48,25 @@ class BlogPost(TextResult):
         lines = reading.prose_lines(text)
         opening = reading.first_paragraph(lines)
         outline = [found for line in lines if "#" in line and (found := reading.heading_of(line))]
-        body = reading.plain("\n".join(lines)) if request.keywords else ""
         return fields | {
             "title": title,
             "slug": reading.slugify(title, "post"),
             "excerpt": reading.shorten(opening, EXCERPT_LENGTH),
             "meta_description": reading.shorten(opening, META_DESCRIPTION_LENGTH),
             "headings": [{"level": level, "text": heading} for level, heading in outline],
-            "keywords": [_use(keyword, body, title, fields["word_count"]) for keyword in request.keywords],
+            "keywords": _uses(request.keywords, lines, title, fields["word_count"]),
             "target_words": request.target_words,
         }
 
 
-def _use(keyword: str, body: str, title: str, words: int) -> KeywordUse:
-    count = reading.count_phrase(keyword, body)
-    return KeywordUse(
-        keyword=keyword,
-        count=count,
-        in_title=reading.count_phrase(keyword, title) > 0,
-        density_percent=round(100 * count * max(1, count_words(keyword)) / words, 2) if words else 0.0,
-    )
+def _uses(keywords: list[str], lines: list[str], title: str, words: int) -> list[KeywordUse]:
+    if not keywords:
+        return []
+    body, folded_title = reading.fold("\n".join(lines)), reading.fold(title)
+    uses: list[KeywordUse] = []
+    for keyword in keywords:
+        count = reading.count_phrase(keyword, body)
+        share = count * max(1, count_words(keyword)) / words if words else 0.0
+        in_title = reading.count_phrase(keyword, folded_title) > 0
+        uses.append(KeywordUse(keyword=keyword, count=count, in_title=in_title, density_percent=round(100 * share, 2)))
+    return uses
