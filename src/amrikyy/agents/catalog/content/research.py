@@ -22,11 +22,16 @@ _ADDRESS = re.compile(
     r"|(?<![\w.-])(?P<host>[\w-]++(?:\.[\w-]++)++)(?:/[^\s<>\"')\]]*+)?",
     re.IGNORECASE,
 )
+_DOT_INSIDE = re.compile(r"\.[\w-]")
 
 
 def without_addresses(text: Any) -> Any:
     """The text with web addresses and DOIs taken out: a model writes them from memory, and many lead nowhere."""
-    return " ".join(_ADDRESS.sub(_removed, text).split()) if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    if "://" in text or _DOT_INSIDE.search(text):  # every address has one or the other, and few sentences have
+        text = _ADDRESS.sub(_removed, text)
+    return " ".join(text.split())
 
 
 def _removed(match: re.Match[str]) -> str:
