@@ -190,7 +190,8 @@ class Reuse:
         if asked is not None:
             entry, lease = await asked.answer()
         elif sharing.is_alone and not self._cache.is_shared:
-            entry = self._cache.at_hand(key)  # looking for similar ones has taken time
+            if self._second_look is not None:
+                entry = self._cache.at_hand(key)  # looking for similar ones has taken time
         else:
             entry, lease = await self._ask_others(sharing, flight, run_id)
         if not _is_fresh(entry):

@@ -268,7 +268,8 @@ class Runner:
                 execution.append(Event("progress", (0, "Your turn")))
             context = RunContext(self, run, operation, work.request)
             made = await operation.function(work.request, context)
-            result = _encode(_result_of(operation, made, work.request, context))
+            result = _result_of(operation, made, work.request, context)
+            encoded = result.__pydantic_serializer__.to_json(result, by_alias=True)
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
@@ -281,7 +282,7 @@ class Runner:
             self._fail(execution, InternalError(message))
         else:
             execution.append(Event("progress", (100, "Done")))
-            execution.end(Event("completed"), Outcome(result=result))
+            execution.end(Event("completed"), Outcome(result=encoded))
             if work.keep_as is not None and not context.truncated:
                 self._reuse.keep(operation, work.keep_as, found.look, execution)
             self._end_runs(execution)
@@ -404,7 +405,3 @@ def _result_of(operation: Operation[Any, Any], made: Result | str, request: Requ
         return made
     text_result: type[TextResult] = operation.result_type
     return text_result.from_text(made, request, truncated=context.truncated)
-
-
-def _encode(result: Result) -> bytes:
-    return result.__pydantic_serializer__.to_json(result, by_alias=True)

@@ -23,10 +23,8 @@ class Role(StrEnum):
     ADMIN = "admin"
     INTERNAL = "internal"
 
-    @property
-    def permissions(self) -> frozenset[Permission]:
-        """What the role may do."""
-        return _PERMISSIONS[self]
+    permissions: frozenset[Permission]
+    """What the role may do."""
 
     def at_most(self, other: "Role") -> bool:
         """Whether this role is no higher than `other`."""
@@ -38,9 +36,7 @@ _USER = frozenset({Permission.AGENT_READ, Permission.AGENT_EXECUTE})
 _PREMIUM = _USER | {Permission.AGENT_PRIORITY, Permission.AGENT_STREAMING}
 _ADMIN = _PREMIUM | {Permission.AGENT_MANAGE, Permission.AGENT_STATS, Permission.CACHE_MANAGE}
 
-_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.USER: _USER,
-    Role.PREMIUM: _PREMIUM,
-    Role.ADMIN: _ADMIN,
-    Role.INTERNAL: frozenset(Permission),
-}
+Role.USER.permissions = _USER
+Role.PREMIUM.permissions = _PREMIUM
+Role.ADMIN.permissions = _ADMIN
+Role.INTERNAL.permissions = frozenset(Permission)

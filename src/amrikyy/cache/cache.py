@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from amrikyy.cache.entry import Entry
@@ -33,6 +32,14 @@ CacheResult = Literal["hit", "similar", "miss", "join", "stale", "bypass", "stor
 """What happened to a request for a cacheable result, or to a result."""
 
 
+class Observe(Protocol):
+    """Is told of each operation."""
+
+    def __call__(self, agent: str, result: CacheResult, /, *, by: int) -> None:
+        """It happened so many times."""
+        ...
+
+
 class CacheStats(Counter[CacheResult]):
     """How often each happened, in this process."""
 
@@ -52,14 +59,14 @@ class Cache:
     Args:
         memory: this process' part.
         shared: what all processes share.
-        observe: told of each operation: the agent, what happened, and how many times.
+        observe: told of each operation.
     """
 
     def __init__(
         self,
         memory: MemoryCache,
         shared: SharedCache | None = None,
-        observe: Callable[[str, CacheResult, int], None] | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self.memory = memory
         self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
@@ -121,4 +128,4 @@ class Cache:
         """Count what happened."""
         self.stats[agent][result] += times
         if self._observe is not None:
-            self._observe(agent, result, times)
+            self._observe(agent, result, by=times)

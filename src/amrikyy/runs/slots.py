@@ -99,7 +99,8 @@ class Slots:
                 self._announce_soon()
             return
         place.has_slot = False
-        while successor := next(self._in_order(), None):
+        while self.waiting:
+            successor = next(self._in_order())
             del self._line_of(successor)[successor]
             self._announce_soon()
             assert successor.turn is not None, "it stood in line"

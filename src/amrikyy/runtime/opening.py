@@ -199,7 +199,7 @@ def _open_cache(
         news = open_pool(links.store.address, timeout_s=2 * LISTEN_S, max_connections=1)
         shared = RedisCache(links.store, news, memory, prefix=settings.redis_prefix, sealer=sealer)
         _closed_by(stack, shared)
-    return Cache(memory, shared, lambda agent, result, times: metrics.cache_operations.inc(agent, result, by=times))
+    return Cache(memory, shared, metrics.cache_operations.inc)
 
 
 def _open_shared_runs(

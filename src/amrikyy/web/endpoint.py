@@ -33,6 +33,9 @@ ANY_CALLER: Final = "any caller"
 
 Needs = Permission | Literal["public", "any caller"]
 
+ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
+"""Routes that need one of these count against the limit `admin`, too."""
+
 
 class Call:
     """One admitted request, as a handler sees it."""
@@ -176,6 +179,17 @@ class Endpoint:
     def has_limits(self) -> bool:
         """Whether it counts against those of an agent or an operation before its body is known."""
         return self.operation is not None or self.limit is not None
+
+    @cached_property
+    def limits_of_any(self) -> tuple[str, ...]:
+        """The limits that any request counts against, whatever it starts."""
+        return ("global", "admin") if self.needs in ADMINISTRATION else ("global",)
+
+    @cached_property
+    def limits(self) -> tuple[str, ...]:
+        """Those, and of what it runs: the agent's and the operation's, or the one that it names."""
+        of_operation = (self.operation.partition(".")[0], self.operation) if self.operation is not None else ()
+        return (*self.limits_of_any, *of_operation, *((self.limit,) if self.limit is not None else ()))
 
     @cached_property
     def starts_runs(self) -> bool:

@@ -3,14 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
-from amrikyy.auth.roles import Permission
-from amrikyy.errors import Unauthenticated
+from amrikyy.errors import RateLimited, Unauthenticated
 from amrikyy.ratelimit import Charge, Decision, refusal
 from amrikyy.ratelimit.addresses import counted_as
 from amrikyy.web.endpoint import Call
-
-ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
-"""Routes that need one of these count against the limit `admin`, too."""
 
 
 async def charge_request(call: Call, meanwhile: Callable[[], Awaitable[None]] | None = None) -> Decision | None:
@@ -25,18 +21,11 @@ async def charge_request(call: Call, meanwhile: Callable[[], Awaitable[None]] | 
     Raises:
         RateLimited: saying which limit refused, and when to try again.
     """
-    endpoint, limits = call.endpoint, call.runtime.limits
+    endpoint = call.endpoint
     if endpoint.unlimited or not is_limited(call):
         return None
-    key = counted_caller(call)
-    names = ("global", "admin") if endpoint.needs in ADMINISTRATION else ("global",)
-    charges = limits.table.charges(key, names)
-    if endpoint.has_limits and not call.starts_nothing:
-        if endpoint.operation is not None:
-            charges += limits.table.operation(key, endpoint.operation)
-        if endpoint.limit is not None:
-            charges += limits.table.charges(key, (endpoint.limit,))
-    return await charge(call, charges, meanwhile)
+    names = endpoint.limits_of_any if endpoint.has_limits and call.starts_nothing else endpoint.limits
+    return await charge(call, call.runtime.limits.table.charges(counted_caller(call), names), meanwhile)
 
 
 async def charge_names(call: Call, *names: str) -> None:
@@ -71,14 +60,14 @@ async def charge(
         await meanwhile()
     decision = await deciding
     call.exchange.extra_headers += _headers(decision)
-    _stop_if_refused(call, decision)
+    if decision.refused is not None:
+        raise _refused(call, decision.refused, decision)
     return decision
 
 
-def _stop_if_refused(call: Call, decision: Decision) -> None:
-    if decision.refused is not None:
-        call.runtime.metrics.limit_hits.inc(decision.refused.name)
-        raise refusal(decision)
+def _refused(call: Call, by: Charge, decision: Decision) -> RateLimited:
+    call.runtime.metrics.limit_hits.inc(by.name)
+    return refusal(decision)
 
 
 class GuessGuard:
@@ -102,7 +91,8 @@ class GuessGuard:
 
     async def __aenter__(self) -> None:
         self._decision = await self._limiter.decide(self._charges)
-        _stop_if_refused(self._call, self._decision)
+        if self._decision.refused is not None:
+            raise _refused(self._call, self._decision.refused, self._decision)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_wrong = isinstance(error, Unauthenticated) or getattr(error, "code", "") == "wrong_password"
