@@ -135,32 +135,36 @@ class MemoryLimiter:
         """`decide` (or `peek`), for whoever cannot or need not wait."""
         check_possible(charges)
         now = self._clock()
-        asked: list[tuple[Charge, _Counter, int]] = []
+        asked: list[tuple[Charge, tuple[str, str], _Counter, int]] = []
         refused: Charge | None = None
         wait_s = 0.0
         for charge in charges:
-            counter = self._counter(charge, now)
+            name = charge[:2]
+            counter = self._counter(name, charge.limit, now)
             # A charge that the whole limit allows must fit the share, too, or it could never pass.
             count = max(charge.limit.count // self.divide_by, charge.cost)
-            asked.append((charge, counter, count))
+            asked.append((charge, name, counter, count))
             over = counter.used + charge.cost - count
             if over > 0:
                 waits = counter.wait_s(over, now)
                 if refused is None or waits > wait_s:
                     refused, wait_s = charge, waits
         states: list[State] = []
-        for charge, counter, count in asked:
+        for charge, name, counter, count in asked:
             if refused is None and take:
                 counter.take(now, charge.cost)
-                self._keep(charge[:2], counter, now)
+                if name not in self._busy:
+                    self._keep(name, counter, now)
             states.append(State(charge, max(0, count - counter.used), counter.reset_s(now)))
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
         """Count a charge that was taken, whether the limit allows it or not; no earlier than the last one."""
-        counter = self._counter(charge, at)
+        name = charge[:2]
+        counter = self._counter(name, charge.limit, at)
         counter.take(at, charge.cost)
-        self._keep(charge[:2], counter, at)
+        if name not in self._busy:
+            self._keep(name, counter, at)
 
     def usages(self) -> list[Usage]:
         """All that counts now."""
@@ -184,22 +188,19 @@ class MemoryLimiter:
             if counter is not None:
                 counter.give_back(decision.taken_at, charge.cost)
 
-    def _counter(self, charge: Charge, now: float) -> _Counter:
-        name = charge[:2]
+    def _counter(self, name: tuple[str, str], limit: Limit, now: float) -> _Counter:
         counters = self._busy
         counter = counters.get(name)
         if counter is None:
             counters = self._others
             counter = counters.get(name)
             if counter is None:
-                return _Counter(charge.limit)
+                return _Counter(limit)
         counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it knocks
         counter.forget(now)
         return counter
 
     def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
-        if name in self._busy:
-            return
         if counter.used > max(1, counter.limit.count * BUSY_SHARE):
             self._others.pop(name, None)
             self._busy[name] = counter
