@@ -45,6 +45,8 @@ def serve(
     began = time.perf_counter()
     # structlog loads it where it is installed, to draw tracebacks that we write as JSON or plainly: 5 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: as if it were not installed
+    # Alembic's templates do so at the first start, to draw tracebacks as web pages: another 5 MB.
+    sys.modules.setdefault("pygments", None)  # type: ignore[arg-type]  # as above
     # uvicorn does so with what watches files, which `amrikyy dev` does in its place: 1 MB.
     sys.modules.setdefault("watchfiles", None)  # type: ignore[arg-type]  # as above
     settings = load_settings()
