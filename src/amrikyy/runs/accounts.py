@@ -20,7 +20,8 @@ _SUMS = [column.name for column in run_hours.columns if column.name not in _KEYS
 
 def ledger_rows(run: Run) -> list[dict[str, Any]]:
     """The entries of a run: what it has used itself. Its parts have entries of their own, and so has who it joined."""
-    if run.joined or run.cached:
+    execution = run.execution
+    if run.joined or execution.cached:
         return []
     return [
         {
@@ -35,7 +36,7 @@ def ledger_rows(run: Run) -> list[dict[str, Any]]:
             "cost_usd": spent.cost_usd,
             "usage_estimated": spent.estimated,
         }
-        for model, spent in run.execution.own.items()
+        for model, spent in execution.own.items()
     ]
 
 
@@ -96,5 +97,5 @@ def _add(sums: dict[str, Any], run: Run, duration_ms: float) -> None:
             sums["input_tokens"] += spent.input_tokens
             sums["output_tokens"] += spent.output_tokens
             sums["cost_usd"] += spent.cost_usd or 0.0
-    if run.spent.cost_usd is None:
+    if execution.spent.cost_usd is None and not run.joined:
         sums["unpriced"] += 1
