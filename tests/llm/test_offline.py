@@ -191,7 +191,7 @@ async def test_the_rate_is_kept_also_when_many_are_asked() -> None:
     sample = "word " * 80
     began = time.monotonic()
     answers = await asyncio.gather(*(ask(client, sample=lambda: sample) for _ in range(20)))
-    assert 0.15 < time.monotonic() - began < 0.5
+    assert 0.15 < time.monotonic() - began < 2  # one after the other they would take four seconds
     assert {answer.text for answer in answers} == {sample}
 
 
