@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amrikyy.agents import Agent, Request, Result, RunContext
+from amrikyy.agents import Agent, Request, Result, RunContext, minutes
 from amrikyy.agents.runner import Runner
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
@@ -63,6 +63,12 @@ async def crash(_: Nothing, run: RunContext) -> Number:
 @agent.operation()
 async def refuse(_: Nothing, run: RunContext) -> Number:
     """Refuse."""
+    raise ModelRefused("No.", model="test:x")
+
+
+@agent.operation(cache_for=minutes(1))
+async def refuse_for_all(_: Nothing, run: RunContext) -> Number:
+    """Refuse all who ask at the same time."""
     raise ModelRefused("No.", model="test:x")
 
 
@@ -215,6 +221,17 @@ async def test_every_end_is_an_event_and_counted(
     assert (run.status, outcome.error.code) == (status, code)
     assert "secret detail" not in outcome.error.message
     assert (runner.tally("test").calls, runner.tally("test").failures) == (1, int(is_failure))
+
+
+async def test_who_asks_again_in_the_moment_of_a_failure_joins_nothing_that_is_over(
+    runner: Runner, recorder: Recorder
+) -> None:
+    first = await run_of(runner, refuse_for_all)
+    second = await run_of(runner, refuse_for_all)  # not a step of the event loop lies between the two
+    assert not second.joined
+    assert second.execution is not first.execution
+    assert recorder.noted[-1] == (second.id, "failed")
+    assert not list(runner.live.running())
 
 
 async def test_a_run_that_takes_too_long_is_a_504(runner: Runner) -> None:

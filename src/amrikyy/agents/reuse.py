@@ -229,7 +229,10 @@ class Reuse:
         if flight is None:
             return None
         found = self._in_progress.get(flight)
-        return found if found is not None or flight.streams else self._in_progress.get(Flight(flight.key, streams=True))
+        if found is None and not flight.streams:
+            found = self._in_progress.get(Flight(flight.key, streams=True))
+        # What has just ended is noticed a moment later, and would never end whoever joins it now.
+        return None if found is None or found.ended else found
 
     def begun(self, flight: Flight, execution: Execution) -> None:
         """From now on the execution can be joined."""

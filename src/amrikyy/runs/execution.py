@@ -111,6 +111,11 @@ class Execution:
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
+    def follow(self, run: "Run") -> None:
+        """Let a run have the same events and the same end."""
+        self.runs.append(run)
+        run.outcome = self.outcome
+
     def append(self, event: Event) -> None:
         """Add an event and wake whoever waits for it."""
         self.events.append(event)
@@ -141,6 +146,9 @@ class Execution:
         """Add the last event. Nothing may follow it."""
         assert event.kind in ENDS
         self.outcome = outcome
+        for run in self.runs:
+            if run.outcome is None:
+                run.outcome = outcome
         self._task = None  # finished runs are kept for minutes, and a task holds all that it worked with
         self.append(event)
 

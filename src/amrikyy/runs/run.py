@@ -64,6 +64,7 @@ class Run:
         asked: the words that the request was planned from; None if it came as it is.
         elsewhere: it is another process' run, as that one tells it.
         on_end: called once, when the run has ended, however it did.
+        outcome: how it ended; None while it goes on.
         was_read: somebody has seen its events, and may come back for more.
         span: what is traced of it, while it goes on; None if it is not.
     """
@@ -87,24 +88,19 @@ class Run:
     duration_s: float | None = None
     readers: int = 0
     was_read: bool = False
+    outcome: Outcome | None = None
     _left_after: int | None = None
-    _left: Outcome | None = None
     _leaving: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
-        self.execution.runs.append(self)
+        self.execution.follow(self)
 
     # --- What it is like ---
 
     @property
-    def outcome(self) -> Outcome | None:
-        """How the run ended; None while it goes on."""
-        return self._left or self.execution.outcome
-
-    @property
     def left(self) -> Outcome | None:
         """How the run ended, if it did so before its execution."""
-        return self._left
+        return self.outcome if self._left_after is not None else None
 
     @property
     def ended(self) -> bool:
@@ -159,8 +155,8 @@ class Run:
         """Events number start + 1 to stop, as far as they exist."""
         if self._left_after is None:
             return self.execution.events[start:stop]
-        assert self._left is not None
-        log = [*self.execution.events[: self._left_after], _end(self._left)]
+        assert self.outcome is not None
+        log = [*self.execution.events[: self._left_after], _end(self.outcome)]
         return log[start:stop]
 
     # --- Reading it ---
@@ -206,7 +202,7 @@ class Run:
         if all(run.ended for run in self.execution.runs if run is not self):
             return self.execution.cancel(error)
         self._left_after = len(self.execution.events)
-        self._left = Outcome(error=error)
+        self.outcome = Outcome(error=error)
         self.finish()
         self.execution.wake()
         return True
