@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -250,6 +251,21 @@ async def test_every_response_has_the_security_headers_that_helmet_sets(server: 
             assert name in headers, name
         assert "total;dur=" in headers["server-timing"]
         assert "server" not in headers
+
+
+async def test_they_are_there_too_when_another_server_serves_the_application(server: Served) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/status", "headers": [], "query_string": b""}
+    await server.app(scope, receive, send)
+    names = [name for name, _ in sent[0]["headers"]]
+    assert (sent[0]["status"], names.count(b"content-security-policy"), names.count(b"x-frame-options")) == (200, 1, 1)
 
 
 def test_every_503_says_when_to_try_again() -> None:

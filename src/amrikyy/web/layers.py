@@ -17,8 +17,10 @@ from amrikyy.telemetry.logs import AccessLog, timestamp
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
 from amrikyy.telemetry.spans import Tracer
 from amrikyy.traces import Redactor
+from amrikyy.web.connection import CONNECTION
 from amrikyy.web.errors import error_response
 from amrikyy.web.exchange import Exchange, exchange_of
+from amrikyy.web.headers import SECURITY_HEADERS
 from amrikyy.web.replies import dollars
 from amrikyy.web.spans import describe_exchange
 
@@ -35,24 +37,6 @@ _redact = Redactor()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,64}")
 MAX_LOGGED_PATH = 200
 """Characters of an unknown path in the access line: a caller decides how long it is."""
-
-SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
-    # The headers that Helmet 8 sets by default, with the policy narrowed to what an API and its docs page need.
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
-     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"origin-agent-cluster", b"?1"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-dns-prefetch-control", b"off"),
-    (b"x-download-options", b"noopen"),
-    (b"x-frame-options", b"SAMEORIGIN"),
-    (b"x-permitted-cross-domain-policies", b"none"),
-    (b"x-xss-protection", b"0"),
-]  # fmt: skip
-
 
 NOT_STORED = (b"cache-control", b"no-store")
 """Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
@@ -77,6 +61,7 @@ class Observe:
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
         scope["exchange"] = exchange
         request_id = exchange.request_id.encode()
+        added = () if CONNECTION in scope else SECURITY_HEADERS  # our own server sends them itself
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -84,7 +69,7 @@ class Observe:
                 own = message.get("headers", ())
                 message["headers"] = [
                     *own,
-                    *SECURITY_HEADERS,
+                    *added,
                     *exchange.extra_headers,
                     (b"x-request-id", request_id),
                     (b"server-timing", exchange.server_timing()),

@@ -8,10 +8,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from amrikyy.web.connection import CONNECTION
 from amrikyy.web.flow import Flow, Pipeline, Signal
+from amrikyy.web.headers import Written, write
 
 HEAD_WITHIN_S = 30.0
 """How long the head of a request may take: else whoever sends a letter now and then would soon have all descriptors. A
 new connection may say nothing for as long as one that is kept open: load balancers open some ahead."""
+
+
+_of_every_answer = Written()
 
 
 class Cycle(RequestResponseCycle):
@@ -45,7 +49,7 @@ class Cycle(RequestResponseCycle):
             raise RuntimeError(f"{kind!r} may not be sent now")
 
     def _head_of(self, status: int, headers: Any) -> bytes:
-        lines = [*self.default_headers, *headers]
+        lines = list(headers)
         length: int | None = None
         for name, value in lines:
             if name == b"content-length":
@@ -61,10 +65,10 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = True
             lines.append((b"transfer-encoding", b"chunked"))
         self.expected_content_length = length or 0
-        block = b"".join([b"%b: %b\r\n" % line for line in lines])
+        block = write(lines)
         if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
             raise RuntimeError("a header of the response has a line break in it")
-        return b"%b%b\r\n" % (STATUS_LINE[status], block)
+        return b"%b%b%b\r\n" % (STATUS_LINE[status], _of_every_answer(self.default_headers), block)
 
     def _write(self, body: bytes, *, is_last: bool) -> None:
         if self.scope["method"] == "HEAD":
