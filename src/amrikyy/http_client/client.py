@@ -203,11 +203,10 @@ class HttpClient:
                 return
 
     def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = connection.loop.time()
         self._idle.setdefault(connection.origin, []).append(connection)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(KEEP_ALIVE_S, self._sweep)
+            self._sweeping = connection.loop.call_later(KEEP_ALIVE_S, self._sweep)
         if self._waiting:
             self._wake_one()
 

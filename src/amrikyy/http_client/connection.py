@@ -88,19 +88,21 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         idle_since: the loop time at which its last exchange ended.
+        loop: the event loop that it belongs to.
         unanswered: the request that was sent last, until something is answered to it.
     """
 
     __slots__ = (
         "_body", "_done", "_ends_with_connection", "_fields", "_has_ended", "_has_head", "_head_size", "_is_interim",
         "_keeps_alive", "_on_free", "_on_lost", "_overran", "_parser", "_patience", "_receiver", "_timer", "_timer_at",
-        "_transport", "_used", "idle_since", "origin", "unanswered",
+        "_transport", "_used", "idle_since", "loop", "origin", "unanswered",
     )  # fmt: skip
 
     def __init__(
         self, origin: Origin, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]"
     ) -> None:
         self.origin = origin
+        self.loop = asyncio.get_running_loop()  # kept, for each time it is asked for is a system call
         self.unanswered = b""
         self._on_free = on_free
         self._on_lost = on_lost
@@ -131,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._patience = patience
         if self._timer is None or patience.until < self._timer_at:
             self._set_timer(patience.until)
-        self._done = done = asyncio.get_running_loop().create_future()
+        self._done = done = self.loop.create_future()
         self._head_size = 0
         self._has_head = self._has_ended = self._overran = False
         self.unanswered = request
@@ -256,7 +258,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = when
-        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+        self._timer = self.loop.call_at(when, self._look)
 
     def _look(self) -> None:
         self._timer = None

@@ -1,6 +1,6 @@
 """The runs that this process has in memory: those in progress, and finished streams while they can be replayed."""
 
-import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class LiveRuns:
     def finish(self, run: Run) -> None:
         """A run has ended."""
         self._running.pop(run.id, None)
-        finished = _Finished(run, asyncio.get_running_loop().time(), _size(run))
+        finished = _Finished(run, time.monotonic(), _size(run))
         self._finished[run.id] = finished
         self._finished_bytes += finished.size
         self._forget(finished.ended_at)
@@ -65,13 +65,13 @@ class LiveRuns:
     def is_plain(self, run_id: str) -> bool:
         """Whether the run could still be taken up, and its record is all that there is to it."""
         ended_at = self._plain.get(run_id)
-        return ended_at is not None and asyncio.get_running_loop().time() - ended_at <= self._keep_s
+        return ended_at is not None and time.monotonic() - ended_at <= self._keep_s
 
     def get(self, run_id: str) -> Run | None:
         """The run, if this process still has it."""
         if run := self._running.get(run_id):
             return run
-        self._forget(asyncio.get_running_loop().time())
+        self._forget(time.monotonic())
         finished = self._finished.get(run_id)
         return finished.run if finished else None
 
