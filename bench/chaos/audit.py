@@ -18,9 +18,8 @@ from bench.chaos.stage import LIMIT, LIMIT_WINDOW_S, WORKERS
 SLACK_S = 1.0
 """How long after the service has returned an answer may still be one of the fault's."""
 
-LOST_BEFORE_KILL_S = 0.35
-"""Decision 0004: a process that is killed loses the records of its last 100 ms, the beginnings of its last 200, and
-what was being written then."""
+LOST_BEFORE_KILL_S = 0.25
+"""Decision 0004: a process that is killed loses the records of its last 50 ms, and what was being written then."""
 
 WORKFLOWS_END_WITHIN_S = 90.0
 ENDED = ("completed", "failed", "cancelled")

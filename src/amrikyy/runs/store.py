@@ -33,12 +33,8 @@ from amrikyy.sealing import PLAIN, Sealer
 
 log = structlog.get_logger(__name__)
 
-BATCH_AFTER_S = 0.1
-"""How long a record waits for company. One transaction for many is what keeps the run log off the critical path;
-who was promised a record waits for none."""
-
-LOOK_EVERY_S = 0.05
-"""How often it is looked whether another process has recorded the end of a run."""
+BATCH_AFTER_S = 0.05
+"""How long a record waits for company. One transaction for many is what keeps the run log off the critical path."""
 
 BATCH = 500
 """Rows in one statement."""
@@ -190,7 +186,7 @@ class RunRecords:
                     code="database_unavailable",
                     retry_after_s=1,
                 )
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(BATCH_AFTER_S)
 
     async def page(
         self,
