@@ -240,7 +240,7 @@ class Runner:
         if place is not None and not place.has_slot:
             place.moved = lambda position: execution.append(Event("queued", position))
             place.show(self.slots.last(place))
-        task = asyncio.get_running_loop().create_task(self._execute(run, work, place), name=run.id)
+        task = execution.loop.create_task(self._execute(run, work, place), name=run.id)
         self._tasks.add(task)
         execution.done_by(task)
         if found.flight is not None:
@@ -252,7 +252,7 @@ class Runner:
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution, found = work.operation, run.execution, work.found
         # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
-        deadline = asyncio.get_running_loop().call_later(run.deadline_s, _expire, run)
+        deadline = execution.loop.call_later(run.deadline_s, _expire, run)
         try:
             if found.leader is not None:
                 if await self._reuse.follow(operation, found, run.id, execution, self._sharing):

@@ -1,7 +1,7 @@
 """How long a provider may take, stage by stage."""
 
-import asyncio
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal
 
 from amrikyy.errors import ModelTimeout
@@ -25,14 +25,14 @@ class Clock(Patience):
     """The deadlines of one call as it goes on.
 
     A comment that only keeps the connection alive is no token: the stage goes on as it was. A plain call has no first
-    token to wait for: its answer comes at once and whole, so only the total counts.
+    token to wait for: its answer comes at once and whole, so only the total counts. Both event loops, asyncio's and
+    uvloop, keep this clock's time.
     """
 
-    __slots__ = ("_deadlines", "_end", "_loop", "_model", "_stage")
+    __slots__ = ("_deadlines", "_end", "_model", "_stage")
 
     def __init__(self, deadlines: Deadlines, model: str, *, streaming: bool) -> None:
-        self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
+        now = monotonic()
         self._deadlines = deadlines
         self._model = model
         self._end = now + deadlines.total_s
@@ -44,18 +44,18 @@ class Clock(Patience):
         if self._stage == "first":
             self._stage = "gap"
         if self._stage == "gap":
-            self.until = min(self._end, self._loop.time() + self._deadlines.token_gap_s)
+            self.until = min(self._end, monotonic() + self._deadlines.token_gap_s)
 
     def finish(self) -> None:
         """The answer is complete; what still comes is a courtesy."""
         if self._stage != "after":
             self._stage = "after"
-            self.until = min(self._end, self._loop.time() + AFTER_FINISH_S)
+            self.until = min(self._end, monotonic() + AFTER_FINISH_S)
 
     def passed(self) -> ModelTimeout:
         """The error for the deadline that has passed."""
         limits = self._deadlines
-        if self._stage == "whole" or self._loop.time() >= self._end:
+        if self._stage == "whole" or monotonic() >= self._end:
             what, limit_s, variable = "did not finish its answer", limits.total_s, "MODEL_TIMEOUT_S"
         elif self._stage == "first":
             what, limit_s, variable = "did not begin to answer", limits.first_token_s, "MODEL_FIRST_TOKEN_TIMEOUT_S"

@@ -79,6 +79,7 @@ class Execution:
     """
 
     __slots__ = (
+        "_loop",
         "_task",
         "_waiting",
         "allowance",
@@ -108,6 +109,7 @@ class Execution:
         self.first_output_s: float | None = None
         self.cause: AmrikyyError | None = None
         self.cached: Literal["", "hit", "stale", "similar"] = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -165,6 +167,13 @@ class Execution:
         return len(self.events)
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it belongs to. asyncio asks the system for its process id each time that it tells."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    @property
     def ended(self) -> bool:
         """Whether the last event is in the log."""
         return self.outcome is not None
@@ -184,7 +193,7 @@ class Execution:
 
     def changed(self) -> asyncio.Future[None]:
         """A future that is done as soon as there is something new."""
-        future = asyncio.get_running_loop().create_future()
+        future = self.loop.create_future()
         self._waiting.append(future)
         return future
 

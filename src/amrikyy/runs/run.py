@@ -249,7 +249,7 @@ class Reader:
         """
         run = self._run
         if self._waits():
-            loop = asyncio.get_running_loop()
+            loop = run.execution.loop
             self._until = loop.time() + timeout_s
             if self._timer is None or self._timer_at > self._until:
                 self._set_timer(loop)
