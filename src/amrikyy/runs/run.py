@@ -239,7 +239,7 @@ class Reader:
     @property
     def at_end(self) -> bool:
         """Whether the last event has been read."""
-        return self._run.ended and self.position >= self._run.event_count
+        return self._run.outcome is not None and self.position >= self._run.event_count
 
     async def read(self, timeout_s: float) -> list[Event]:
         """The next events after the position, waiting for one if there are none.
@@ -253,12 +253,14 @@ class Reader:
             self._until = loop.time() + timeout_s
             if self._timer is None or self._timer_at > self._until:
                 self._set_timer(loop)
-            while self._waits() and loop.time() < self._until:
+            while True:
                 self._change = run.execution.changed()
                 try:
                     await self._change
                 finally:
                     self._change = None
+                if not self._waits() or loop.time() >= self._until:
+                    break
         if self.closed:
             return []
         new = run.events(self.position, min(run.readable, self.position + MAX_READ))
