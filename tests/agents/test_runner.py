@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from amrikyy.agents import Agent, Request, Result, RunContext, minutes
+from amrikyy.agents.reuse import Flight, Reuse
 from amrikyy.agents.runner import Runner
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.llm import Models, ModelsConfig, open_models
 from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Event
+from amrikyy.runs.execution import Execution
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
 from amrikyy.runs.slots import Slots
+from amrikyy.sealing import PLAIN
 from amrikyy.telemetry.metrics import Metrics
 
 
@@ -232,6 +235,19 @@ async def test_who_asks_again_in_the_moment_of_a_failure_joins_nothing_that_is_o
     assert second.execution is not first.execution
     assert recorder.noted[-1] == (second.id, "failed")
     assert not list(runner.live.running())
+
+
+async def test_an_answer_in_json_joins_the_stream_beside_an_answer_that_has_just_ended(
+    models: Models, runner: Runner
+) -> None:
+    reuse = Reuse(Cache(MemoryCache(1_000_000)), None, models, PLAIN, Metrics())
+    over, going_on = Execution(), Execution(streams=True)
+    over.fail(ModelRefused("No.", model="test:x"))
+    reuse.begun(Flight("key", streams=False), over)
+    assert reuse.in_progress(Flight("key", streams=False)) is None
+    reuse.begun(Flight("key", streams=True), going_on)
+    assert reuse.in_progress(Flight("key", streams=False)) is going_on
+    assert reuse.in_progress(Flight("key", streams=True)) is going_on
 
 
 async def test_a_run_that_takes_too_long_is_a_504(runner: Runner) -> None:

@@ -1,6 +1,7 @@
 """The HTTP client against servers that say exactly what a test wants, byte by byte."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -258,6 +259,50 @@ async def test_silence_ends_with_patience_and_the_connection_with_it(http: HttpC
     assert http.busy == 0
 
 
+def test_a_loop_that_keeps_another_time_gives_a_server_as_long() -> None:
+    class WhileAsleep(asyncio.SelectorEventLoop):
+        """As uvloop is on a Mac that has slept: its time has gone on, and `time.monotonic` has not."""
+
+        def time(self) -> float:
+            return super().time() + 10_000
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        writer.write(OK)
+
+    async def never(_: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+
+    class Waits(Patience):
+        def passed(self) -> Exception:
+            return TimeoutError()
+
+    class Gets:
+        body = b""
+
+        def head(self, head: Head) -> None:
+            pass
+
+        def data(self, data: bytes) -> None:
+            self.body += data
+
+    async def ask() -> None:
+        scripted = Server()
+        listening = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+        scripted.port = listening.sockets[0].getsockname()[1]
+        async with opened(2) as http:
+            scripted.script += [slowly, never]
+            url, answer = f"http://127.0.0.1:{scripted.port}/", Gets()
+            await http.exchange("GET", url, answer, connect_s=1, patience=Waits(time.monotonic() + 5))
+            assert answer.body == b"hi"
+            with pytest.raises(TimeoutError):
+                await http.exchange("GET", url, answer, connect_s=1, patience=Waits(time.monotonic() + 0.1))
+        listening.close()
+
+    with asyncio.Runner(loop_factory=WhileAsleep) as runner:
+        runner.run(ask())
+
+
 async def test_who_finds_no_free_connection_waits_for_one(server: Server) -> None:
     async with opened(2) as http:
         replies = await asyncio.gather(*(fetch(http, server) for _ in range(20)))
@@ -336,7 +381,7 @@ async def test_who_leaves_when_the_answer_has_just_ended_takes_nobody_along(http
         def passed(self) -> Exception:
             return TimeoutError()
 
-    url, calm = f"http://127.0.0.1:{server.port}/first", Calm(loop.time() + 5)
+    url, calm = f"http://127.0.0.1:{server.port}/first", Calm(time.monotonic() + 5)
     first = loop.create_task(http.exchange("GET", url, Leaving(), connect_s=1, patience=calm))
     with pytest.raises(asyncio.CancelledError):
         await first

@@ -1,7 +1,6 @@
 """Chat completions, what servers do not understand of them, and the promises that both wire clients keep."""
 
 import asyncio
-import json
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -28,7 +27,7 @@ from amrikyy.http_client import HttpClient
 from amrikyy.llm.dialect import Dialect
 from amrikyy.llm.openai import OpenAIClient
 from amrikyy.llm.request import Client
-from amrikyy.llm.schema import wire_schema
+from amrikyy.llm.schema import encoded_schema, wire_schema
 from tests.llm.asking import KEY, Answer, Protocol, ask, attempt, wire_client
 from tests.model_server import Behaviour, ModelServer, Recorded
 
@@ -142,7 +141,7 @@ async def test_a_server_without_schemas_is_asked_for_an_object_and_that_is_learn
     for _ in range(3):
         Harbour.model_validate_json((await ask(openai, schema=Harbour)).text)
     assert forms(server) == ["json_schema", "json_object", "json_object", "json_object"]
-    assert json.dumps(wire_schema(Harbour)) in server.requests[1].json["messages"][-1]["content"]
+    assert encoded_schema(Harbour).decode() in server.requests[1].json["messages"][-1]["content"]
 
 
 async def test_a_server_without_any_form_is_asked_in_the_prompt(openai: OpenAIClient, server: ModelServer) -> None:

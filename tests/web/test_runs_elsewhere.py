@@ -82,6 +82,22 @@ async def test_a_run_without_a_stream_can_be_read_on_another_process_while_it_go
         assert quick.json["result"]["text"].splitlines()[0] in reply.body.decode()
 
 
+async def test_a_run_that_left_what_it_shared_has_ended_elsewhere_as_it_did_here(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 20], pause_s=0.02))
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        async with one.open("/api/stream/blog", BLOG) as whole, one.open("/api/stream/blog", BLOG) as left:
+            left_id = (await anext(left)).data["runId"]
+            assert (await one.ask("DELETE", f"/api/stream/{left_id}")).status == 200
+            here = [event async for event in left]
+            assert [event async for event in whole][-1].event == "complete"
+        there = (await two.stream(f"/api/stream/{left_id}", None))[1:]
+    assert len(models.posts) == 1
+    assert (here[-1].event, here[-1].data["code"]) == ("error", "run_cancelled")
+    assert [(event.id, event.event) for event in there] == [(event.id, event.event) for event in here]
+
+
 async def test_a_server_that_stops_sends_readers_of_a_run_elsewhere_on_and_nothing_is_lost(
     models: ModelServer, make_settings: MakeSettings, redis_url: str
 ) -> None:

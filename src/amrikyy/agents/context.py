@@ -220,19 +220,21 @@ class RunContext:
 
     async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
         """Ask, pass the text on, and account for what it used, however the call ends."""
-        cover = await Cover.of(self._run.execution, self._runner.models, request)
+        execution, models = self._run.execution, self._runner.models
+        allowance = execution.allowance  # None where nothing limits what is spent
+        cover = await Cover.of(execution, allowance, models, request) if allowance is not None else None
         answer = _Answer(feed, cover)
         if request.calls is not None and self._runner.traces_content:
             answer.pieces = []
         finished = False
         try:
-            await self._runner.models.for_tier(request.tier).stream(request, answer)
+            await models.for_tier(request.tier).stream(request, answer)
             finished = True
         finally:
             if (usage := answer.usage) is not None:
-                used = usage if finished else self._runner.models.estimate(usage, answer.length)
+                used = usage if finished else models.estimate(usage, answer.length)
                 self.truncated = used.truncated
-                self._run.execution.charge(
+                execution.charge(
                     used.model, used.input_tokens, used.output_tokens, used.cost_usd, estimated=used.estimated
                 )
                 count_usage(self._runner.metrics, self._run.agent, used)

@@ -8,7 +8,7 @@ from amrikyy.llm.models import Models
 from amrikyy.llm.prices import CHARACTERS_PER_TOKEN
 from amrikyy.llm.request import Request, Usage
 from amrikyy.runs.execution import Execution
-from amrikyy.spend import Reservation
+from amrikyy.spend import Allowance, Reservation
 
 STEP = 1000 * CHARACTERS_PER_TOKEN
 """Characters that are reserved at a time for an answer that is longer than was reserved for."""
@@ -37,16 +37,13 @@ class Cover:
         self.look_at = self._covered - AHEAD
 
     @classmethod
-    async def of(cls, execution: Execution, models: Models, request: Request) -> "Cover | None":
-        """Reserve the most that a call may cost; None where nothing limits it.
+    async def of(cls, execution: Execution, allowance: Allowance, models: Models, request: Request) -> "Cover":
+        """Reserve the most that a call may cost.
 
         Raises:
             BudgetSpent: it is not covered, and must not be made.
             ValidationFailed: a price is not known (`price_unknown`).
         """
-        allowance = execution.allowance
-        if allowance is None:
-            return None
         client = models.for_tier(request.tier)
         reservation = await allowance.reserve(models.most_usd(request), client.name)
         execution.wake()  # whoever waits to learn whether it is covered

@@ -228,11 +228,12 @@ class Reuse:
         """What the same request may join here: a stream another stream, a JSON answer either."""
         if flight is None:
             return None
+        # That one has just ended is noticed a moment later, and it would never end whoever joins it now.
         found = self._in_progress.get(flight)
-        if found is None and not flight.streams:
-            found = self._in_progress.get(Flight(flight.key, streams=True))
-        # What has just ended is noticed a moment later, and would never end whoever joins it now.
-        return None if found is None or found.ended else found
+        if found is not None and not found.ended:
+            return found
+        found = None if flight.streams else self._in_progress.get(Flight(flight.key, streams=True))
+        return found if found is not None and not found.ended else None
 
     def begun(self, flight: Flight, execution: Execution) -> None:
         """From now on the execution can be joined."""

@@ -1,6 +1,7 @@
 """Many rows with one statement."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Boolean
@@ -17,20 +18,24 @@ class Bulk:
     its types do to a value is done here, too, column by column: most columns need nothing.
     """
 
-    __slots__ = ("_columns", "_statement", "_text")
+    __slots__ = ("_processes", "_statement", "_text", "_values")
 
     def __init__(self, statement: Any) -> None:
         self._statement = statement
         self._text = ""
-        self._columns: list[tuple[str, Process | None]] = []
+        self._processes: list[Process | None] = []
+        self._values: Callable[[dict[str, Any]], tuple[Any, ...]] = tuple
 
     async def write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-        """Write rows, which have the statement's columns by name, all of them in the same order."""
+        """Write rows, which have the statement's columns by name."""
         if not self._text:
             self._compile(connection)
-        given = dict(zip(rows[0], zip(*map(dict.values, rows), strict=True), strict=True))
-        columns = [map(process, given[name]) if process else given[name] for name, process in self._columns]
-        await connection.exec_driver_sql(self._text, list(zip(*columns, strict=True)))
+        columns = zip(*map(self._values, rows), strict=True)
+        processed = [
+            map(process, column) if process else column
+            for process, column in zip(self._processes, columns, strict=True)
+        ]
+        await connection.exec_driver_sql(self._text, list(zip(*processed, strict=True)))
 
     def _compile(self, connection: AsyncConnection) -> None:
         dialect = connection.dialect
@@ -43,5 +48,7 @@ class Bulk:
             process: Process | None = kind.bind_processor(dialect)
             return process
 
-        self._columns = [(name, process_of(name)) for name in compiled.positiontup]
+        names = compiled.positiontup
+        self._values = itemgetter(*names)  # of one row, in the statement's order
+        self._processes = [process_of(name) for name in names]
         self._text = str(compiled)

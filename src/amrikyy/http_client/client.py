@@ -5,6 +5,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 from amrikyy.http_client.connection import BrokenOff, Connection, ConnectTimeout, Head, NotConnected, Receiver, TooLarge
 from amrikyy.http_client.patience import Patience
@@ -243,7 +244,7 @@ class _Until(Patience):
     """Patience for a fixed time."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(asyncio.get_running_loop().time() + seconds)
+        super().__init__(monotonic() + seconds)
 
     def passed(self) -> Exception:
         return TimeoutError()

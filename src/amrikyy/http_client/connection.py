@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Protocol, cast
 
 import httptools
@@ -258,19 +259,18 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = when
-        self._timer = self.loop.call_at(when, self._look)
+        self._timer = self.loop.call_later(max(0.0, when - monotonic()), self._look)
 
     def _look(self) -> None:
         self._timer = None
         patience = self._patience
         if patience is None:
             return  # nobody waits: the next exchange sets another
-        loop = asyncio.get_running_loop()
-        if loop.time() < patience.until:
+        if monotonic() < patience.until:
             self._set_timer(patience.until)
         else:
             # It may have been our process that was busy: what has arrived by now is read first.
-            self._timer = loop.call_later(0.001, self._decide, patience, patience.until)
+            self._timer = self.loop.call_later(0.001, self._decide, patience, patience.until)
 
     def _decide(self, patience: Patience, until: float) -> None:
         self._timer = None

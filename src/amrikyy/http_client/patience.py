@@ -7,7 +7,8 @@ class Patience(ABC):
     """A deadline. It may move when something has come, and is looked at whenever that was handed over.
 
     Args:
-        until: the loop time at which it ends.
+        until: the time at which it ends, by `time.monotonic`. An event loop's own may be another one: uvloop's goes on
+            while a Mac sleeps.
     """
 
     __slots__ = ("until",)

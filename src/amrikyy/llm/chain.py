@@ -181,6 +181,7 @@ class ModelChain:
                 raise
             return error
         finally:
+            call.end(verdict)
             if made is not None and span is not None:
                 made.outcome = outcome
                 if attempt.begun:
@@ -189,7 +190,6 @@ class ModelChain:
             if self._observe is not None:
                 model = client.name.partition(":")[2] or client.name
                 self._observe(model, request.agent, self._now() - began, outcome)
-            call.end(verdict)
         return None
 
 

@@ -25,8 +25,7 @@ class Clock(Patience):
     """The deadlines of one call as it goes on.
 
     A comment that only keeps the connection alive is no token: the stage goes on as it was. A plain call has no first
-    token to wait for: its answer comes at once and whole, so only the total counts. Both event loops, asyncio's and
-    uvloop, keep this clock's time.
+    token to wait for: its answer comes at once and whole, so only the total counts.
     """
 
     __slots__ = ("_deadlines", "_end", "_model", "_stage")

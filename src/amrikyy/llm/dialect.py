@@ -1,13 +1,12 @@
 """What a server that speaks chat completions has been found not to understand, and how to ask it instead."""
 
-import json
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel
 
 from amrikyy.llm.request import Request
-from amrikyy.llm.schema import encoded_schema, wire_schema
+from amrikyy.llm.schema import encoded_schema
 
 ADAPTABLE = (400, 404, 422, 501)
 """Statuses with which servers say that they do not know a parameter."""
@@ -56,7 +55,7 @@ class Dialect:
                 wanted = {"name": _name(request.schema), "schema": schema, "strict": True}
                 body["response_format"] = {"type": "json_schema", "json_schema": wanted}
             else:
-                schema_text = json.dumps(wire_schema(request.schema))
+                schema_text = encoded_schema(request.schema).decode()
                 prompt += f"\n\nAnswer with one JSON object of this JSON schema and nothing else:\n{schema_text}"
             if form == JSON_OBJECT:
                 body["response_format"] = {"type": "json_object"}

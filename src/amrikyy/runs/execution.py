@@ -154,6 +154,13 @@ class Execution:
         self._task = None  # finished runs are kept for minutes, and a task holds all that it worked with
         self.append(event)
 
+    def reopen(self, length: int) -> None:
+        """Forget what came after so many events, the end included: it was none of its run's, which had left before."""
+        del self.events[length:]
+        self.outcome = None
+        for run in self.runs:
+            run.outcome = None
+
     def fail(self, error: AmrikyyError) -> None:
         """End with an error."""
         self.end(Event("cancelled" if isinstance(error, RunCancelled) else "failed", error), Outcome(error=error))

@@ -69,16 +69,24 @@ class CounterFamily(Family):
         self._added: defaultdict[tuple[str, ...], float] = defaultdict(float)
 
     def inc(self, *labels: str, by: float = 1) -> None:
-        """Add to the counter with these label values. By 0 it is shown before anything has happened."""
+        """Add to the counter with these label values. By 0 it is shown before anything has happened.
+
+        Raises:
+            ValueError: it has other labels, or would count down.
+        """
+        if by < 0:
+            raise ValueError(f"a counter only counts up, and not by {by}")
+        if labels not in self._children:
+            self._child(labels)
         self._added[labels] += by
         if self._at_once:
             self.hand_over()
 
     def hand_over(self) -> None:
         """Let the library have what was counted."""
-        for labels, added in self._added.items():
-            self._child(labels).inc(added)
-        self._added.clear()
+        while self._added:  # taken out first: what cannot be handed over must not count again and again
+            labels, added = self._added.popitem()
+            self._children[labels].inc(added)
 
     def zero(self) -> None:
         """Begin anew."""
@@ -106,9 +114,14 @@ class HistogramFamily(Family):
         """By label values: how many are in each bucket, and then their sum."""
 
     def observe(self, amount: float, *labels: str) -> None:
-        """Count an amount in the histogram with these label values."""
+        """Count an amount in the histogram with these label values.
+
+        Raises:
+            ValueError: it has other labels.
+        """
         observed = self._observed.get(labels)
         if observed is None:
+            self._child(labels)
             observed = self._observed[labels] = [0.0] * (len(self._bounds) + 2)
         observed[bisect_left(self._bounds, amount)] += 1
         observed[-1] += amount
@@ -117,12 +130,12 @@ class HistogramFamily(Family):
 
     def hand_over(self) -> None:
         """Let the library have what was counted: its `_buckets` and `_sum` are what its own `observe` writes."""
-        for labels, observed in self._observed.items():
-            child = self._child(labels)
+        while self._observed:
+            labels, observed = self._observed.popitem()
+            child = self._children[labels]
             for value, added in zip((*child._buckets, child._sum), observed, strict=True):
                 if added:
                     value.inc(added)
-        self._observed.clear()
 
     def zero(self) -> None:
         """Begin anew. The library has no public way."""

@@ -63,7 +63,7 @@ class Observe:
         request_id = exchange.request_id.encode()
         added = () if CONNECTION in scope else SECURITY_HEADERS  # our own server sends them itself
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 own = message.get("headers", ())
@@ -83,7 +83,7 @@ class Observe:
                     message["headers"].append((b"x-cache", exchange.cache.encode()))
                 if exchange.traced and exchange.span is not None:
                     message["headers"].append((b"x-trace-id", exchange.span.trace_id.encode()))
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)

@@ -61,12 +61,14 @@ async def charge(
     decision = await deciding
     call.exchange.extra_headers += _headers(decision)
     if decision.refused is not None:
-        raise _refused(call, decision.refused, decision)
+        raise _refusal_of(call, decision)
     return decision
 
 
-def _refused(call: Call, by: Charge, decision: Decision) -> RateLimited:
-    call.runtime.metrics.limit_hits.inc(by.name)
+def _refusal_of(call: Call, decision: Decision) -> RateLimited:
+    """The error for a decision that refused, which is counted."""
+    assert decision.refused is not None
+    call.runtime.metrics.limit_hits.inc(decision.refused.name)
     return refusal(decision)
 
 
@@ -92,7 +94,7 @@ class GuessGuard:
     async def __aenter__(self) -> None:
         self._decision = await self._limiter.decide(self._charges)
         if self._decision.refused is not None:
-            raise _refused(self._call, self._decision.refused, self._decision)
+            raise _refusal_of(self._call, self._decision)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_wrong = isinstance(error, Unauthenticated) or getattr(error, "code", "") == "wrong_password"

@@ -271,8 +271,8 @@ class SharedRuns:
 
 def _leave(run: Run, note: RunNote) -> None:
     assert note.left is not None
-    del run.execution.events[note.left_after :]
-    run.execution.outcome = None
+    assert note.left_after is not None
+    run.execution.reopen(note.left_after)
     _fail(run, error_of(note.left))
 
 
