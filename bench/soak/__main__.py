@@ -31,8 +31,9 @@ FILL = 15_000
 FILL_WITHIN_S = 90.0
 """Errands at the highest load, so that caches and logs of finished runs have reached the bound that each has."""
 
-WARM_UP_S = 60.0
-"""Of the load itself: what is opened once, pools of connections and of threads, is open then."""
+WARM_UP_S = 300.0
+"""Of the load itself, or as long as it lasts if that is shorter: what is opened once is open then, and what SQLite and
+the C library keep has reached most of its size. That takes minutes in which no object of Python's is added."""
 
 SAMPLE_EVERY_S = 2.0
 SETTLE_S = 65.0
@@ -89,7 +90,7 @@ async def soak(server: Running, models: Running, *, seed: int, minutes: float, r
     saturation = await clients.saturate(SATURATING_CALLERS, SATURATION_S)
     per_s = rate or SHARE * saturation
     _say(f"warming up at {per_s:.0f} errands/s")
-    await clients.run(per_s, WARM_UP_S)
+    await clients.run(per_s, min(WARM_UP_S, seconds))
     clients.unexpected.clear()
     clients.close()
     await asyncio.sleep(SETTLE_S)
