@@ -294,3 +294,17 @@ async def test_what_waits_at_the_end_is_written(database: Database) -> None:
     again = RunRecords(database)
     assert (await again.get(run.id, owner=None)).status == "completed"
     await again.close()
+
+
+async def test_processes_that_add_to_the_same_hours_do_not_wait_for_each_other_for_ever(database: Database) -> None:
+    processes = [RunRecords(database) for _ in range(4)]
+    operations = [f"operation{number}" for number in range(20)]
+    for turn in range(10):
+        for number, records in enumerate(processes):
+            order = operations if (turn + number) % 2 else operations[::-1]
+            for operation in order:
+                records.note(complete(started(operation=operation)))
+        await asyncio.gather(*(records.flush() for records in processes))
+    assert not any(records.waiting for records in processes)
+    for records in processes:
+        await records.close()

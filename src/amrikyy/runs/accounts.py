@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import bindparam
@@ -41,7 +42,11 @@ def ledger_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """What runs that have ended add to their hours, a row for each agent, operation and hour."""
+    """What runs that have ended add to their hours, a row for each agent, operation and hour.
+
+    In the order of these: processes that add to the same rows in another order would wait for each other, until
+    PostgreSQL ended one.
+    """
     hours: dict[tuple[str, str, float], dict[str, Any]] = {}
     for run in runs:
         elapsed_s = run.elapsed_s
@@ -51,7 +56,7 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
         _add(sums, run, elapsed_s * 1000)
     return [
         {"agent": agent, "operation": operation, "hour": datetime.fromtimestamp(hour * 3600, UTC), **sums}
-        for (agent, operation, hour), sums in hours.items()
+        for (agent, operation, hour), sums in sorted(hours.items(), key=itemgetter(0))
     ]
 
 

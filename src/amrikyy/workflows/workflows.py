@@ -333,6 +333,7 @@ class Workflows:
                 except Exception as error:
                     log.exception("workflow_engine_not_opened")
                     await engine.close()
+                    await self._database.ping()  # if that is why, it says so
                     raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
                 self._engine = engine
             return self._engine
