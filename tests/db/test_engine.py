@@ -15,7 +15,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from amrikyy.db import Database, open_database
-from amrikyy.db.tables import Moment, refresh_tokens, users
+from amrikyy.db.moment import Moment
+from amrikyy.db.tables import refresh_tokens, users
 from amrikyy.errors import Unavailable
 from tests.postgres import Postgres
 

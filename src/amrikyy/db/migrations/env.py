@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from amrikyy.db.tables import Moment, metadata
+from amrikyy.db.moment import Moment
+from amrikyy.db.tables import metadata
 
 
 def _render(kind: str, item: Any, _: Any) -> str | Literal[False]:
