@@ -8,13 +8,15 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from amrikyy.cli.output import fail, load_settings
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import uvicorn
 
     from amrikyy.app import Application
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from amrikyy.telemetry.metrics import Metrics
 
 RULE = "=" * 60
+
+UNUSED = ("rich", "pygments", "watchfiles")
+"""What libraries load where it is installed, and a server has no use for: structlog rich, to draw tracebacks that we
+write as JSON or plainly (5 MB); Alembic's templates pygments, to draw them as web pages (5 MB, at the first start);
+uvicorn what watches files, which `amrikyy dev` does in its place (1 MB)."""
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects until the collector looks at them, and how many such looks until it looks at older ones."""
@@ -43,12 +50,8 @@ def serve(
 ) -> None:
     """Start the server."""
     began = time.perf_counter()
-    # structlog loads it where it is installed, to draw tracebacks that we write as JSON or plainly: 5 MB.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: as if it were not installed
-    # Alembic's templates do so at the first start, to draw tracebacks as web pages: another 5 MB.
-    sys.modules.setdefault("pygments", None)  # type: ignore[arg-type]  # as above
-    # uvicorn does so with what watches files, which `amrikyy dev` does in its place: 1 MB.
-    sys.modules.setdefault("watchfiles", None)  # type: ignore[arg-type]  # as above
+    for name in UNUSED:
+        sys.modules.setdefault(name, cast("ModuleType", None))  # as if it were not installed
     settings = load_settings()
     overrides = {"phase2_port": port, "host": host, "web_concurrency": workers}
     settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
