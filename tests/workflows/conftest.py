@@ -144,22 +144,28 @@ async def runner(database: Database) -> AsyncIterator[Runner]:
     await models.close()
 
 
+def workflows_on(
+    database: Database, database_url: str, runner: Runner, registry: Registry, bounds: Bounds | None = None
+) -> Workflows:
+    return Workflows(
+        database,
+        database_url,
+        runner,
+        registry,
+        Planner(registry, runner, home_airport="JFK"),
+        done.charge,
+        Budgets(database),
+        runner.metrics,
+        Tracer(0),
+        bounds or Bounds(),
+    )
+
+
 @pytest.fixture
 def open_workflows(database: Database, database_url: str, runner: Runner, registry: Registry) -> OpenWorkflows:
     @asynccontextmanager
     async def opened(bounds: Bounds | None = None) -> AsyncIterator[Workflows]:
-        workflows = Workflows(
-            database,
-            database_url,
-            runner,
-            registry,
-            Planner(registry, runner, home_airport="JFK"),
-            done.charge,
-            Budgets(database),
-            runner.metrics,
-            Tracer(0),
-            bounds or Bounds(),
-        )
+        workflows = workflows_on(database, database_url, runner, registry, bounds)
         await workflows.open()
         try:
             yield workflows

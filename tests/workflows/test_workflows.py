@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from amrikyy.agents.registry import Registry
+from amrikyy.agents.runner import Runner
 from amrikyy.auth.audit import Actor
-from amrikyy.db import Database
+from amrikyy.db import Database, open_database
 from amrikyy.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from amrikyy.workflows.definitions import KEPT_VERSIONS
 from amrikyy.workflows.plan import Definition, Hierarchical, Options, Parallel, Plan, Sequential
 from amrikyy.workflows.records import Owner, WorkflowRecord
 from amrikyy.workflows.workflows import Bounds, Workflows
-from tests.workflows.conftest import Log, OpenWorkflows
+from tests.workflows.conftest import Log, OpenWorkflows, workflows_on
 
 OWNER = "user:1"
 
@@ -379,3 +381,14 @@ async def test_options_of_a_named_workflow_can_be_overridden(workflows: Workflow
     await workflows.definitions.save(inner, Actor("user:admin"))
     plan = await workflows.named("inner", {}, Options(retries=2))
     assert (plan.input, plan.options.retries) == ({"amount": 3}, 2)
+
+
+async def test_a_workflow_that_no_database_can_take_is_refused_for_that(runner: Runner, registry: Registry) -> None:
+    away = "postgresql://nobody@127.0.0.1:9/nothing"
+    database = open_database(away)
+    workflows = workflows_on(database, away, runner, registry)
+    with pytest.raises(Unavailable) as refused:
+        await started(workflows, sequence(step("increment"), input={"amount": 1}))
+    assert refused.value.code == "database_unavailable"
+    await workflows.close()
+    await database.close()
