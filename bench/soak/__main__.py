@@ -46,7 +46,7 @@ GROWTH = 0.05
 """Of resident memory, over the second half."""
 MORE = {"fds": 10, "sockets": 6, "threads": 8, "tasks": 6, "slots": 0, "streams": 0}
 """Than after the warm-up, when the load is over: connections of the pools, threads of theirs."""
-RSS_MORE = 0.10
+RSS_MORE = 0.05
 P99_TIMES = 4.0
 """An interval's p99 against the median of all."""
 FOREIGN = 0.15
