@@ -25,7 +25,7 @@ from amrikyy.auth.audit import OPERATOR
 from amrikyy.auth.user_store import UserChange
 from amrikyy.db import Database
 from amrikyy.db.tables import refresh_tokens, users
-from amrikyy.errors import AmrikyyError, Forbidden, Unauthenticated, ValidationFailed
+from amrikyy.errors import AmrikyyError, Forbidden, Unauthenticated, Unavailable, ValidationFailed
 from tests.auth.conftest import PASSWORD, SECRET
 
 
@@ -198,6 +198,28 @@ async def test_a_login_that_is_overtaken_by_a_change_of_password_fails(
     assert await code_of(accounts.login(user.email, PASSWORD)) == "invalid_login"
 
 
+async def test_a_change_of_password_that_is_overtaken_by_another_one_changes_nothing(
+    accounts: Accounts,
+    user: User,
+    passwords: Passwords,
+    strict: Authenticator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    principal = await who(strict, (await accounts.login(user.email, PASSWORD)).access_token)
+    verify = passwords._verify
+
+    async def slow(password: bytes, stored: str) -> bool:
+        right = await verify(password, stored)
+        monkeypatch.setattr(passwords, "_verify", verify)
+        await accounts.reset_password(user.id, "the operator's password")
+        return right
+
+    monkeypatch.setattr(passwords, "_verify", slow)
+    assert await code_of(accounts.change_password(principal, PASSWORD, "an intruder's password")) == "session_over"
+    assert await code_of(accounts.login(user.email, "an intruder's password")) == "invalid_login"
+    await accounts.login(user.email, "the operator's password")
+
+
 @pytest.mark.parametrize("ending", ["logout", "set_password", "disable"])
 async def test_a_refresh_never_slips_past_the_end_of_its_session(
     accounts: Accounts,
@@ -254,6 +276,20 @@ async def test_an_old_hash_is_replaced_at_the_next_login(
     await Accounts(store, tokens, stronger).login(user.email, PASSWORD)
     assert (await accounts.refresh(login.refresh_token)).user.id == user.id
     stronger.close()
+
+
+async def test_a_login_succeeds_when_there_is_no_time_to_replace_its_old_hash(
+    store: AuthStore, tokens: Tokens, accounts: Accounts, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stronger = Passwords(time_cost=2, memory_cost_kib=8, parallelism=1)
+
+    async def busy(password: str) -> str:
+        raise Unavailable("Too many logins at the same time.", code="login_busy")
+
+    monkeypatch.setattr(stronger, "hash", busy)
+    login = await Accounts(store, tokens, stronger).login(user.email, PASSWORD)
+    stronger.close()
+    assert (await accounts.refresh(login.refresh_token)).user.password_hash == user.password_hash
 
 
 async def test_expired_refresh_tokens_are_deleted_in_batches(store: AuthStore, user: User) -> None:

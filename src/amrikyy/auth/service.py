@@ -1,5 +1,6 @@
 """Accounts: the users and sessions that this server keeps itself."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from amrikyy.auth import first_admin, generate
@@ -13,7 +14,7 @@ from amrikyy.auth.roles import Role
 from amrikyy.auth.store import AuthStore, User
 from amrikyy.auth.tokens import Tokens
 from amrikyy.auth.user_store import NO_PASSWORD, NewReset, UserChange
-from amrikyy.errors import Forbidden, NotFound, Unauthenticated
+from amrikyy.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 
 RESET_TTL = timedelta(hours=24)
 """How long a one-time link to set a password is good."""
@@ -45,8 +46,9 @@ class Accounts(Directory):
         if user is None or login is None:
             raise Unauthenticated("The e-mail address or the password is wrong.", code="invalid_login")
         if self._passwords.is_outdated(user.password_hash):
-            new_hash = await self._passwords.hash(password)
-            await self._store.users.replace_hash(user.id, user.password_hash, new_hash)
+            with suppress(Unavailable):  # the password was right; the next login tries to renew the hash again
+                new_hash = await self._passwords.hash(password)
+                await self._store.users.replace_hash(user.id, user.password_hash, new_hash)
         return login
 
     async def refresh(self, refresh_token: str) -> Login:
@@ -78,17 +80,17 @@ class Accounts(Directory):
         Raises:
             Forbidden: an API key has no password, or the current password is wrong (`wrong_password`).
             ValidationFailed: the new password is not acceptable.
-            Unauthenticated: the account is gone, or was disabled meanwhile.
+            Unauthenticated: the account is gone or disabled, or its password was set by somebody else meanwhile.
         """
         if principal.user_id is None:
             raise _no_session("and no password")
         check_password(new, "newPassword")
         user = await self._store.users.get(principal.user_id)
-        if not await self._passwords.verify(current, user.password_hash if user else None):
+        if not await self._passwords.verify(current, user.password_hash if user else None) or user is None:
             raise Forbidden("The current password is wrong.", code="wrong_password")
         hashed = await self._passwords.hash(new)
         act = Act(by or Actor.of(principal), "user.change_password", principal.user_id)
-        changed = await self._store.users.set_password(principal.user_id, hashed, act=act)
+        changed = await self._store.users.set_password(user.id, hashed, act=act, instead_of=user.password_hash)
         login = await self._begin(changed) if changed is not None and changed.disabled_at is None else None
         if login is None:
             raise Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
@@ -219,7 +221,9 @@ class Accounts(Directory):
         user = await self.user(who)
         act = Act(by, "user.set_password", user.id)
         await self._check_rank(act, user.role)
-        await self._store.users.set_password(user.id, await self._passwords.hash(password), act=act)
+        hashed = await self._passwords.hash(password)
+        async with self._store.audit.attempt(act):
+            await self._store.users.set_password(user.id, hashed, act=act)
 
     async def offer_reset(self, who: str, *, by: Actor = OPERATOR) -> PasswordReset:
         """A token with which somebody may set the user's password, once. Tokens offered before are void.

@@ -172,9 +172,28 @@ class UserStore:
                 await note(connection, act)
             return await _change(connection, user_id, **values) if acts else user
 
-    async def set_password(self, user_id: str, password_hash: str, *, act: Act) -> User | None:
-        """Set the password's hash, end all sessions and resets; None when there is no such user."""
+    async def set_password(
+        self, user_id: str, password_hash: str, *, act: Act, instead_of: str | None = None
+    ) -> User | None:
+        """Set the password's hash, and end all sessions and resets.
+
+        Args:
+            user_id: whose.
+            password_hash: from `Passwords.hash`.
+            act: who does it.
+            instead_of: the hash that was verified; without it the password is set whatever it was.
+
+        Returns:
+            the user; None when there is no such user, or the password was changed after `instead_of` was read.
+
+        Raises:
+            Forbidden: the user's role is higher than the actor's own.
+        """
         async with self._database.begin() as connection:
+            user = await lock_user(connection, user_id)
+            if user is None or instead_of not in (None, user.password_hash):
+                return None
+            act.actor.check_rank(user.role)
             return await _set_password(connection, user_id, password_hash, act)
 
     async def offer_reset(self, user_id: str, reset: NewReset) -> None:
