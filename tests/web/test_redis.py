@@ -71,6 +71,20 @@ async def test_redis_may_go_and_come_back_and_nobody_waits_or_fails(
         assert (await server.ask("GET", "/api/agents/list")).status == 200
 
 
+async def test_a_redis_user_who_may_only_use_keys_of_the_prefix_is_enough(make_settings: MakeSettings) -> None:
+    only_theirs = ("--user", "team", "on", ">secret", "~team:*", "resetchannels", "&team:*", "+@all")
+    with redis_server(*only_theirs) as redis:
+        url = redis.url.replace("//", "//team:secret@")
+        settings = make_settings(redis_url=url, redis_prefix="team", rate_limit_whitelist="", redis_timeout_ms=5_000)
+        async with serve(settings) as server:
+            assert (await server.ask("POST", PATH, BLOG)).status == 200
+            events = await server.stream("/api/stream/blog", BLOG | {"topic": "Trains"})
+            assert events[-1].event == "complete"
+            cleared = await server.ask("POST", "/api/agents/content/cache/clear", {}, key="admin")
+            assert cleared.json["cleared"] == 2
+            assert (await server.ask("GET", "/api/health")).json["components"]["redis"]["status"] == "healthy"
+
+
 async def test_that_redis_goes_and_comes_back_is_a_line_each(make_settings: MakeSettings, redis: RedisServer) -> None:
     def said() -> list[str]:
         return [line["event"] for line in lines if "redis" in str(line)]

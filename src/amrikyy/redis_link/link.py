@@ -67,6 +67,7 @@ class RedisLink:
         scripts: what is loaded on each connection, for `run`.
         deadline_s: how long a reply may take.
         journal: of all links to the same Redis; its own if not given.
+        prefix: of the key that it tries to write.
 
     Attributes:
         state: whether it answers.
@@ -79,12 +80,14 @@ class RedisLink:
         scripts: Sequence[Script] = (),
         deadline_s: float = DEADLINE_S,
         journal: LinkJournal | None = None,
+        prefix: str = "amrikyy",
     ) -> None:
         self.address = address
         self._scripts = scripts
         self._deadline_s = deadline_s
         self._journal = journal or LinkJournal(address)
         self._name = f"amrikyy-{os.getpid()}"
+        self._trial_key = f"{prefix}:link:{self._name}"
         self._wire: Wire | None = None
         self._watchers: list[Callable[[LinkState], None]] = []
         self._connected_at = 0.0
@@ -233,7 +236,7 @@ class RedisLink:
                     greeting.append(wire.send("SELECT", address.db))
                 greeting += [wire.send("SCRIPT", "LOAD", script.source) for script in self._scripts]
                 # A replica, a full server and one whose disk fails answer a PING, too.
-                greeting.append(wire.send("SET", f"amrikyy:link:{self._name}", 1, "PX", 1000))
+                greeting.append(wire.send("SET", self._trial_key, 1, "PX", 1000))
                 await asyncio.gather(*greeting)
                 if self._lost.is_set():
                     raise RedisUnavailable("the connection was lost at once")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import structlog
@@ -82,9 +84,15 @@ def _jwt_secret(settings: Settings) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secret = generate.jwt_secret()
-        with suppress(FileExistsError):  # another process was faster: its secret holds
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_text(secret)
+        _write_whole(path, generate.jwt_secret())
         log.warning("jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` makes one")
         return path.read_text().strip()
+
+
+def _write_whole(path: Path, secret: str) -> None:
+    """Write a file for this user only, unless another process was faster; nobody ever finds a part of it."""
+    with NamedTemporaryFile("w", dir=path.parent) as file:  # for this user only
+        file.write(secret)
+        file.flush()
+        with suppress(FileExistsError):
+            path.hardlink_to(file.name)

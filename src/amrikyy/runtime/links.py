@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from amrikyy.settings import ConfigurationError, Settings
@@ -49,9 +50,10 @@ async def open_links(settings: Settings, metrics: Metrics, stack: AsyncExitStack
         address = RedisAddress.parse(settings.redis)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    journal, deadline_s = LinkJournal(address), settings.redis_timeout_ms / 1000
-    limits = RedisLink(address, scripts=LIMITING, deadline_s=deadline_s, journal=journal)
-    store = RedisLink(address, scripts=SHARING, deadline_s=max(STORE_DEADLINE_S, deadline_s), journal=journal)
+    link_to = partial(RedisLink, address, journal=LinkJournal(address), prefix=settings.redis_prefix)
+    deadline_s = settings.redis_timeout_ms / 1000
+    limits = link_to(scripts=LIMITING, deadline_s=deadline_s)
+    store = link_to(scripts=SHARING, deadline_s=max(STORE_DEADLINE_S, deadline_s))
     for link in (limits, store):
         stack.push_async_callback(link.close)
     await asyncio.gather(limits.start(), store.start())
