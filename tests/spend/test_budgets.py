@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from amrikyy.db import Database, open_database
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.tables import budget_days, reservations, spend
-from amrikyy.errors import BudgetSpent, ValidationFailed
+from amrikyy.db.tables import budgets as budgets_table
+from amrikyy.errors import BudgetSpent, NotFound, ValidationFailed
 from amrikyy.spend import Budgets, Sums
-from amrikyy.spend.budget_store import Ask, BudgetStore
+from amrikyy.spend.budget_store import Ask, Budget, BudgetStore
 
 KEY = "key:" + "0" * 32
 
@@ -64,6 +66,40 @@ async def test_a_caller_without_a_budget_costs_nothing(budgets: Budgets) -> None
     assert budgets.allowance(KEY, "user") is None
     await put(budgets, "key:" + "1" * 32, 1)
     assert budgets.allowance(KEY, "user") is None
+
+
+async def test_a_budget_holds_that_is_set_while_its_removal_is_being_learnt(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed_since = BudgetStore.changed_since
+    read, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(self: BudgetStore, revision: int) -> list[Budget]:
+        found = await changed_since(self, revision)
+        if not read.is_set():
+            read.set()
+            await may_go_on.wait()
+        return found
+
+    budgets = Budgets(database)  # not started: the test learns in its keeper's place
+    await budgets._store.put(KEY, "day", 1.0, "user:root", nobody)
+    await budgets._store.remove(KEY, "day", "user:root", nobody)
+    monkeypatch.setattr(BudgetStore, "changed_since", slow)
+    learning = asyncio.create_task(budgets._refresh())
+    await read.wait()
+    setting = asyncio.create_task(put(budgets, KEY, 1.0))
+    await asyncio.wait([setting], timeout=0.3)
+    may_go_on.set()
+    await asyncio.gather(learning, setting)
+    assert budgets.allowance(KEY, "user") is not None
+
+
+async def test_a_budget_that_is_removed_while_it_is_set_is_no_failure_of_ours(budgets: Budgets) -> None:
+    async def removes(connection: AsyncConnection) -> None:
+        await connection.execute(update(budgets_table).values(limit_usd=None))
+
+    with pytest.raises(NotFound):
+        await budgets.put(KEY, "day", 1.0, by="user:root", noting=removes)
 
 
 async def test_fifty_calls_at_a_time_spend_no_more_than_the_budget(budgets: Budgets) -> None:

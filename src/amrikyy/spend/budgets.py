@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from amrikyy.db.engine import Database
-from amrikyy.errors import AmrikyyError, BudgetSpent, Unavailable
+from amrikyy.errors import AmrikyyError, BudgetSpent, NotFound, Unavailable
 from amrikyy.spend.allowance import Allowance, budget_spent
 from amrikyy.spend.budget_store import Ask, BudgetStore, Noting, Period, Settled, Standing
 
@@ -42,6 +42,7 @@ class Budgets:
         self._holder = secrets.token_hex(16)
         self._limited: dict[str, set[Period]] = {}
         self._revision = 0
+        self._refreshing = asyncio.Lock()
         self._asks: list[tuple[Ask, asyncio.Future[Standing | None]]] = []
         self._settled: list[Settled] = []
         self._open = 0
@@ -148,10 +149,17 @@ class Budgets:
             limit_usd: US dollars.
             by: the principal who sets it.
             noting: records the act, in the same transaction.
+
+        Raises:
+            NotFound: somebody has removed it again meanwhile.
+            Unavailable: the database cannot be reached.
         """
         await self._store.put(subject, period, limit_usd, by, noting)
         await self._refresh()
-        return next(each for each in await self.standings([subject]) if each.period == period)
+        for standing in await self.standings([subject]):
+            if standing.period == period:
+                return standing
+        raise NotFound("The budget was set, and has been removed again by somebody else.", code="budget_not_found")
 
     async def remove(self, subject: str, period: Period, *, by: str, noting: Noting) -> bool:
         """Remove a budget. Returns whether there was one."""
@@ -224,9 +232,10 @@ class Budgets:
                 verdict.set_result(decided[id(ask)])
 
     async def _refresh(self) -> None:
-        for budget in await self._store.changed_since(self._revision):
-            self._revision = max(self._revision, budget.revision)
-            periods = self._limited.setdefault(budget.subject, set())
-            (periods.discard if budget.limit_usd is None else periods.add)(budget.period)
-            if not periods:
-                del self._limited[budget.subject]
+        async with self._refreshing:  # else what was read first could be taken in last
+            for budget in await self._store.changed_since(self._revision):
+                self._revision = max(self._revision, budget.revision)
+                periods = self._limited.setdefault(budget.subject, set())
+                (periods.discard if budget.limit_usd is None else periods.add)(budget.period)
+                if not periods:
+                    del self._limited[budget.subject]
