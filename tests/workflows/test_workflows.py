@@ -12,6 +12,7 @@ from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.auth.audit import Actor
 from amrikyy.db import Database, open_database
+from amrikyy.db.engine import POOL_OVERFLOW, POOL_SIZE
 from amrikyy.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from amrikyy.workflows.definitions import KEPT_VERSIONS
 from amrikyy.workflows.plan import Definition, Hierarchical, Options, Parallel, Plan, Sequential
@@ -354,6 +355,32 @@ async def test_a_plan_that_contains_no_named_workflow_is_checked_without_a_look_
         await workflows.check(plan)
     with pytest.raises(AssertionError):
         await workflows.check(sequence({"workflow": "inner"}))
+
+
+async def test_a_named_workflow_is_begun_without_a_look_at_the_others(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Definition(name="alone", description="Adds.", plan=sequence(step("increment")))
+    await workflows.definitions.save(alone, Actor("user:admin"))
+
+    async def fail() -> None:
+        raise AssertionError("they were looked at")
+
+    monkeypatch.setattr(workflows.definitions, "all", fail)
+    record = await workflows.wait(await started(workflows, await workflows.named("alone", {"amount": 1}), OWNER))
+    assert record.result["amount"] == 2
+    with pytest.raises(NotFound):
+        await workflows.named("nobody", {})
+
+
+async def test_more_workflows_can_be_saved_at_once_than_there_are_connections(workflows: Workflows) -> None:
+    plan = sequence(step("increment"))
+    made = [
+        Definition(name=f"workflow-{number}", description="Adds.", plan=plan)
+        for number in range(POOL_SIZE + POOL_OVERFLOW + 2)
+    ]
+    await asyncio.gather(*(workflows.definitions.save(each, Actor("user:admin")) for each in made))
+    assert {each.name for each in made} <= (await workflows.definitions.all()).keys()
 
 
 async def test_only_the_last_versions_are_kept_and_none_of_what_is_long_out_of_use(

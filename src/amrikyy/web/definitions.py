@@ -9,7 +9,7 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, NotFound, Unavailable
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.replies import Success, Wire
-from amrikyy.workflows.definitions import Saved, no_workflow
+from amrikyy.workflows.definitions import Saved
 from amrikyy.workflows.plan import Definition, Hierarchical, Parallel, Plan
 
 PATH = "/api/coordinator/workflows"
@@ -68,11 +68,7 @@ async def list_definitions(call: Call) -> Answer:
 
 async def get_definition(call: Call) -> Answer:
     """One named workflow."""
-    name = call.params["name"]
-    saved = (await call.runtime.workflows.definitions.all()).get(name)
-    if saved is None:
-        raise no_workflow(name)
-    return _reply(saved)
+    return _reply(await call.runtime.workflows.definitions.get(call.params["name"]))
 
 
 async def save_definition(call: Call) -> Answer:

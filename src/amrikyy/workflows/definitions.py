@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select
+from sqlalchemy import Row, Select, delete, func, insert, select
 
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.audit import Act, Actor, note
+from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.engine import Database
 from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import workflow_definitions as table
 from amrikyy.errors import Conflict, NotFound, ValidationFailed
 from amrikyy.sealing import Sealer
 from amrikyy.workflows.library import LIBRARY
-from amrikyy.workflows.plan import Definition, check
+from amrikyy.workflows.plan import Definition, check, contains_others
 
 MAX_DEFINITIONS = 1_000
 
@@ -32,6 +33,12 @@ class Saved:
     version: int
     saved_by: str | None
     saved_at: datetime | None
+
+
+_BUILT_IN = {each.name: Saved(each, 0, None, None) for each in LIBRARY}
+
+_BROKEN_BY_OTHERS = frozenset({"cycle", "too_deep", "too_many", "unknown_workflow"})
+"""What can become wrong with a workflow when another one is changed. The rest was wrong with it before."""
 
 
 def no_workflow(name: str) -> NotFound:
@@ -52,13 +59,22 @@ class Definitions:
 
     async def all(self) -> dict[str, Saved]:
         """The newest version of each, by name."""
-        saved = {each.name: Saved(each, 0, None, None) for each in LIBRARY}
         async with self._database.connect() as connection:
-            for row in await connection.execute(_newest(table).order_by(table.c.name)):
-                if row.definition is not None:
-                    definition = Definition.model_validate_json(unseal_row(self._sealer, table, row)["definition"])
-                    saved[row.name] = Saved(definition, row.version, row.saved_by, row.saved_at)
-        return saved
+            return await self._all(connection)
+
+    async def get(self, name: str) -> Saved:
+        """The newest version of one.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        async with self._database.connect() as connection:
+            row = (await connection.execute(_newest(table).where(table.c.name == name))).first()
+        if row is not None and row.definition is not None:
+            return self._saved(row)
+        if name in _BUILT_IN:
+            return _BUILT_IN[name]
+        raise no_workflow(name)
 
     async def save(self, definition: Definition, actor: Actor) -> Saved:
         """Add a workflow, or a new version of one, and note who did. What has begun goes on as it began.
@@ -67,11 +83,11 @@ class Definitions:
             ValidationFailed: it could not be run; the details name every wrong part.
             Conflict: it ships, or another workflow that contains it could no longer be run.
         """
-        if any(each.name == definition.name for each in LIBRARY):
+        if definition.name in _BUILT_IN:
             message = f"The workflow {definition.name!r} ships with the server; choose another name."
             raise Conflict(message, code="workflow_built_in")
         async with self._database.begin(lock=_LOCK) as connection:
-            known = {name: each.definition for name, each in (await self.all()).items()}
+            known = {name: each.definition for name, each in (await self._all(connection)).items()}
             if len(known) >= MAX_DEFINITIONS and definition.name not in known:
                 raise ValidationFailed(f"There are {MAX_DEFINITIONS} workflows already; delete one.")
             self._check(known | {definition.name: definition}, definition.name)
@@ -98,7 +114,7 @@ class Definitions:
             Conflict: it ships, or another workflow contains it.
         """
         async with self._database.begin(lock=_LOCK) as connection:
-            saved = await self.all()
+            saved = await self._all(connection)
             if name not in saved:
                 raise no_workflow(name)
             if saved[name].version == 0:
@@ -120,19 +136,29 @@ class Definitions:
         async with self._database.begin(lock=_LOCK) as connection:
             return (await connection.execute(delete(table).where(table.c.name.in_(unused)))).rowcount
 
+    async def _all(self, connection: AsyncConnection) -> dict[str, Saved]:
+        saved = dict(_BUILT_IN)
+        for row in await connection.execute(_newest(table).order_by(table.c.name)):
+            if row.definition is not None:
+                saved[row.name] = self._saved(row)
+        return saved
+
+    def _saved(self, row: Row[Any]) -> Saved:
+        definition = Definition.model_validate_json(unseal_row(self._sealer, table, row)["definition"])
+        return Saved(definition, row.version, row.saved_by, row.saved_at)
+
     def _check(self, definitions: dict[str, Definition], new: str | None) -> None:
         if new is not None:
             check(definitions[new].plan, self._registry, definitions.get, name=new)
         for name, definition in definitions.items():
-            if name != new:
-                try:
-                    check(definition.plan, self._registry, definitions.get, name=name)
-                except ValidationFailed as error:
-                    if any(
-                        each["type"] in ("cycle", "too_deep", "too_many", "unknown_workflow") for each in error.details
-                    ):
-                        message = f"The workflow {name!r} contains it and could no longer be run."
-                        raise Conflict(message, code="workflow_in_use", details=error.details) from None
+            if name == new or not contains_others(definition.plan):
+                continue
+            try:
+                check(definition.plan, self._registry, definitions.get, name=name)
+            except ValidationFailed as error:
+                if any(each["type"] in _BROKEN_BY_OTHERS for each in error.details):
+                    message = f"The workflow {name!r} contains it and could no longer be run."
+                    raise Conflict(message, code="workflow_in_use", details=error.details) from None
 
 
 def _newest(*wanted: Any) -> Select[Any]:

@@ -21,7 +21,7 @@ from amrikyy.telemetry.spans import Context, Tracer
 from amrikyy.workflows import counts
 from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
-from amrikyy.workflows.definitions import Definitions, no_workflow
+from amrikyy.workflows.definitions import Definitions
 from amrikyy.workflows.plan import Group, Options, Plan, check, contains_others
 from amrikyy.workflows.processes import Processes
 from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
@@ -143,10 +143,7 @@ class Workflows:
         Raises:
             NotFound: there is no workflow of that name.
         """
-        saved = (await self.definitions.all()).get(name)
-        if saved is None:
-            raise no_workflow(name)
-        plan = saved.definition.plan
+        plan = (await self.definitions.get(name)).definition.plan
         return plan.model_copy(update={"input": {**plan.input, **inputs}, "options": options or plan.options})
 
     def check_room(self, owner: str) -> None:
