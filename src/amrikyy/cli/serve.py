@@ -37,6 +37,9 @@ GC_THRESHOLDS = (10_000, 20, 50)
 LINGERS_S = 0.5
 """How long a worker that is replaced answers what comes on connections that are kept open; others take new ones."""
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted; Linux allows no more by default (net.core.somaxconn)."""
+
 LAST_WORDS_S = 5
 """How long connections may take, after the last run has ended, to receive what was said."""
 
@@ -160,6 +163,7 @@ def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config"
 
     return uvicorn.Config(
         app.http,
+        backlog=BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=Protocol,
         ws="none",
@@ -206,7 +210,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(2048)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:

@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 
+from amrikyy.web.acceptor import Acceptor
 from amrikyy.web.protocol import Protocol
 
 SWEEP_EVERY = 50
@@ -21,10 +24,20 @@ class Server(uvicorn.Server):
     when its connection is closed could not tell whether it was done.
     """
 
+    servers: list[Any]  # uvicorn only closes them, and waits until they are closed
+
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], *, lingers_s: float = 0.0) -> None:
         super().__init__(config)
         self._drain = drain
         self._lingers_s = lingers_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on these sockets."""
+        if sockets is None or sys.platform == "win32":  # whose event loop cannot watch a socket, and accepts many
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self.servers = [Acceptor(each, self._open) for each in sockets]
 
     async def on_tick(self, counter: int) -> bool:
         """What is done ten times a second. Returns whether to stop."""
@@ -34,6 +47,9 @@ class Server(uvicorn.Server):
                 if isinstance(connection, Protocol):
                     connection.close_if_silent(now)
         return await super().on_tick(counter)
+
+    def _open(self) -> asyncio.Protocol:
+        return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, wait for what is in progress, close. A second Ctrl+C does not wait."""
