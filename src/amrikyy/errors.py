@@ -267,7 +267,7 @@ class Undecryptable(AmrikyyError):
 
 
 class Unavailable(AmrikyyError):
-    """A needed dependency is down, or the server is full or draining."""
+    """A needed dependency is down, or the server is full, overloaded or draining."""
 
     status = 503
     code = "unavailable"
@@ -276,6 +276,7 @@ class Unavailable(AmrikyyError):
         "database_outdated",
         "database_newer",
         "server_full",
+        "overloaded",
         "draining",
         "run_elsewhere",
         "login_busy",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, update
+from structlog.testing import capture_logs
 
 from amrikyy.db import Database, open_database
 from amrikyy.db.tables import runs
@@ -19,7 +20,7 @@ from amrikyy.runs import pages
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome
 from amrikyy.runs.run import Run, began_at, first_id, new_run_id
-from amrikyy.runs.store import MAX_PENDING, RunRecords
+from amrikyy.runs.store import BATCH, MAX_PENDING, TURNS, RunRecords
 
 
 @pytest.fixture
@@ -145,6 +146,10 @@ async def test_without_a_database_runs_wait_and_new_ones_are_refused_before_any_
     records.note(first)
     with pytest.raises(Unavailable):
         await records.get(first.id, owner=None)
+    with capture_logs() as logs:
+        async with asyncio.timeout(10):
+            while "runs_cannot_be_recorded" not in [line["event"] for line in logs]:
+                await asyncio.sleep(0.01)
     for _ in range(MAX_PENDING - 1):
         records.note(started())
     with pytest.raises(Unavailable) as caught:
@@ -154,6 +159,39 @@ async def test_without_a_database_runs_wait_and_new_ones_are_refused_before_any_
     assert records.waiting == MAX_PENDING
     await records.close()
     await unreachable.close()
+
+
+async def test_runs_that_come_faster_than_they_can_be_recorded_are_refused_for_that(records: RunRecords) -> None:
+    for _ in range(MAX_PENDING):
+        records.note(started())
+    with pytest.raises(Unavailable) as caught:
+        records.note(started())
+    assert caught.value.code == "overloaded"
+    await records.flush()
+    records.note(started())
+
+
+async def test_a_batch_is_put_together_in_few_turns_however_large_it_is(database: Database) -> None:
+    turn, turns = 0, set()
+
+    class Observed(RunRecords):
+        def _row(self, run: Run) -> dict[str, Any]:
+            turns.add(turn)
+            return super()._row(run)
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        counting[0] = asyncio.get_running_loop().call_soon(count)
+
+    counting = [asyncio.get_running_loop().call_soon(count)]
+    records = Observed(database)
+    for _ in range(BATCH):
+        records.note(complete(started()))
+    await records.flush()
+    counting[0].cancel()
+    await records.close()
+    assert 1 < len(turns) <= TURNS, "others have a turn in between, but not so many that it falls behind"
 
 
 async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunRecords, database: Database) -> None:

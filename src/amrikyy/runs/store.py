@@ -39,8 +39,12 @@ BATCH_AFTER_S = 0.05
 AT_ONCE = 50
 """Runs whose records are put together before others have a turn: for hundreds that would take milliseconds."""
 
-BATCH = 500
-"""Rows in one statement."""
+TURNS = 4
+"""In which a batch is put together, however large it is. Under load a turn of the event loop is long, and runs end in
+each: who writes so many a turn and no more falls behind for ever."""
+
+BATCH = 2_000
+"""Runs in one transaction."""
 
 ENDS_WITHIN_S = 2.0
 """How long it may take another process to record the end of a run, which can be seen in Redis before."""
@@ -125,13 +129,21 @@ class RunRecords:
         """Record the run as it is at the time of writing, soon.
 
         Raises:
-            Unavailable: the database has been away for so long that a new run could not be recorded.
+            Unavailable: the database has been away, or slow, for so long that a new run could not be recorded.
         """
         if len(self._pending) >= MAX_PENDING and not run.ended:
+            if self._behind.failing:
+                raise Unavailable(
+                    "The database has been unreachable for too long, and runs can no longer be recorded. Try again "
+                    "later.",
+                    code="database_unavailable",
+                    retry_after_s=5,
+                )
             raise Unavailable(
-                "The database has been unreachable for too long, and runs can no longer be recorded. Try again later.",
-                code="database_unavailable",
-                retry_after_s=5,
+                "Runs come faster than the database can record them. Try again shortly; if this goes on, it needs a "
+                "faster disk, or the server fewer runs at a time.",
+                code="overloaded",
+                retry_after_s=2,
             )
         self._pending[run.id] = run
         self._behind.wake()
@@ -276,12 +288,13 @@ class RunRecords:
         rows: list[dict[str, Any]] = []
         entries: list[dict[str, Any]] = []
         ended: list[Run] = []
+        at_once = max(AT_ONCE, len(batch) // TURNS)
         for number, run in enumerate(batch, 1):
             rows.append(seal_row(self._sealer, runs, self._row(run)))
             if run.ended:
                 ended.append(run)
                 entries += ledger_rows(run)
-            if number % AT_ONCE == 0:
+            if number % at_once == 0:
                 await asyncio.sleep(0)
         new = [run for run in ended if run.id not in self._booked]
         async with self._database.begin() as connection:

@@ -39,7 +39,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
-        listening.setblocking(False)
+        listening.settimeout(0)
         self._resume()
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Acceptor:
                 self._loop.remove_reader(self._listening)
                 self._paused = self._loop.call_later(PAUSE_S, self._resume)
                 return
-            accepted.setblocking(False)
+            accepted.settimeout(0)
             task = self._loop.create_task(self._open(accepted))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
