@@ -1,6 +1,7 @@
 """Connections, and what happens without a database."""
 
 import asyncio
+import sqlite3
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,16 +11,19 @@ from urllib.parse import urlsplit
 
 import aiosqlite
 import pytest
-from sqlalchemy import DateTime, insert, select, text
+from sqlalchemy import Column, DateTime, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from amrikyy.db import Database, open_database
+from amrikyy.db.bulk import TOGETHER, Bulk
+from amrikyy.db.inserts import insert_into
 from amrikyy.db.moment import Moment
 from amrikyy.db.tables import refresh_tokens, users
 from amrikyy.errors import Unavailable
 from tests.postgres import Postgres
 
+NUMBERS = Table("numbers", MetaData(), Column("number", Integer), Column("square", Integer))
 MOMENT = datetime(2026, 11, 23, 10, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
 
 
@@ -261,13 +265,51 @@ async def test_a_transaction_changes_to_sqlites_thread_once_a_statement(
     usual: Any = aiosqlite.Connection._execute
     monkeypatch.setattr(aiosqlite.Connection, "_execute", execute)
     async with database.begin() as connection:
-        await connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER)")
-        await connection.exec_driver_sql("INSERT INTO numbers VALUES (?)", [(1,), (2,)])
-        rows = await connection.exec_driver_sql("INSERT INTO numbers VALUES (3), (4) RETURNING number")
+        await connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER, square INTEGER)")
+        await connection.exec_driver_sql("INSERT INTO numbers VALUES (?, ?)", [(1, 1), (2, 4)])
+        rows = await connection.exec_driver_sql("INSERT INTO numbers VALUES (3, 9), (4, 16) RETURNING number")
         changed = await connection.exec_driver_sql("UPDATE numbers SET number = number + 1 WHERE number > 1")
         assert ([*rows.scalars()], [*rows.keys()], changed.rowcount) == ([3, 4], ["number"], 3)
-    assert asked == [*("execute",) * 2, "executemany", "execute", "fetchall", "execute", "commit", "rollback"]
+    assert asked == [*("execute",) * 2, "executemany", "execute", "fetchall", "execute", "commit"]
+    asked.clear()
+    many = [{"number": number, "square": number**2} for number in range(3 * TOGETHER + 1)]
+    await database.write((Bulk(sqlite.insert(NUMBERS)), many), (Bulk(sqlite.insert(NUMBERS)), many))
+    assert len(asked) == 1
     await database.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3])
+async def test_rows_are_written_as_they_are_however_many(database: Database, count: int) -> None:
+    rows = [user(f"u{number:02}") | {"name": f"name {number}", "disabled_at": None} for number in range(count)]
+    await database.write((Bulk(insert_into(users, database.dialect)), rows))
+    async with database.connect() as connection:
+        assert [row._asdict() for row in await connection.execute(select(users).order_by(users.c.id))] == rows
+
+
+async def test_rows_are_written_all_or_none(database: Database) -> None:
+    write = Bulk(insert_into(users, database.dialect))
+    row = user("u1") | {"name": None, "disabled_at": None}
+    for _ in range(2):
+        with pytest.raises((IntegrityError, sqlite3.IntegrityError)):
+            await database.write((write, [row]), (write, [row]))
+    async with database.connect() as connection:
+        assert (await connection.execute(select(users))).all() == []
+    await database.write((write, [row]))
+
+
+async def test_a_file_that_is_locked_while_rows_are_written_is_a_503_and_the_next_time_they_are(
+    sqlite_url: str,
+) -> None:
+    first, second = open_database(sqlite_url), open_database(sqlite_url)
+    write, rows = Bulk(sqlite.insert(users)), [user("u1") | {"name": None, "disabled_at": None}]
+    async with first.begin():
+        async with second.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout=10")
+        with pytest.raises(Unavailable):
+            await second.write((write, rows))
+    await second.write((write, rows))
+    for database in (first, second):
+        await database.close()
 
 
 def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:

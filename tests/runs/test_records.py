@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, text, update
 from structlog.testing import capture_logs
 
 from amrikyy.db import Database, open_database
+from amrikyy.db.reseal import reseal
 from amrikyy.db.tables import runs
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.runs import pages
@@ -21,6 +22,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome
 from amrikyy.runs.run import Run, began_at, first_id, new_run_id
 from amrikyy.runs.store import BATCH, MAX_PENDING, TURNS, RunRecords
+from amrikyy.sealing import Sealer
 
 
 @pytest.fixture
@@ -34,13 +36,13 @@ async def records(database: Database) -> AsyncIterator[RunRecords]:
 def transactions(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One entry for each that has begun."""
     begun: list[str] = []
-    begin = database.begin
+    write = database.write
 
-    def counting() -> object:
+    async def counting(*inserts: Any) -> None:
         begun.append("begun")
-        return begin()
+        await write(*inserts)
 
-    monkeypatch.setattr(database, "begin", counting)
+    monkeypatch.setattr(database, "write", counting)
     return begun
 
 
@@ -346,3 +348,35 @@ async def test_processes_that_add_to_the_same_hours_do_not_wait_for_each_other_f
     assert not any(records.waiting for records in processes)
     for records in processes:
         await records.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+async def test_runs_that_end_while_they_are_sealed_anew_and_the_sealing_do_not_wait_for_each_other_for_ever(
+    database: Database,
+) -> None:
+    async def waiting(count: int) -> None:
+        query = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(10):
+            while True:
+                async with database.connect() as connection:
+                    if await connection.scalar(query) == count:
+                        return
+
+    records, sealed = RunRecords(database), Sealer(b"k" * 32)
+    first, second, third = (started() for _ in range(3))
+    for run in (first, second, third):
+        records.note(run)
+    await records.flush()
+    async with database.begin() as connection:
+        await connection.execute(select(runs.c.id).where(runs.c.id == second.id).with_for_update())
+        sealing = asyncio.create_task(reseal(database, sealed, [runs]))  # has the first, and wants the second
+        await waiting(1)
+        for run in (third, first):
+            records.note(complete(run))
+        ending = asyncio.create_task(records.flush())  # wants the first, and must not have the third
+        await waiting(2)
+    await asyncio.gather(sealing, ending)
+    assert [record.status for record in await records.page(owner="user:1")] == ["completed", "running", "completed"]
+    await records.close()

@@ -1,14 +1,18 @@
 """Many rows with one statement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Boolean
-
-from amrikyy.db.asynchronous import AsyncConnection
+from sqlalchemy.engine import Dialect
 
 Process = Callable[[Any], Any]
+Row = dict[str, Any]
+
+TOGETHER = 16
+"""Rows in one execution of a statement in SQLite, whose driver gives up the interpreter for each and waits for it."""
 
 
 class Bulk:
@@ -18,27 +22,33 @@ class Bulk:
     its types do to a value is done here, too, column by column: most columns need nothing.
     """
 
-    __slots__ = ("_processes", "_statement", "_text", "_values")
+    __slots__ = ("_processes", "_statement", "_text", "_together", "_values")
 
     def __init__(self, statement: Any) -> None:
         self._statement = statement
         self._text = ""
+        self._together = ""
         self._processes: list[Process | None] = []
-        self._values: Callable[[dict[str, Any]], tuple[Any, ...]] = tuple
+        self._values: Callable[[Row], tuple[Any, ...]] = tuple
 
-    async def write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-        """Write rows, which have the statement's columns by name."""
+    def executions(self, dialect: Dialect, rows: Sequence[Row]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+        """What is to be executed to write rows, which have the statement's columns by name: texts, with parameters."""
         if not self._text:
-            self._compile(connection)
+            self._compile(dialect)
         columns = zip(*map(self._values, rows), strict=True)
         processed = [
             map(process, column) if process else column
             for process, column in zip(self._processes, columns, strict=True)
         ]
-        await connection.exec_driver_sql(self._text, list(zip(*processed, strict=True)))
+        values = list(zip(*processed, strict=True))
+        several = len(values) - len(values) % TOGETHER if self._together else 0
+        if several:
+            starts = range(0, several, TOGETHER)
+            yield self._together, [tuple(chain.from_iterable(values[at : at + TOGETHER])) for at in starts]
+        if several < len(values):
+            yield self._text, values[several:]
 
-    def _compile(self, connection: AsyncConnection) -> None:
-        dialect = connection.dialect
+    def _compile(self, dialect: Dialect) -> None:
         compiled = self._statement.compile(dialect=dialect)
 
         def process_of(name: str) -> Process | None:
@@ -52,3 +62,6 @@ class Bulk:
         self._values = itemgetter(*names)  # of one row, in the statement's order
         self._processes = [process_of(name) for name in names]
         self._text = str(compiled)
+        if dialect.name == "sqlite":
+            row = f"({', '.join('?' * len(names))})"
+            self._together = self._text.replace(row, ", ".join([row] * TOGETHER), 1)

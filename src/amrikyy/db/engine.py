@@ -1,6 +1,6 @@
 """Connections to SQLite or PostgreSQL, with errors that say whose turn it is."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from sqlalchemy.pool import QueuePool
 
 from amrikyy.db import urls
 from amrikyy.db.asynchronous import AsyncConnection, AsyncEngine, create_async_engine
+from amrikyy.db.bulk import Bulk, Row
 from amrikyy.db.failures import is_unavailable, reason
 from amrikyy.errors import Unavailable
 
@@ -104,6 +105,27 @@ class Database:
                 elif lock is not None:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
                 yield connection
+
+    async def write(self, *inserts: tuple[Bulk, Sequence[Row]]) -> None:
+        """Write rows in one transaction.
+
+        In SQLite that is one piece of work for the thread of the connection: who else wants to write does not wait for
+        the turns that our event loop takes meanwhile.
+
+        Raises:
+            Unavailable: the database cannot be reached, or answers too late; nothing is written.
+        """
+        dialect = self.engine.dialect
+        executions = [each for insert, rows in inserts if rows for each in insert.executions(dialect, rows)]
+        if self.dialect == "sqlite":
+            with self._translated():
+                async with self.engine.connect() as connection:
+                    driver: Any = (await connection.get_raw_connection()).dbapi_connection
+                    await driver.write(executions)
+        else:
+            async with self.begin() as connection:
+                for statement, parameters in executions:
+                    await connection.exec_driver_sql(statement, parameters)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.

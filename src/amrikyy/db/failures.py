@@ -25,7 +25,7 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, (PoolTimeout, OSError)):
         return True
     if not isinstance(error, DBAPIError):
-        return False
+        return _is_sqlites(error)
     if error.connection_invalidated:
         return True
     if isinstance(error, InterfaceError):
@@ -34,8 +34,7 @@ def is_unavailable(error: BaseException) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None)
     if isinstance(sqlstate, str):
         return sqlstate.startswith(_SQLSTATES)
-    sqlite = getattr(error.orig, "sqlite_errorname", None)
-    return isinstance(sqlite, str) and sqlite.removeprefix("SQLITE_").startswith(_SQLITE)
+    return _is_sqlites(error.orig)
 
 
 def reason(error: BaseException) -> str:
@@ -43,3 +42,8 @@ def reason(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = str(cause).splitlines()
     return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:300]
+
+
+def _is_sqlites(error: BaseException | None) -> bool:
+    name = getattr(error, "sqlite_errorname", None)
+    return isinstance(name, str) and name.removeprefix("SQLITE_").startswith(_SQLITE)

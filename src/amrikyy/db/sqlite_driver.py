@@ -7,6 +7,7 @@ The methods are SQLAlchemy 2.1's own, and none that it promises to keep: a test 
 
 import sqlite3
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import aiosqlite
@@ -15,6 +16,9 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_cursor,
     AsyncAdapt_aiosqlite_dbapi,
 )
+
+Execution = tuple[str, Sequence[tuple[Any, ...]]]
+"""A statement, and the parameters of each time that it is executed."""
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -50,6 +54,27 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
     __slots__ = ()
 
     _cursor_cls = _Cursor
+
+    async def write(self, executions: Sequence[Execution]) -> None:
+        """Execute all of this in a transaction of its own, with one change of threads."""
+        await self._connection._execute(_write, self._connection._conn, executions)
+
+    def rollback(self) -> None:
+        """Where there is something to take back: the pool asks for it after each use."""
+        connection = self._connection._connection
+        if connection is not None and connection.in_transaction:
+            super().rollback()
+
+
+def _write(connection: sqlite3.Connection, executions: Sequence[Execution]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement, parameters in executions:
+            connection.executemany(statement, parameters)
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):

@@ -259,6 +259,7 @@ class RunRecords:
         return due
 
     async def _write_pending(self, run_ids: list[str]) -> None:
+        run_ids.sort()  # as `db.reseal` locks them: in another order the two would wait for each other
         for start in range(0, len(run_ids), BATCH):
             batch = {run_id: self._pending.pop(run_id) for run_id in run_ids[start : start + BATCH]}
             try:
@@ -297,12 +298,9 @@ class RunRecords:
             if number % at_once == 0:
                 await asyncio.sleep(0)
         new = [run for run in ended if run.id not in self._booked]
-        async with self._database.begin() as connection:
-            await _upsert(dialect).write(connection, rows)
-            if entries:
-                await ledger_insert(dialect).write(connection, entries)
-            if new:
-                await hours_insert(dialect).write(connection, hour_rows(new))
+        await self._database.write(
+            (_upsert(dialect), rows), (ledger_insert(dialect), entries), (hours_insert(dialect), hour_rows(new))
+        )
         if self._recorded is not None:
             for run in ended:
                 self._recorded(run)
