@@ -250,7 +250,12 @@ class RateLimited(AmrikyyError):
 
 
 class InternalError(AmrikyyError):
-    """Something we did not foresee; the log has the traceback under the request's id."""
+    """Something that the server, or the author of an agent, did not foresee; the log has the traceback."""
+
+    codes = (
+        "wrong_result",
+        "output_too_large",
+    )
 
 
 class Undecryptable(AmrikyyError):

@@ -96,13 +96,13 @@ def test_wrong_declarations_are_refused_with_the_place() -> None:
         Agent("Not Good", "x")
     with pytest.raises(ValueError, match="20/minute"):
         agent.operation(limit="often")
-    with pytest.raises(TypeError, match="the request's type"):
+    with pytest.raises(TypeError, match="both annotated"):
 
         @agent.operation()
         async def no_types(request, run):  # type: ignore[no-untyped-def]  # that is the mistake
             return None
 
-    with pytest.raises(TypeError, match="returns a Result"):
+    with pytest.raises(TypeError, match="says what it returns"):
 
         @agent.operation()  # type: ignore[arg-type]  # that is the mistake
         async def no_result(request: Empty, run: RunContext) -> dict[str, int]:
@@ -212,6 +212,54 @@ def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
         load_registry(["no_such_module"])
     with pytest.raises(ValueError, match="defines no Agent"):
         load_registry(["json"])
+
+
+HEADER = """
+from collections.abc import Callable
+from amrikyy.agents import Agent, Request, Result, RunContext
+agent = Agent("mine", "Mine.")
+class Question(Request):
+    text: str
+class Answer(Result):
+    text: str
+"""
+
+GOOD = "@agent.operation()\nasync def answer(question: Question, run: RunContext) -> Answer: ..."
+
+MISTAKES = {
+    "it does not parse": ("x = (", "SyntaxError: '\\(' was never closed"),
+    "a name is wrong": ("x = 1\nx = unknown_thing", "NameError: name 'unknown_thing' is not defined .*, line 10\\)"),
+    "it exits": ("raise SystemExit('no config')", "SystemExit: no config"),
+    "it needs what is not installed": ("import not_installed_lib", "No module named 'not_installed_lib'"),
+    "no parentheses": (GOOD.replace("()", "", 1), "write @mine.operation\\(\\) with parentheses"),
+    "no async": (GOOD.replace("async ", ""), "mistaken_agents.answer.*async def.*asyncio.to_thread"),
+    "no annotation": (GOOD.replace(": Question", ""), "both annotated"),
+    "it returns a dict": (GOOD.replace("-> Answer", "-> dict"), "says what it returns"),
+    "a reserved operation": (GOOD.replace("answer", "ask"), "every agent has 'ask' from the server"),
+    "a reserved agent": ("Agent('global', 'G.', limit='1/minute')", "'global': it is the name of one of the server's"),
+    "a limit that is none": ("Agent('other', 'O.', limit='fast')", "'fast' is not a limit"),
+    "the name of another": (f"agent = Agent('travel', 'T.')\n{GOOD}", "two agents named 'travel'"),
+    "no schema in": (
+        f"class Bad(Request):\n    hook: Callable[[int], int]\n{GOOD.replace('n: Q', 'n: Bad or Q')}"
+        .replace("Bad or Question", "Bad"),
+        "mine.answer: Bad cannot be put into JSON",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_an_agents_module_is_one_line_that_names_the_module_and_the_mistake(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = MISTAKES[mistake]
+    (tmp_path / "mistaken_agents.py").write_text(HEADER + code + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=said) as refused:
+            load_registry(["mistaken_agents"])
+    finally:
+        sys.modules.pop("mistaken_agents", None)
+    assert str(refused.value).startswith("AGENTS names 'mistaken_agents'")
 
 
 @pytest.mark.parametrize(

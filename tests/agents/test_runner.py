@@ -330,3 +330,203 @@ async def test_closing_ends_every_run_with_a_word(runner: Runner) -> None:
         await runner.close()
     assert {run.status for run in runs} == {"failed"}
     assert {run.outcome.error.code for run in runs if run.outcome and run.outcome.error} == {"draining"}
+
+
+class Other(Result):
+    other: int
+
+
+@agent.operation()
+async def return_another(_: Nothing, run: RunContext) -> Number:
+    """Return another result."""
+    return Other(other=1)  # type: ignore[return-value]  # that is the mistake
+
+
+@agent.operation()
+async def return_nothing(_: Nothing, run: RunContext) -> Number:  # type: ignore[empty-body]  # that is the mistake
+    """Forget to return."""
+
+
+@agent.operation()
+async def forget_to_await(_: Nothing, run: RunContext) -> Number:
+    """Forget to await."""
+    return run.generate(Number, prompt="one")  # type: ignore[return-value]  # that is the mistake
+
+
+@agent.operation()
+async def write_nothing(_: Nothing, run: RunContext) -> str:  # type: ignore[empty-body]  # that is the mistake
+    """Forget to return the text."""
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (return_another, "declares that it returns Number, and returned an object of the type Other"),
+        (return_nothing, "Number, and returned nothing (None). Is a `return` missing?"),
+        (forget_to_await, "a coroutine (RunContext.generate). Is an `await` missing?"),
+        (write_nothing, "declares that it returns str, and returned nothing (None)"),
+    ],
+)
+async def test_a_result_that_was_not_declared_is_an_error_that_says_what_it_is(
+    runner: Runner, operation: Any, said: str
+) -> None:
+    outcome = await (await run_of(runner, operation)).wait()
+    assert outcome.error is not None
+    assert (outcome.error.status, outcome.error.code) == (500, "wrong_result")
+    assert said in outcome.error.message
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), Panic("at the disco")])
+async def test_an_operation_that_exits_or_panics_fails_alone(runner: Runner, raised: BaseException) -> None:
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def exit_all(_: Nothing, run: RunContext) -> Number:
+        """Exit."""
+        raise raised
+
+    run = await run_of(runner, exit_all)
+    assert run.outcome is not None
+    assert run.outcome.error is not None
+    assert run.outcome.error.code == "internal_error"
+    assert run.id in run.outcome.error.message
+    assert (await run_of(runner, answer)).status == "completed"
+
+
+async def test_a_run_ends_although_its_operation_ignores_that_it_was_cancelled(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.runs.execution.CLEAN_UP_S", 0.01)
+    own, told = Agent("own", "Its own."), asyncio.Event()
+    silenced: list[bool] = []
+
+    @own.operation()
+    async def go_on(_: Nothing, run: RunContext) -> Number:
+        """Go on whatever happens."""
+        while not told.is_set():
+            try:
+                await told.wait()
+            except asyncio.CancelledError:
+                continue
+        try:
+            run.say("too late")
+        except asyncio.CancelledError:
+            silenced.append(True)
+        return Number(number=1)
+
+    run = await runner.start(go_on, Nothing(), owner="user:1")
+    await asyncio.sleep(0)
+    run.cancel("Enough.")
+    outcome = await run.wait()
+    assert outcome.error is not None
+    assert (run.status, outcome.error.message) == ("cancelled", "Enough.")
+    assert runner.running == 1
+    told.set()
+    while runner.running:
+        await asyncio.sleep(0)
+    assert silenced == [True]
+    assert [event.kind for event in run.execution.events] == ["started", "cancelled"]
+
+
+async def test_closing_leaves_behind_what_ignores_that_it_was_cancelled(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.agents.runner.CLEAN_UP_S", -0.99)
+    own, told = Agent("own", "Its own."), asyncio.Event()
+
+    @own.operation()
+    async def go_on(_: Nothing, run: RunContext) -> Number:
+        """Go on whatever happens."""
+        while not told.is_set():
+            try:
+                await told.wait()
+            except asyncio.CancelledError:
+                continue
+        return Number(number=1)
+
+    await runner.start(go_on, Nothing(), owner="user:1")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await runner.close()
+    assert runner.running == 1
+    told.set()
+    while runner.running:
+        await asyncio.sleep(0)
+
+
+@agent.operation()
+async def say_too_much(_: Nothing, run: RunContext) -> str:
+    """Say too much."""
+    while True:
+        run.say("x" * 1_000_000)
+
+
+@agent.operation()
+async def tell_too_often(_: Nothing, run: RunContext) -> Number:
+    """Tell without an end."""
+    turn = 0
+    while True:
+        turn += 1
+        run.progress(0.5, f"Turn {turn % 2}")
+
+
+@agent.operation()
+async def return_too_much(_: Nothing, run: RunContext) -> str:
+    """Return too much."""
+    return "x" * 9_000_000
+
+
+@pytest.mark.parametrize("operation", [say_too_much, tell_too_often, return_too_much])
+async def test_what_a_run_makes_has_a_bound(runner: Runner, operation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amrikyy.agents.context.MAX_CHANGES", 1000)
+    run = await run_of(runner, operation)
+    assert run.outcome is not None
+    assert run.outcome.error is not None
+    assert run.outcome.error.code == "output_too_large"
+    assert len(run.execution.events) <= 1002
+
+
+async def test_an_operation_knows_its_run_who_asks_and_how_long_it_has(runner: Runner) -> None:
+    known: list[tuple[str, str, float]] = []
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def look(_: Nothing, run: RunContext) -> Number:
+        """Look."""
+        known.append((run.id, run.owner, run.remaining_s))
+        return Number(number=1)
+
+    @own.operation(shared=True)
+    async def look_for_all(_: Nothing, run: RunContext) -> Number:
+        """Look for all."""
+        return Number(number=len(run.owner))
+
+    run = await run_of(runner, look)
+    [(run_id, owner, remaining_s)] = known
+    assert (run_id, owner) == (run.id, "user:1")
+    assert 0 < remaining_s <= 5
+    assert (await run_of(runner, look_for_all)).status == "failed"
+
+
+async def test_what_an_operations_own_library_has_used_is_accounted_for(runner: Runner) -> None:
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def use(_: Nothing, run: RunContext) -> Number:
+        """Use a model by itself."""
+        await run.charge("anthropic:claude-x", input_tokens=100, output_tokens=20, cost_usd=0.25)
+        await run.charge("openai:gpt-4o", input_tokens=1_000_000, output_tokens=0)
+        with pytest.raises(ValueError, match="provider:model"):
+            await run.charge("gpt-4o", input_tokens=1, output_tokens=1)
+        with pytest.raises(ValueError, match="zero or more"):
+            await run.charge("openai:gpt-4o", input_tokens=-1, output_tokens=1)
+        return Number(number=1)
+
+    spent = (await run_of(runner, use)).execution.spent
+    assert (spent.input_tokens, spent.output_tokens, spent.models) == (1_000_100, 20, ("claude-x", "gpt-4o"))
+    assert spent.cost_usd is not None
+    assert spent.cost_usd > 0.25

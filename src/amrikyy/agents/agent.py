@@ -107,6 +107,12 @@ R = TypeVar("R", bound=Result)
 
 Sample = Callable[[Any], BaseModel | str]
 
+RESERVED_AGENTS = frozenset({"global", "admin", "login"})
+"""Names of the server's own limits (RATE_LIMITS); an agent's limit would take their place."""
+
+RESERVED_OPERATIONS = frozenset({"ask"})
+"""`POST /api/agents/{agent}/ask` is the planner's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Operation(Generic[Q, R]):
@@ -187,6 +193,8 @@ class Agent:
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
             raise ValueError(f"agent name {name!r}: use lower-case letters, digits and hyphens, at most 32")
+        if name in RESERVED_AGENTS:
+            raise ValueError(f"agent name {name!r}: it is the name of one of the server's limits; choose another")
         self.name = name
         self.description = description
         self.limit = Limit.parse(limit) if limit else None
@@ -211,7 +219,7 @@ class Agent:
 
     def operation(
         self,
-        *,
+        *forgotten: object,
         limit: str | None = None,
         cache_for: timedelta = timedelta(0),
         stale_for: timedelta | None = None,
@@ -228,7 +236,12 @@ class Agent:
         which it writes with `RunContext.write`, and `result` says what is made of that at the end.
         While the models fail, a result that is out of date is served for as long again as it was good, unless
         `stale_for` says otherwise. `Operation` has the meaning of the others.
+
+        Raises:
+            TypeError: it was written without parentheses.
         """
+        if forgotten:
+            raise TypeError(f"write @{self.name}.operation() with parentheses, and what it takes by name")
         return _Declaration(
             self,
             text_result=result,
@@ -263,11 +276,20 @@ class _Declaration:
         request_type = hints.get(parameters[0]) if len(parameters) == 2 else None
         result_type = self._text_result if writes_text else hints.get("return")
         if not (isinstance(request_type, type) and issubclass(request_type, Request)):
-            raise TypeError(f"{where}: an operation takes (request, run), and the request's type is a Request")
+            raise TypeError(
+                f"{where}: an operation takes a request and a run, both annotated: (question: Question, "
+                "run: RunContext), where Question is a class of its own that inherits from amrikyy.agents.Request"
+            )
         if not (isinstance(result_type, type) and issubclass(result_type, Result)):
-            raise TypeError(f"{where}: an operation returns a Result, or the text that it has written (str)")
+            raise TypeError(
+                f"{where}: an operation says what it returns: a class that inherits from amrikyy.agents.Result, "
+                "or str for a text that it has written"
+            )
         if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"{where}: an operation is an async function")
+            raise TypeError(
+                f"{where}: an operation is an async function (`async def`); "
+                "what blocks goes into a thread: await asyncio.to_thread(...)"
+            )
         operation = Operation(
             agent=agent.name,
             name=to_camel(function.__name__),
@@ -278,6 +300,10 @@ class _Declaration:
             writes_text=writes_text,
             **self._policy,
         )
+        if operation.name in RESERVED_OPERATIONS:
+            raise ValueError(
+                f"{where}: every agent has {operation.name!r} from the server; name the function otherwise"
+            )
         if operation.name in agent.operations:
             raise ValueError(f"{where}: the agent {agent.name!r} already has an operation {operation.name!r}")
         agent.operations[operation.name] = operation

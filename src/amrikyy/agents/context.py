@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
+from amrikyy.agents.results import MAX_OUTPUT, output_too_large
 from amrikyy.errors import ModelMalformed
 from amrikyy.llm.request import Pieces, Usage
 from amrikyy.llm.request import Request as ModelRequest
@@ -25,6 +26,9 @@ M = TypeVar("M", bound=BaseModel)
 PARTIAL_INTERVAL_S = 0.115
 """At most ten partial objects a second, the last one of an answer, which does not wait, among them: more than an eye
 follows, and each costs a whole object on the wire."""
+
+MAX_CHANGES = 200_000
+"""Texts and progress events of one run at most: each is kept while the run can be read."""
 
 PROGRESS_STEP = 10
 """Percent between two progress events of one call, so that a long answer does not drown in them."""
@@ -50,7 +54,8 @@ class RunContext:
     """The hands of an operation. One is made for each run and given to the operation's function."""
 
     __slots__ = (
-        "_message", "_operation", "_percent", "_request", "_run", "_runner", "_span", "shown_at", "truncated",
+        "_changes", "_message", "_operation", "_percent", "_request", "_run", "_runner", "_said", "_span", "shown_at",
+        "truncated",
     )  # fmt: skip
 
     def __init__(self, runner: "Runner", run: Run, operation: Operation[Any, Any], request: Request) -> None:
@@ -64,9 +69,31 @@ class RunContext:
             if event.kind == "progress":
                 self._percent = max(self._percent, event.data[0])
         self._message = ""
+        self._said = self._changes = 0
         self.truncated = False
         self.shown_at = float("-inf")
         """When a partial object was last shown."""
+
+    @property
+    def id(self) -> str:
+        """The run's id, as its caller has it in `x-run-id`: for logs, and as an idempotency key for what it does."""
+        return self._run.id
+
+    @property
+    def owner(self) -> str:
+        """Who asked: "user:…" or "key:…", stable, to look up what is theirs.
+
+        Raises:
+            TypeError: the operation is `shared`. Its result is given to others, so it must not depend on who asks.
+        """
+        if self._operation.shared:
+            raise TypeError(f"{self._operation.key} is shared, so its result must not depend on who asks")
+        return self._run.owner
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the run's deadline, at which it is cancelled."""
+        return max(0.0, self._run.deadline_s - self._run.elapsed_s)
 
     async def generate(
         self,
@@ -146,8 +173,13 @@ class RunContext:
         return "".join(text.pieces)
 
     def say(self, text: str) -> None:
-        """Stream a text of the operation's own, such as a heading between two that the model writes."""
+        """Stream a text of the operation's own, such as a heading between two that the model writes.
+
+        Raises:
+            InternalError: the run has shown too much (`output_too_large`).
+        """
         execution = self._run.execution
+        self._count(len(text))
         execution.shows(self._run.elapsed_s)
         execution.append(Event("token", text))
 
@@ -155,6 +187,7 @@ class RunContext:
         """Say how much of the work is done: 0 to 1. It never falls, and 100 % is kept for the end."""
         percent = min(99, int(share * 100))
         if percent > self._percent or (message != self._message and percent == self._percent):
+            self._count(len(message))
             self._percent, self._message = percent, message
             self._run.execution.append(Event("progress", (percent, message)))
 
@@ -187,6 +220,44 @@ class RunContext:
             raise outcome.error
         assert outcome.result is not None
         return operation.result_type.model_validate_json(outcome.result)
+
+    async def charge(self, model: str, *, input_tokens: int, output_tokens: int, cost_usd: float | None = None) -> None:
+        """Account for a call of a model that the operation has made with a library of its own.
+
+        It counts in the run's usage and cost, the ledger, metrics and budgets, as a call by `write` or `generate` does,
+        but only afterwards: a budget refuses the next call, not this one.
+
+        Args:
+            model: `provider:model`, such as "anthropic:claude-sonnet-4-5".
+            input_tokens: of the prompt, as the provider counted them.
+            output_tokens: of the answer, thinking included.
+            cost_usd: what it has cost; by default what the price table (MODEL_PRICES, genai-prices) says.
+
+        Raises:
+            ValueError: the model is not written like that, or a number is below zero.
+        """
+        provider, _, name = model.partition(":")
+        if not (provider and name) or min(input_tokens, output_tokens, cost_usd or 0) < 0:
+            raise ValueError(f"charge({model!r}): write provider:model, and tokens and dollars of zero or more")
+        if cost_usd is None:
+            # The first look at the price table takes 0.15 s.
+            cost_usd = await asyncio.to_thread(self._runner.models.cost, provider, name, input_tokens, output_tokens)
+        used = Usage(
+            model=name, provider=provider, input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost_usd
+        )
+        self._run.execution.charge(name, input_tokens, output_tokens, cost_usd, estimated=False)
+        count_usage(self._runner.metrics, self._run.agent, used)
+        if (allowance := self._run.execution.allowance) is not None and cost_usd:
+            allowance.book(cost_usd)
+
+    def _count(self, length: int) -> None:
+        """See that a run shows no more than it may, and nothing once it has ended."""
+        if self._run.execution.ended:
+            raise asyncio.CancelledError
+        self._said += length
+        self._changes += 1
+        if self._said > MAX_OUTPUT or self._changes > MAX_CHANGES:
+            raise output_too_large(self._operation)
 
     def _ask(
         self, prompt: str, system: str, schema: type[BaseModel] | None, max_output_tokens: int, temperature: float
@@ -294,9 +365,11 @@ class _Prose:
         execution = self._run.execution
         if execution.first_output_s is None:
             execution.shows(self._run.elapsed_s)
+        length = sum(map(len, pieces))
+        self._context._count(length)
         self.pieces += pieces
         execution.extend([Event("token", piece) for piece in pieces])
-        self._length += sum(map(len, pieces))
+        self._length += length
         if self._length >= self._mark:
             self._context.progress(self._length / self._expected, self._message)
             self._mark = self._length + self._step

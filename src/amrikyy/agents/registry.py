@@ -1,11 +1,15 @@
 """Which agents are served: the catalog's, and those of the modules named in AGENTS."""
 
 import importlib
+import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, PydanticUserError
+
+from amrikyy.agents import agent as agent_module
 from amrikyy.agents.agent import Agent, Operation
 from amrikyy.errors import NotFound
 
@@ -61,25 +65,69 @@ def load_registry(modules: Sequence[str] = ()) -> Registry:
     """Import the catalog and `modules`, and register every `Agent` that they define at their top level.
 
     Raises:
-        ValueError: a module cannot be imported or has no agent; the message says which and what to do.
+        ValueError: a module cannot be imported, has no agent, or one that cannot be served; the message says which
+            and what to do.
     """
     registry = Registry()
     for name in CATALOG:
         for agent in _agents_of(importlib.import_module(f"amrikyy.agents.catalog.{name}")):
             registry.add(agent)
     for name in modules:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(
-                f"AGENTS names {name!r}, which cannot be imported ({error}). Is it installed, or on PYTHONPATH?"
-            ) from error
-        found = _agents_of(module)
+        found = _agents_of(_import(name))
         if not found:
             raise ValueError(f"AGENTS names {name!r}, which defines no Agent at its top level.")
         for agent in found:
-            registry.add(agent)
+            try:
+                registry.add(agent)
+                _check_schemas(agent)
+            except ValueError as error:
+                raise ValueError(f"AGENTS names {name!r}: {error}") from error
     return registry
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ValueError(
+                f"AGENTS names {name!r}, which cannot be found ({error}). Is it installed, or on PYTHONPATH?"
+            ) from error
+        raise ValueError(f"AGENTS names {name!r}, which cannot be imported: {_told(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"AGENTS names {name!r}, which cannot be imported: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """What was wrong, and the line of the author's own code in which it was."""
+    said = "".join(traceback.format_exception_only(error)).strip()
+    own = [each for each in traceback.extract_tb(error.__traceback__) if _is_authors(each.filename)]
+    return said if not own or isinstance(error, SyntaxError) else f"{said} ({own[-1].filename}, line {own[-1].lineno})"
+
+
+def _is_authors(filename: str) -> bool:
+    return not (filename.startswith(("<", importlib.__path__[0])) or filename in _OURS)
+
+
+_OURS = (__file__, agent_module.__file__)
+
+
+def _check_schemas(agent: Agent) -> None:
+    """See that each operation can be documented: one that cannot would take the whole OpenAPI document along.
+
+    Raises:
+        ValueError: naming the type that JSON has no schema for.
+    """
+    for operation in agent.operations.values():
+        modes: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
+            (operation.request_type, "validation"), (operation.result_type, "serialization"),
+        ]  # fmt: skip
+        for model, mode in modes:
+            try:
+                model.model_json_schema(mode=mode)
+            except PydanticUserError as error:
+                said = str(error).partition("\n")[0]
+                raise ValueError(f"{operation.key}: {model.__name__} cannot be put into JSON: {said}") from error
 
 
 def _agents_of(module: ModuleType) -> list[Agent]:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from amrikyy.agents.agent import Operation, Request, Result, TextResult
+from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
+from amrikyy.agents.results import encode_result
 from amrikyy.agents.reuse import NOTHING, Ahead, Found, Reuse
 from amrikyy.agents.second_look import SecondLook
 from amrikyy.agents.tally import Tally
@@ -18,7 +19,7 @@ from amrikyy.cache import Cache
 from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
 from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Execution, Outcome
+from amrikyy.runs.execution import CLEAN_UP_S, Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.sharing import Alone, Sharing
@@ -242,7 +243,7 @@ class Runner:
             place.show(self.slots.last(place))
         task = execution.loop.create_task(self._execute(run, work, place), name=run.id)
         self._tasks.add(task)
-        execution.done_by(task)
+        execution.done_by(task, partial(self._give_up, run))
         if found.flight is not None:
             self._reuse.begun(found.flight, execution)
         task.add_done_callback(partial(self._task_ended, execution, place, found))
@@ -268,19 +269,22 @@ class Runner:
                 execution.append(Event("progress", (0, "Your turn")))
             context = RunContext(self, run, operation, work.request)
             made = await operation.function(work.request, context)
-            result = _result_of(operation, made, work.request, context)
-            encoded = result.__pydantic_serializer__.to_json(result, by_alias=True)
+            encoded = encode_result(operation, made, work.request, truncated=context.truncated)
         except asyncio.CancelledError:
             # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         except AmrikyyError as error:
             if not self._serve_stale(execution, error, work):
                 self._fail(execution, error)
-        except Exception:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # `sys.exit()` in a library would end the server, and with it what others wait for
             log.exception("operation_crashed", operation=operation.key, run_id=run.id)
-            message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under the run's id."
+            message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under {run.id}."
             self._fail(execution, InternalError(message))
         else:
+            if execution.ended:
+                return
             execution.append(Event("progress", (100, "Done")))
             execution.end(Event("completed"), Outcome(result=encoded))
             if work.keep_as is not None and not context.truncated:
@@ -301,7 +305,20 @@ class Runner:
 
     # --- Ending ---
 
+    def _give_up(self, run: Run) -> None:
+        """End a run whose operation goes on although it was cancelled; what it still does counts for nothing."""
+        log.error(
+            "operation_ignores_cancellation",
+            operation=f"{run.agent}.{run.operation}",
+            run_id=run.id,
+            waited_s=CLEAN_UP_S,
+            hint="it catches asyncio.CancelledError (or everything) and must raise it again",
+        )
+        self._fail(run.execution, run.execution.cause or RunCancelled("The run was cancelled."))
+
     def _fail(self, execution: Execution, error: AmrikyyError) -> None:
+        if execution.ended:
+            return
         execution.fail(error)
         self._end_runs(execution)
 
@@ -377,10 +394,14 @@ class Runner:
             run.execution.cancel(self._refusal)
 
     async def close(self) -> None:
-        """Stop what still runs and wait until each run has recorded its end."""
+        """Stop what still runs and wait until each run has recorded its end.
+
+        Work that ignores that it was cancelled is left behind after `CLEAN_UP_S`.
+        """
         await self.drain(0)
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        stop_at = asyncio.get_running_loop().time() + CLEAN_UP_S + 1
+        while self._tasks and (left_s := stop_at - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(list(self._tasks), timeout=left_s)
 
 
 class _Work(NamedTuple):
@@ -398,10 +419,3 @@ def _expire(run: Run) -> None:
             f"The run took longer than {run.deadline_s:g} s and was stopped. Ask for less, or raise RUN_TIMEOUT_S."
         )
     )
-
-
-def _result_of(operation: Operation[Any, Any], made: Result | str, request: Request, context: RunContext) -> Result:
-    if not isinstance(made, str):
-        return made
-    text_result: type[TextResult] = operation.result_type
-    return text_result.from_text(made, request, truncated=context.truncated)

@@ -6,15 +6,18 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from amrikyy.cli.output import fail, load_settings
 
 if TYPE_CHECKING:
+    import asyncio
     from types import ModuleType
 
     import uvicorn
@@ -99,6 +102,8 @@ async def _serve(
     app: "Application", server: "uvicorn.Server", listening: socket.socket, link: socket.socket | None
 ) -> None:
     """Open everything, serve until a signal, close everything. What cannot be opened is raised, in plain words."""
+    import asyncio
+
     async with app.lifespan():
         stopping = (signal.SIGTERM, signal.SIGINT)
         before = {each: signal.getsignal(each) for each in stopping}
@@ -117,6 +122,19 @@ async def _serve(
         finally:
             for each in stopping:
                 signal.signal(each, before[each])
+    _leave_behind(set(asyncio.all_tasks()) - {asyncio.current_task()})
+
+
+def _leave_behind(tasks: "set[asyncio.Task[Any]]") -> None:
+    """End the process if a run is left that ignores its cancellation: asyncio would wait for it for ever."""
+    import structlog
+
+    names = sorted(task.get_name() for task in tasks if not task.done())
+    if any(name.startswith("run_") for name in names):
+        structlog.get_logger(__name__).error("left_behind", tasks=names)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _join(server: "uvicorn.Server", link: socket.socket, metrics: "Metrics") -> None:
@@ -182,10 +200,23 @@ def dev() -> None:
     try:
         import watchfiles
     except ImportError:
-        fail("`amrikyy dev` needs the development dependencies; `make dev` installs them.")
+        fail("`amrikyy dev` needs watchfiles: `pip install watchfiles`, or `make dev`, which installs it.")
     os.environ.setdefault("APP_ENV", "development")
-    watched = [path for path in (Path("src"), Path(".env"), Path(__file__).parents[1]) if path.exists()]
+    own = (Path("src"), Path(".env"), Path(__file__).parents[1], *_folders_of(load_settings().agents))
+    watched = {path.resolve() for path in own if path.exists()}
     watchfiles.run_process(*watched, target=f"{sys.executable} -m amrikyy serve", target_type="command")
+
+
+def _folders_of(modules: Iterable[str]) -> Iterator[Path]:
+    """Where the packages of these modules are; nothing is imported. One that cannot be found is named by the server."""
+    for name in modules:
+        package = name.partition(".")[0]
+        with suppress(ImportError, ValueError):
+            spec = find_spec(package)
+            if spec is not None and spec.submodule_search_locations:
+                yield from map(Path, spec.submodule_search_locations)
+            elif spec is not None and spec.origin is not None:
+                yield Path(spec.origin)
 
 
 def raise_descriptor_limit() -> None:

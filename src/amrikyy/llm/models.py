@@ -120,6 +120,10 @@ class Models:
         cost_usd = self._prices.cost(usage.provider, usage.model, usage.input_tokens, output_tokens)
         return structs.replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
 
+    def cost(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """Dollars for so many tokens of any model; None if its price is not known."""
+        return self._prices.cost(provider, model, input_tokens, output_tokens)
+
     def most_usd(self, request: Request) -> float | None:
         """The most that a call may cost: its input, and all the output that it allows; None if a price is unknown.
 

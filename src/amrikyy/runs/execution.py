@@ -1,7 +1,7 @@
 """One piece of work in progress: its events, its end, and whoever waits for them."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -13,6 +13,11 @@ from amrikyy.spend import Allowance
 
 if TYPE_CHECKING:
     from amrikyy.runs.run import Run
+
+
+CLEAN_UP_S = 4.0
+"""How long work that was cancelled may take to end; then the run ends without it. A server that stops waits a second
+longer for its readers to hear of that."""
 
 
 @dataclass(slots=True)
@@ -79,6 +84,7 @@ class Execution:
     """
 
     __slots__ = (
+        "_give_up",
         "_loop",
         "_task",
         "_waiting",
@@ -111,6 +117,7 @@ class Execution:
         self.cached: Literal["", "hit", "stale", "similar"] = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._give_up: Callable[[], None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
     def follow(self, run: "Run") -> None:
@@ -151,7 +158,8 @@ class Execution:
         for run in self.runs:
             if run.outcome is None:
                 run.outcome = outcome
-        self._task = None  # finished runs are kept for minutes, and a task holds all that it worked with
+        # Finished runs are kept for minutes, and a task holds all that it worked with.
+        self._task = self._give_up = None
         self.append(event)
 
     def reopen(self, length: int) -> None:
@@ -185,9 +193,10 @@ class Execution:
         """Whether the last event is in the log."""
         return self.outcome is not None
 
-    def done_by(self, task: asyncio.Task[None]) -> None:
-        """Say which task does the work."""
+    def done_by(self, task: asyncio.Task[None], give_up: Callable[[], None] | None = None) -> None:
+        """Say which task does the work, and what ends the run when the task goes on although it was cancelled."""
         self._task = task
+        self._give_up = give_up
 
     def cancel(self, cause: AmrikyyError) -> bool:
         """Stop the work now; its upstream connection is closed. Returns False when it had ended already."""
@@ -196,7 +205,12 @@ class Execution:
         if self.cause is None:  # a second cancellation would break off the cleaning up after the first
             self.cause = cause
             self._task.cancel()
+            self.loop.call_later(CLEAN_UP_S, self._insist)
         return True
+
+    def _insist(self) -> None:
+        if self._give_up is not None:
+            self._give_up()
 
     def changed(self) -> asyncio.Future[None]:
         """A future that is done as soon as there is something new."""

@@ -76,6 +76,10 @@ class Allowance:
         self.granted = True
         return reservation
 
+    def book(self, cost_usd: float) -> None:
+        """Book what a call has cost for which nothing was reserved."""
+        Reservation(self).settle(cost_usd)
+
     def _over_ceiling(self, amount_usd: float) -> BudgetSpent:
         assert self._ceiling_usd is not None
         left_usd = max(0.0, self._ceiling_usd - self.spent_usd - self._held_usd)
