@@ -212,6 +212,9 @@ def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:
         load_registry(["no_such_module"])
     with pytest.raises(ValueError, match="defines no Agent"):
         load_registry(["json"])
+    for path in ("./my_agents", "mycompany/agents.py", ".agents"):
+        with pytest.raises(ValueError, match="is not a module"):
+            load_registry([path])
 
 
 HEADER = """

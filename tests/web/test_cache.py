@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from amrikyy.errors import MAX_DETAILS
 from tests.model_server import Behaviour, ModelServer
 from tests.serving import SSE, MakeSettings, Served, serve
 from tests.web.test_models_behind import settings_for
@@ -134,6 +135,13 @@ async def test_clearing_needs_its_permission_and_says_how_many(server: Served) -
     again = await server.ask("POST", "/api/agents/content/generateBlogPost", BLOG)
     assert again.headers["x-cache"] == "miss"
     assert (await server.ask("POST", "/api/agents/nobody/cache/clear", key="admin")).status == 404
+
+
+async def test_a_refusal_to_warm_names_a_bounded_number_of_wrong_fields(server: Served) -> None:
+    unknown = {f"field{number}": 1 for number in range(90)}
+    wrong = {"queries": [{"operation": "searchHotels", "request": unknown}] * 50}
+    refused = await server.ask("POST", "/api/agents/travel/cache/warm", wrong, key="admin")
+    assert (refused.status, len(refused.json["details"])) == (400, MAX_DETAILS)
 
 
 async def test_warming_runs_all_or_refuses_all(server: Served, models: ModelServer) -> None:

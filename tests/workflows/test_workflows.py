@@ -1,6 +1,7 @@
 """What workflows do, on SQLite and on PostgreSQL."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -371,6 +372,17 @@ async def test_a_named_workflow_is_begun_without_a_look_at_the_others(
     assert record.result["amount"] == 2
     with pytest.raises(NotFound):
         await workflows.named("nobody", {})
+
+
+async def test_a_request_that_is_broken_off_while_the_engine_is_opened_spoils_nothing(workflows: Workflows) -> None:
+    first = asyncio.create_task(started(workflows, sequence(step("increment"), input={"amount": 1})))
+    while not any(thread.name == "workflows" for thread in threading.enumerate()):
+        await asyncio.sleep(0.001)
+    first.cancel()
+    await asyncio.wait([first])
+    async with asyncio.timeout(20):
+        record = await workflows.wait(await started(workflows, sequence(step("increment"), input={"amount": 1})))
+    assert record.result["amount"] == 2
 
 
 async def test_more_workflows_can_be_saved_at_once_than_there_are_connections(workflows: Workflows) -> None:

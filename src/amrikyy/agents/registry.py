@@ -86,6 +86,8 @@ def load_registry(modules: Sequence[str] = ()) -> Registry:
 
 
 def _import(name: str) -> ModuleType:
+    if "/" in name or name.startswith("."):
+        raise ValueError(f"AGENTS names {name!r}, which is not a module. Write it as for `import`: my_agents.chef.")
     try:
         return importlib.import_module(name)
     except ImportError as error:

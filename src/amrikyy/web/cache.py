@@ -11,7 +11,7 @@ from amrikyy.agents.planner import Choice
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
+from amrikyy.errors import MAX_DETAILS, AmrikyyError, NotFound, ValidationFailed
 from amrikyy.runs.run import Run
 from amrikyy.web.ask import Query
 from amrikyy.web.endpoint import Answer, Call, Endpoint
@@ -168,8 +168,7 @@ def _refuse(parsed: Mapping[int, Choice | AmrikyyError]) -> None:
         if not isinstance(error, ValidationFailed):
             raise error
         wrong += [detail | {"field": f"queries.{number}.{detail['field']}"} for detail in error.details]
-    names = ", ".join(detail["field"] for detail in wrong)
-    raise ValidationFailed(f"Correct these fields and send the request again: {names}.", details=wrong)
+    raise ValidationFailed.of(wrong[:MAX_DETAILS])
 
 
 def _planned(queries: list[WarmQuery | str], choices: list[Choice]) -> list[PlannedQuery]:

@@ -322,15 +322,19 @@ class Workflows:
         """The engine, which is opened when it is first needed: it costs half a second and some threads."""
         async with self._opening:
             if self._engine is None:
-                from amrikyy.workflows.engine import Engine
-
-                engine = Engine(self._database_url, self._processes.id, self._worker.work)
-                try:
-                    await engine.open()
-                except Exception as error:
-                    log.exception("workflow_engine_not_opened")
-                    await engine.close()
-                    await self._database.ping()  # if that is why, it says so
-                    raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
-                self._engine = engine
+                await whole(self._open_engine())  # one that is half open can neither be used nor opened again
+            assert self._engine is not None
             return self._engine
+
+    async def _open_engine(self) -> None:
+        from amrikyy.workflows.engine import Engine
+
+        engine = Engine(self._database_url, self._processes.id, self._worker.work)
+        try:
+            await engine.open()
+        except Exception as error:
+            log.exception("workflow_engine_not_opened")
+            await engine.close()
+            await self._database.ping()  # if that is why, it says so
+            raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
+        self._engine = engine
