@@ -266,8 +266,8 @@ class Undecryptable(AmrikyyError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is stored encrypted, and cannot be read with the encryption keys that the server has. "
-            "Whoever operates it finds the key that is missing in its log."
+            "This value is stored encrypted, and none of the server's encryption keys can read it. "
+            "The server's log names the key that is missing."
         )
 
 

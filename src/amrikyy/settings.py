@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         try:
             _keys(value)
         except ValueError as error:
-            raise ValueError(f"each key {error} (one with a comma in it: as hex digits)") from None
+            raise ValueError(f"each key {error} (write a key that contains a comma as hex digits)") from None
         return value
 
     @property
@@ -257,19 +257,19 @@ class Settings(BaseSettings):
         wrong: list[str] = []
         secret = self.jwt_secret.get_secret_value() if self.jwt_secret else None
         if secret is not None and len(secret) < MIN_JWT_SECRET:
-            wrong.append(f"JWT_SECRET is shorter than {MIN_JWT_SECRET} characters; `amrikyy secrets` makes one.")
+            wrong.append(f"JWT_SECRET is shorter than {MIN_JWT_SECRET} characters; `amrikyy secrets` generates one.")
         if self.production:
             if secret is None:
-                wrong.append("JWT_SECRET is not set, and production needs one; `amrikyy secrets` makes one.")
+                wrong.append("JWT_SECRET is not set, and production needs one; `amrikyy secrets` generates one.")
             if "*" in self.allowed_origins:
                 wrong.append("ALLOWED_ORIGINS=* would let any site act with a user's credentials; name the origins.")
             if not self.models and not self.gemini_api_key:
                 wrong.append(
                     "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with "
-                    "OPENAI_API_KEY), or MODELS=offline to serve the built-in model, which is no AI."
+                    "OPENAI_API_KEY), or MODELS=offline to serve the built-in model, which is not an AI."
                 )
         if self.web_concurrency > 1 and self.redis is None:
-            wrong.append("WEB_CONCURRENCY is more than 1, and more than one worker process needs Redis: set REDIS_URL.")
+            wrong.append("WEB_CONCURRENCY is greater than 1, and several worker processes need Redis: set REDIS_URL.")
         wrong += self._wrong_urls()
         try:
             _ = self.otlp_headers
@@ -284,7 +284,7 @@ class Settings(BaseSettings):
             raise ConfigurationError("\n".join(wrong))
         notes: list[str] = []
         if self.openai_api_key and not self.models:
-            notes.append("OPENAI_API_KEY is set, and no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
+            notes.append("OPENAI_API_KEY is set, but no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
         if not self.supabase_url:
             notes += [
                 f"{name.upper()} is set without SUPABASE_URL, so the users are this server's own."
@@ -292,7 +292,7 @@ class Settings(BaseSettings):
                 if getattr(self, name)
             ]
         elif self.admin_email:
-            notes.append("ADMIN_EMAIL makes nobody: the users are Supabase Auth's.")
+            notes.append("ADMIN_EMAIL has no effect: Supabase Auth keeps the users.")
         return notes
 
     def _wrong_urls(self) -> list[str]:
@@ -305,17 +305,17 @@ class Settings(BaseSettings):
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otel_exporter_otlp_endpoint,
         }
         wrong = [
-            f"{name} is no URL: write it like https://example.com/path."
+            f"{name} is not a URL: write it like https://example.com/path."
             for name, url in urls.items()
             if url and not _URL.fullmatch(url)
         ]
         wrong += [
-            f"ALLOWED_ORIGINS: {origin!r} is no origin: write it like https://example.com."
+            f"ALLOWED_ORIGINS: {origin!r} is not an origin: write it like https://example.com."
             for origin in self.allowed_origins
             if origin != "*" and not _ORIGIN.fullmatch(origin)
         ]
         if self.redis is not None and not re.match(r"(rediss?|unix)://", self.redis):
-            wrong.append("REDIS_URL is no URL of a Redis: write it like redis://localhost:6379/0.")
+            wrong.append("REDIS_URL is not the URL of a Redis: write it like redis://localhost:6379/0.")
         return wrong
 
     def _wrong_about_supabase(self) -> list[str]:
@@ -326,14 +326,14 @@ class Settings(BaseSettings):
             wrong.append("SUPABASE_URL is set without SUPABASE_ANON_KEY, which every request to it needs.")
         secret = self.supabase_jwt_secret.get_secret_value() if self.supabase_jwt_secret else None
         if secret is not None and len(secret.encode()) < MIN_JWT_SECRET:
-            wrong.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_JWT_SECRET} bytes, so it is not the project's.")
+            wrong.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_JWT_SECRET} bytes, so it cannot be the project's.")
         try:
             url = urlsplit(self.supabase_url)
             host, sound = url.hostname, url.scheme in ("http", "https") and url.port != 0
         except ValueError:
             host, sound = None, False
         if not host or not sound or url.username is not None or url.query or url.fragment:
-            wrong.append("SUPABASE_URL is no URL: write it like https://your-project.supabase.co.")
+            wrong.append("SUPABASE_URL is not a URL: write it like https://your-project.supabase.co.")
         elif self.production and url.scheme == "http" and not _is_loopback(host):
             wrong.append("SUPABASE_URL begins with http://, and production sends passwords over https:// only.")
         return wrong

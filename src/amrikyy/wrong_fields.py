@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-_TIME = "A time is meant, for example 2027-05-01T12:00:00Z"
-_DATE = "A date is meant, for example 2027-05-01"
+_TIME = "This must be a time, for example 2027-05-01T12:00:00Z"
+_DATE = "This must be a date, for example 2027-05-01"
 _IN_WORDS = {
-    "timezone_aware": "Say its zone as well, for example 2027-05-01T12:00:00Z",
+    "timezone_aware": "Add the time zone, for example 2027-05-01T12:00:00Z",
     "datetime_parsing": _TIME,
     "datetime_from_date_parsing": _TIME,
     "date_parsing": _DATE,
@@ -61,4 +61,4 @@ def _form_of(field: FieldInfo) -> str:
         said = said[0].lower() + said[1:]
     form = f": {said}" if said else ""
     examples = f", for example {' or '.join(map(str, field.examples))}" if field.examples else ""
-    return f"Not of the form that it must have{form}{examples}"
+    return f"Not of the required form{form}{examples}"

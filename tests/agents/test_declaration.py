@@ -136,7 +136,7 @@ def test_two_agents_or_operations_of_one_name_are_refused() -> None:
 
 def test_an_unknown_agent_or_operation_names_what_there_is() -> None:
     registry = load_registry()
-    with pytest.raises(NotFound, match="there are travel, content, innovation"):
+    with pytest.raises(NotFound, match="the agents are travel, content, innovation"):
         registry["nobody"]
     with pytest.raises(NotFound, match="searchFlights"):
         registry["travel"]["fly"]

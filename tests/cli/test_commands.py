@@ -117,7 +117,7 @@ def test_users_are_created_listed_promoted_and_disabled(tmp_path: Path) -> None:
     assert amrikyy(tmp_path, "users", "disable", "ana@example.com").returncode == 0
     listed = amrikyy(tmp_path, "users", "list", COLUMNS="200").stdout
     assert re.search(r"ana@example.com\s+admin\s+disabled", listed)
-    assert "is no role" in amrikyy(tmp_path, "users", "set-role", "ana@example.com", "king").stderr
+    assert "is not a role" in amrikyy(tmp_path, "users", "set-role", "ana@example.com", "king").stderr
     assert "at least 10" in amrikyy(tmp_path, "users", "create", "b@example.com", "--password", "short").stderr
     assert "no user" in amrikyy(tmp_path, "users", "enable", "nobody@example.com").stderr
 

@@ -60,7 +60,7 @@ async def test_a_server_without_the_key_or_with_another_one_must_not_start(datab
     await encryption_keys.note(database, Sealer(KEY))
     with pytest.raises(ConfigurationError, match=f"ENCRYPTION_KEY is not set.* {key_id(KEY)}:"):
         await encryption_keys.note(database, Sealer())
-    with pytest.raises(ConfigurationError, match=f"needs {key_id(KEY)}, and was given {key_id(OTHER)}"):
+    with pytest.raises(ConfigurationError, match=f"{key_id(KEY)} is needed, not {key_id(OTHER)}"):
         await encryption_keys.note(database, Sealer(OTHER))
     assert await encryption_keys.noted(database) == {key_id(KEY)}
     await encryption_keys.note(database, Sealer(OTHER, [KEY]))

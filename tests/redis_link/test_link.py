@@ -288,7 +288,7 @@ async def test_what_is_no_redis_is_none() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with listening(answer) as port, linked(f"redis://127.0.0.1:{port}") as link:
-        assert "no reply of a Redis" in link.state.reason
+        assert "not a reply of a Redis" in link.state.reason
         with pytest.raises(RedisUnavailable):
             await link.ping()
 

@@ -79,7 +79,7 @@ async def test_metrics_need_their_permission_and_a_reset_another(server: Served)
     assert (await get(server, "content/metrics"))["metrics"]["performance"] == {
         "totalCalls": 0, "averageMs": None, "p50Ms": None, "p95Ms": None, "p99Ms": None,
     }  # fmt: skip
-    assert (await server.ask("GET", "/api/usage")).json["total"]["runs"] == 1, "the ledger keeps what it has"
+    assert (await server.ask("GET", "/api/usage")).json["total"]["runs"] == 1, "the ledger is unchanged"
     assert (await server.ask("GET", "/api/audit", key="admin")).json["entries"][0]["action"] == "stats.reset"
 
 

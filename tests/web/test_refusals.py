@@ -108,7 +108,7 @@ async def test_what_has_not_the_right_form_is_refused_in_words_and_not_with_a_pa
         assert wrong["type"] == "string_pattern_mismatch"
         assert not re.search(r"\^|\$|\[", wrong["message"]), wrong
     said = [reply.json["details"][0]["message"] for reply in replies]
-    assert set(said[:4]) == {"Not of the form that it must have: `nextCursor` of the page before, as it came"}
+    assert set(said[:4]) == {"Not of the required form: `nextCursor` of the previous page, unchanged"}
 
 
 async def test_what_may_be_of_several_types_is_named_as_its_sender_wrote_it(server: Served) -> None:
@@ -126,9 +126,9 @@ async def test_what_may_be_of_several_types_is_named_as_its_sender_wrote_it(serv
 
 async def test_a_time_or_a_date_that_is_none_is_refused_with_one_that_is(server: Served) -> None:
     for path, meant in (
-        ("/api/audit?since=yesterday", "A time is meant, for example 2027-05-01T12:00:00Z"),
-        ("/api/audit?since=2026-01-01T00:00:00", "Say its zone as well, for example 2027-05-01T12:00:00Z"),
-        ("/api/usage?since=yesterday", "A date is meant, for example 2027-05-01"),
+        ("/api/audit?since=yesterday", "This must be a time, for example 2027-05-01T12:00:00Z"),
+        ("/api/audit?since=2026-01-01T00:00:00", "Add the time zone, for example 2027-05-01T12:00:00Z"),
+        ("/api/usage?since=yesterday", "This must be a date, for example 2027-05-01"),
     ):
         reply = await server.ask("GET", path, key="admin")
         assert_error(reply, 400, "validation_failed")

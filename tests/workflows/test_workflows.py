@@ -214,7 +214,7 @@ async def test_one_caller_leaves_half_of_the_line_to_the_others(open_workflows: 
         await log.waiting.wait()
         while workflows.turns.waiting < 2:
             await asyncio.sleep(0.01)
-        with pytest.raises(Unavailable, match="of your workflows are here"):
+        with pytest.raises(Unavailable, match="of your workflows are already here"):
             await started(workflows, waits, "user:1")
         theirs = await started(workflows, sequence(step("increment"), input={"amount": 1}), "user:2")
         for workflow_id in mine:

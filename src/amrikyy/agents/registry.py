@@ -47,7 +47,9 @@ class Registry:
             return self._agents[name]
         except KeyError:
             known = ", ".join(self._agents)
-            raise NotFound(f"There is no agent {name[:64]!r}; there are {known}.", code="agent_not_found") from None
+            raise NotFound(
+                f"There is no agent {name[:64]!r}; the agents are {known}.", code="agent_not_found"
+            ) from None
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())

@@ -379,7 +379,7 @@ class Runner:
         What still runs after `timeout_s` ends with the error `draining`.
         """
         self._refusal = Unavailable(
-            "This server is stopping. Send the request again: another one, or the next, will take it.",
+            "This server is stopping. Send the request again: another server, or this one's successor, will take it.",
             code="draining",
             retry_after_s=2,
         )

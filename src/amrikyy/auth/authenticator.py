@@ -165,7 +165,7 @@ class Authenticator:
         if found is None or found.revoked_at is not None or (found.expires_at is not None and found.expires_at <= now):
             # One answer for all three: a stranger who found an old key learns nothing about it.
             raise Unauthenticated(
-                "The API key is not valid: it is mistyped, expired or revoked. An administrator can make a new one.",
+                "The API key is not valid: it is mistyped, expired or revoked. An administrator can create a new one.",
                 code="invalid_api_key",
             )
         self._touch(found)
@@ -199,7 +199,7 @@ def _bearer(authorization: bytes) -> str:
     token = token.strip()
     if scheme.lower() != b"bearer" or not token or looks_like_key(token):
         raise Unauthenticated(
-            "The Authorization header must read `Bearer <token>`. An API key goes into x-api-key.",
+            "The Authorization header must read `Bearer <token>`. An API key goes in x-api-key.",
             code="malformed_authorization",
         )
     return str(token, "latin-1")

@@ -161,7 +161,7 @@ class Directory(ABC):
         """
         shown_name = check_name(name)
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            message = "A key cannot expire before it is made"
+            message = "A key cannot expire before it is created"
             raise ValidationFailed(f"{message}.", details=[{"field": "expiresAt", "message": message, "type": "past"}])
         key, key_id = generate.api_key(), generate.identifier()
         act = Act(by, "key.create", key_id, {"name": shown_name, "role": role.value})
@@ -200,7 +200,7 @@ class Directory(ABC):
             await self._check_rank(act, key.role)
             if await self._store.keys.revoke(key_id, act=act):
                 return
-        raise NotFound("There is no such key, or it is revoked already.", code="key_not_found")
+        raise NotFound("There is no such key, or it has already been revoked.", code="key_not_found")
 
     # --- Upkeep ---
 
@@ -211,5 +211,5 @@ class Directory(ABC):
 
 def wrong_cursor() -> ValidationFailed:
     """The refusal of a cursor that no page has given out."""
-    message = "Not of the form that it must have: `nextCursor` of the page before, as it came"
+    message = "Not of the required form: `nextCursor` of the previous page, unchanged"
     return ValidationFailed(f"{message}.", details=[{"field": "cursor", "message": message, "type": "cursor"}])

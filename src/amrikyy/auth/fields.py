@@ -40,7 +40,7 @@ def check_name(text: str, field: str = "name") -> str:
     """
     name = text.strip()
     if not _NAME.fullmatch(name):
-        raise _wrong(field, f"A name has 1 to {MAX_NAME} characters and no control characters", "name")
+        raise _wrong(field, f"A name must have 1 to {MAX_NAME} characters, none of them a control character", "name")
     return name
 
 

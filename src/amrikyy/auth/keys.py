@@ -33,14 +33,14 @@ def parse_env_keys(text: str) -> dict[str, Role]:
             continue
         key, _, name = (part.strip() for part in entry.partition(":"))
         if not key:
-            raise ValueError(f"VALID_API_KEYS: entry {number} has a role and no key.")
+            raise ValueError(f"VALID_API_KEYS: entry {number} has a role but no key.")
         try:
             role = Role(name.lower() or "user")
         except ValueError:
-            raise ValueError(f"VALID_API_KEYS: the role of entry {number} is none of {', '.join(Role)}.") from None
+            raise ValueError(f"VALID_API_KEYS: the role of entry {number} is not one of {', '.join(Role)}.") from None
         hashed = fingerprint(key)
         if roles.setdefault(hashed, role) is not role:
-            raise ValueError(f"VALID_API_KEYS: entry {number} gives a key a second role.")
+            raise ValueError(f"VALID_API_KEYS: entry {number} repeats a key with another role.")
     return roles
 
 

@@ -86,9 +86,9 @@ def check_password(password: str, field: str = "password") -> None:
     """
     message = None
     if len(password) < MIN_LENGTH:
-        message = f"A password has at least {MIN_LENGTH} characters"
+        message = f"A password must have at least {MIN_LENGTH} characters"
     elif len(_normal(password)) > MAX_BYTES:
-        message = f"A password has at most {MAX_BYTES} bytes"
+        message = f"A password must have at most {MAX_BYTES} bytes"
     if message is not None:
         raise ValidationFailed(f"{message}.", details=[{"field": field, "message": message, "type": "password_length"}])
 

@@ -71,7 +71,7 @@ class Accounts(Directory):
             Forbidden: an API key has no session.
         """
         if principal.session is None or principal.user_id is None:
-            raise _no_session("that could end; revoke the key instead")
+            raise _no_session("to end; revoke the key instead")
         await self._store.sessions.end(principal.user_id, principal.session)
 
     async def change_password(self, principal: Principal, current: str, new: str, *, by: Actor | None = None) -> Login:

@@ -54,7 +54,7 @@ class Tokens:
 
     def __init__(self, secret: str, access_ttl_s: int = 900, refresh_ttl_s: int = 30 * 86_400) -> None:
         if len(secret.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; `amrikyy secrets` makes one.")
+            raise ValueError(f"JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; `amrikyy secrets` generates one.")
         self._secret = secret
         self.access_ttl_s = access_ttl_s
         self.refresh_ttl_s = refresh_ttl_s

@@ -309,4 +309,4 @@ async def _keep_an_admin(connection: AsyncConnection, user_id: str) -> None:
     if await connection.scalar(active.where(users.c.id == user_id)) and not await connection.scalar(
         active.where(users.c.id != user_id)
     ):
-        raise Conflict("This is the last admin; make another one first.", code="last_admin")
+        raise Conflict("This is the last admin. Make somebody else an admin first.", code="last_admin")

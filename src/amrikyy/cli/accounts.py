@@ -41,7 +41,7 @@ def _role(name: str) -> "Role":
     try:
         return Role(name.lower())
     except ValueError:
-        fail(f"{name!r} is no role; use {ROLES}.")
+        fail(f"{name!r} is not a role; use {ROLES}.")
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -137,7 +137,7 @@ def reset_password(
 def create_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     role: Annotated[str, typer.Option(help=f"{ROLES}.")] = "user",
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; without it, it does not.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; by default it never does.")] = None,
 ) -> None:
     """Create an API key. It is shown this once; only its hash is stored."""
     chosen_role = _role(role)

@@ -8,7 +8,7 @@ import typer
 
 from amrikyy.cli.output import fail, load_settings
 
-database = typer.Typer(help="Look after the database: schema, backup, encryption.", no_args_is_help=True)
+database = typer.Typer(help="Manage the database: schema, backup, encryption.", no_args_is_help=True)
 
 
 @database.command()
@@ -45,7 +45,7 @@ def current() -> None:
         needed = migrate.head()
         typer.echo(f"schema: {found or 'none'}   needed: {needed}")
         if found != needed:
-            typer.echo("Run `amrikyy db upgrade`; the server does it at its start, too.")
+            typer.echo("Run `amrikyy db upgrade`; the server also does it when it starts.")
             raise typer.Exit(1)
 
     asyncio.run(go())
@@ -64,14 +64,14 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
         typer.echo(f"{each}  {each.stat().st_size / 1e6:.1f} MB")
     if keys := asyncio.run(_noted()):
         names = ", ".join(sorted(keys))
-        typer.echo(f"To read it, ENCRYPTION_KEY is needed too (the key {names}): keep that elsewhere.")
+        typer.echo(f"Reading it also takes ENCRYPTION_KEY (the key {names}): keep that elsewhere.")
 
 
 @database.command()
 def check() -> None:
-    """See whether the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY.
+    """Check that the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY.
 
-    The ledger is added up, and compared with the sums that are kept of it.
+    The ledger is also added up and compared with the sums that are kept of it.
     """
     from amrikyy.db import encryption_keys, migrate, open_database
     from amrikyy.db.backup import faults
@@ -106,9 +106,9 @@ def check() -> None:
 
 @database.command()
 def reseal() -> None:
-    """Encrypt anew, with ENCRYPTION_KEY, what is stored in the clear or with a former key.
+    """Re-encrypt with ENCRYPTION_KEY what is stored in the clear or under a former key.
 
-    The server may run meanwhile. It can be broken off at any time, and begun again.
+    The server may keep running. This can be interrupted at any time and started again.
     """
     from amrikyy.cli.resealing import reseal_all
 
@@ -118,7 +118,7 @@ def reseal() -> None:
 
 @database.command("sum-up")
 def sum_up() -> None:
-    """Add the ledger up anew, for /api/usage. The server may run meanwhile, and its answers stay right."""
+    """Rebuild the sums of the ledger for /api/usage. The server may keep running; its answers stay correct."""
     from amrikyy.db import migrate, open_database
     from amrikyy.spend import Sums
 
@@ -136,7 +136,9 @@ def sum_up() -> None:
 
 
 @database.command("forget-key")
-def forget_key(key_id: Annotated[str, typer.Argument(help="Eight hex digits, as messages name the key.")]) -> None:
+def forget_key(
+    key_id: Annotated[str, typer.Argument(help="The eight hex digits by which messages name the key.")],
+) -> None:
     """Let the server start without a key that is lost. What it encrypted stays, and cannot be read."""
     from amrikyy.db import encryption_keys, open_database
 
@@ -148,8 +150,8 @@ def forget_key(key_id: Annotated[str, typer.Argument(help="Eight hex digits, as 
             await db.close()
 
     if not asyncio.run(go()):
-        fail(f"The database has no note of a key {key_id}.")
-    typer.echo(f"The key {key_id} is no longer asked for.")
+        fail(f"The database does not know of a key {key_id}.")
+    typer.echo(f"The key {key_id} is no longer required.")
 
 
 async def _noted() -> frozenset[str]:

@@ -125,7 +125,7 @@ def _parse(operation: "Operation[Any, Any]", words: list[str]) -> Any:
     while queue:
         word = queue.pop(0)
         if not word.startswith("--"):
-            fail(f"{word!r} stands alone; write --field value. {hint}")
+            fail(f"{word!r} belongs to no field; write --field value. {hint}")
         name, has_value, value = word[2:].partition("=")
         key = name.replace("-", "").replace("_", "").lower()
         if key not in fields:

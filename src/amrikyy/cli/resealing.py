@@ -50,7 +50,9 @@ async def _conclude(database: Database, sealer: Sealer, former: Iterable[str], d
                 err=True,
             )
     if remaining > sum(each.unreadable for each in done):
-        typer.echo("A server still writes with another key: give all the new ENCRYPTION_KEY, and run this again.")
+        typer.echo(
+            "A server is still writing with another key: give every server the new ENCRYPTION_KEY, and run this again."
+        )
     if not remaining:
         for key in former:
             await encryption_keys.forget(database, key)

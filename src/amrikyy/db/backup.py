@@ -36,7 +36,7 @@ def back_up(url: str, target: Path) -> list[Path]:
         BackupFailed: the target exists, the tool is missing, or copying failed.
     """
     if target.exists():
-        raise BackupFailed(f"{target} exists already. Name a new file; a backup never overwrites another one.")
+        raise BackupFailed(f"{target} already exists. Name a new file: a backup never overwrites one.")
     if not target.parent.is_dir():
         raise BackupFailed(f"The folder {target.parent} does not exist.")
     if not url.startswith("sqlite"):
@@ -68,14 +68,14 @@ async def faults(database: Database) -> list[str]:
             pages = [row[0] for row in await connection.execute(text("PRAGMA integrity_check(10)"))]
             references = (await connection.execute(text("PRAGMA foreign_key_check"))).all()
         found += [f"The file is damaged: {page}. Restore a backup." for page in pages if page != "ok"]
-        found += [f"A row of {row[0]} refers to one in {row[2]} that is not there." for row in references[:10]]
+        found += [f"A row of {row[0]} refers to a row of {row[2]} that does not exist." for row in references[:10]]
     return found
 
 
 def _copy(source: Path, target: Path) -> None:
     """SQLite's online backup: a copy of one moment, though others write meanwhile."""
     if not source.exists():
-        raise BackupFailed(f"There is no database at {source}; it is made when the server starts for the first time.")
+        raise BackupFailed(f"There is no database at {source}; it is created when the server first starts.")
     try:
         target.touch(mode=0o600)
         with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:

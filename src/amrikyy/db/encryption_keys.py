@@ -24,13 +24,13 @@ async def check(database: Database, sealer: Sealer) -> None:
     names = ", ".join(sorted(missing))
     if not sealer.key_ids:
         raise ConfigurationError(
-            f"ENCRYPTION_KEY is not set, and the database holds values that are encrypted with the key {names}: "
+            f"ENCRYPTION_KEY is not set, but the database holds values that are encrypted with the key {names}: "
             "set it to that key."
         )
     ours = ", ".join(sorted(sealer.key_ids))
     raise ConfigurationError(
-        f"ENCRYPTION_KEY is another key than the database's values are encrypted with: it needs {names}, and was given "
-        f"{ours}. To change keys, leave the former one in ENCRYPTION_KEY_FALLBACKS until `amrikyy db reseal` is done."
+        f"ENCRYPTION_KEY is not the key that the database's values are encrypted with: {names} is needed, not "
+        f"{ours}. To change keys, keep the former one in ENCRYPTION_KEY_FALLBACKS until `amrikyy db reseal` is done."
     )
 
 

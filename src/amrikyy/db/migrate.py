@@ -76,8 +76,8 @@ def _upgrade(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise Unavailable(
-            f"The database's schema is at {found}, which this program does not know: a newer one made it. "
-            "Start that one, or restore the backup from before its upgrade.",
+            f"The database's schema is at {found}, which this program does not know: a newer version created it. "
+            "Start that version, or restore the backup from before the upgrade.",
             code="database_newer",
         )
     command.upgrade(config, "head")

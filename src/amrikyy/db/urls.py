@@ -61,7 +61,7 @@ def parse(url: str) -> URL:
     match parsed.get_backend_name():
         case "sqlite":
             if not parsed.database or parsed.database == ":memory:":
-                raise ValueError(f"{FORM}; a database in memory would be another one for each connection")
+                raise ValueError(f"{FORM}; each connection to a database in memory would see one of its own")
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
             return parsed.set(drivername="postgresql+asyncpg")
@@ -92,7 +92,7 @@ def postgresql_target(url: URL) -> PostgresqlTarget:
             pooled = value.lower() == "true"
         elif name not in _IGNORED:
             known = ", ".join(sorted(_PASSED_ON | {"connect_timeout", "pgbouncer"}))
-            raise ValueError(f"DATABASE_URL: the parameter {name} is unknown; known are {known}.")
+            raise ValueError(f"DATABASE_URL: the parameter {name} is unknown; the known ones are {known}.")
     if passed_on:
         arguments["dsn"] = f"postgresql:///?{urlencode(passed_on)}"
     return PostgresqlTarget(url.set(query={}), arguments, pooled)

@@ -195,7 +195,7 @@ def _specs_by_tier(config: ModelsConfig) -> dict[Tier, list[ModelSpec]]:
         return {"standard": ModelSpec.parse("offline"), "pro": ModelSpec.parse("offline")}
     raise ValueError(
         "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with OPENAI_API_KEY), or "
-        "MODELS=offline to serve the built-in model, which is no AI."
+        "MODELS=offline to serve the built-in model, which is not an AI."
     )
 
 

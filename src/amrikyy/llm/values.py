@@ -111,7 +111,7 @@ class Values:
         label = to_words(name).replace("_", " ").strip() or "answer"
         text = f"{label.capitalize()}{f' {position + 1}' if position else ''}: {self.topic}"
         while len(text) < least:
-            text += ". Written by the offline model, which is no AI"
+            text += ". Written by the offline model, which is not an AI"
         return text[:most].rstrip() if len(text[:most].rstrip()) >= least else text[:most].replace(" ", "_")
 
     def _formatted(self, kind: str, turn: int) -> str:

@@ -31,7 +31,7 @@ class Networks:
             try:
                 self._networks.append(ip_network(entry, strict=False))
             except ValueError:
-                raise ValueError(f"{variable}: {entry!r} is no address and no range like 10.0.0.0/8.") from None
+                raise ValueError(f"{variable}: {entry!r} is neither an address nor a range like 10.0.0.0/8.") from None
         self._contains = lru_cache(maxsize=4096)(self._look_up)
 
     def __bool__(self) -> bool:

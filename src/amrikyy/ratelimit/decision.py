@@ -98,7 +98,7 @@ def check_possible(charges: Sequence[Charge]) -> None:
     for charge in charges:
         if charge.cost > charge.limit.count:
             raise ValidationFailed(
-                f"This counts {charge.cost} times against the limit {charge.name} ({charge.limit}), which it can never "
+                f"This counts {charge.cost} times against the limit {charge.name} ({charge.limit}), so it can never "
                 "pass. Split it into smaller requests.",
                 code="exceeds_limit",
                 details=[{"limit": charge.name, "policy": str(charge.limit), "cost": charge.cost}],

@@ -37,7 +37,7 @@ class LimitTable:
         for name, text in overrides.items():
             if name not in self._limits:
                 known = ", ".join(self._limits)
-                raise ValueError(f"RATE_LIMITS: there is no limit {name!r}; there are {known}.")
+                raise ValueError(f"RATE_LIMITS: there is no limit {name!r}; the limits are {known}.")
             try:
                 self._limits[name] = Limit.parse(text)
             except ValueError as error:

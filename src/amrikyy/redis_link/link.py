@@ -241,7 +241,7 @@ class RedisLink:
                 if self._lost.is_set():
                     raise RedisUnavailable("the connection was lost at once")
         except BaseException:
-            wire.close("no connection came about")
+            wire.close("no connection was made")
             raise
         self._wire = wire
         self._connected_at = time.monotonic()

@@ -89,7 +89,7 @@ class Wire(asyncio.Protocol):
         if self._lost is not None:
             raise RedisUnavailable(self._lost)
         if len(self._pending) >= MAX_PENDING:
-            raise RedisUnavailable(f"{MAX_PENDING} commands already wait for Redis")
+            raise RedisUnavailable(f"{MAX_PENDING} commands are already waiting for Redis")
         self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
         due = self._loop.time() + self._deadline_s
         self._pending.append((future, due))
@@ -139,9 +139,9 @@ class Wire(asyncio.Protocol):
                 if future is not None:
                     future.set_exception(reply)
                 if any(word in reply.message for word in UNFIT):
-                    return self.close(f"Redis cannot work: {reply.message}")
+                    return self.close(f"Redis cannot serve requests: {reply.message}")
         except (hiredis.ProtocolError, IndexError) as error:
-            self.close(f"what came was no reply of a Redis: {error}")
+            self.close(f"what came was not a reply of a Redis: {error}")
 
     def _flush(self) -> None:
         self._writing, self._is_hurried = None, False

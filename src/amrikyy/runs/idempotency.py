@@ -52,7 +52,7 @@ class IdempotencyKeys:
         """
         if claim.body_hash not in self._sealer.fingerprints(body):
             raise Conflict(
-                "This Idempotency-Key came with another body before. Use a new key for a new request.",
+                "This Idempotency-Key was used before with another body. Use a new key for a new request.",
                 code="idempotency_conflict",
             )
 

@@ -70,8 +70,8 @@ class Slots:
         """
         if self.is_full:
             raise Unavailable(
-                f"The server is full: {self.size} runs are in progress and {self.waiting} wait. Try again shortly, "
-                "or raise MAX_CONCURRENT_STREAMS.",
+                f"The server is full: {self.size} runs are in progress and {self.waiting} are waiting. Try again "
+                "shortly, or raise MAX_CONCURRENT_STREAMS.",
                 code="server_full",
                 retry_after_s=5,
             )

@@ -85,7 +85,9 @@ def _jwt_secret(settings: Settings) -> str:
     except FileNotFoundError:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_whole(path, generate.jwt_secret())
-        log.warning("jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` makes one")
+        log.warning(
+            "jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` generates one"
+        )
         return path.read_text().strip()
 
 

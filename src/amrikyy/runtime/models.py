@@ -59,7 +59,7 @@ def open_second_look(settings: Settings) -> SecondLook | None:
     """
     if settings.cache_similarity is None:
         if settings.embeddings_model is not None:
-            raise ConfigurationError("EMBEDDINGS_MODEL serves nothing without CACHE_SIMILARITY (for example 0.95).")
+            raise ConfigurationError("EMBEDDINGS_MODEL has no effect without CACHE_SIMILARITY (for example 0.95).")
         return None
     if settings.embeddings_model is None:
         return SecondLook(settings.cache_similarity, None)

@@ -104,7 +104,7 @@ class Runtime:
     def models_name(self) -> str:
         """For people: which models answer, in the order in which they are asked."""
         if self.models.is_offline:
-            return "offline: built in, deterministic, no AI. Set GEMINI_API_KEY (or MODELS) for a real one"
+            return "offline: built in, deterministic, not an AI. Set GEMINI_API_KEY (or MODELS) for a real one"
         names = [client.name for client in self.models.clients]
         if self.settings.models is None and len(names) == 2:
             return f"{names[0]}, and {names[1]} for what is hard"  # by operation, no chain

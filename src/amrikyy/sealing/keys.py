@@ -14,7 +14,7 @@ def key_bytes(text: str) -> bytes:
     """
     key = bytes.fromhex(text) if re.fullmatch(r"[0-9a-fA-F]{64}", text) else text.encode()
     if len(key) != KEY_BYTES:
-        raise ValueError("must be 64 hex digits or 32 characters; `amrikyy secrets` makes one")
+        raise ValueError("must be 64 hex digits or 32 characters; `amrikyy secrets` generates one")
     return key
 
 

@@ -63,7 +63,7 @@ class Allowance:
         """
         if amount_usd is None:
             raise ValidationFailed(
-                f"What is spent is limited, and the price of {model or 'the model'} is not known. "
+                f"Spending is limited, and the price of {model or 'the model'} is not known. "
                 "Set MODEL_PRICES, or use a model whose price is known.",
                 code="price_unknown",
             )
@@ -84,7 +84,7 @@ class Allowance:
         assert self._ceiling_usd is not None
         left_usd = max(0.0, self._ceiling_usd - self.spent_usd - self._held_usd)
         return BudgetSpent(
-            f"This may cost ${_usd(self._ceiling_usd)} at most, and {_left(left_usd, amount_usd)}.",
+            f"This may cost at most ${_usd(self._ceiling_usd)}, and {_left(left_usd, amount_usd)}.",
             code="cost_ceiling",
             details=[{"limitUsd": self._ceiling_usd, "spentUsd": round(self.spent_usd, 10),
                       "leftUsd": round(left_usd, 10)}],
@@ -148,8 +148,8 @@ def budget_spent(standing: Standing, amount_usd: float) -> BudgetSpent:
     until_reset_s = (standing.resets_at - datetime.now(UTC)).total_seconds()
     held = f" Calls in progress hold ${_usd(standing.reserved_usd)} of it." if standing.reserved_usd else ""
     return BudgetSpent(
-        f"The budget of ${_usd(standing.limit_usd)} a {standing.period} of {standing.subject} does not cover it: "
-        f"{_left(standing.left_usd, amount_usd)}.{held} It begins anew at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
+        f"The budget of ${_usd(standing.limit_usd)} a {standing.period} for {standing.subject} does not cover this: "
+        f"{_left(standing.left_usd, amount_usd)}.{held} It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
         details=[{
             "subject": standing.subject,
             "period": standing.period,

@@ -159,7 +159,7 @@ class Budgets:
         for standing in await self.standings([subject]):
             if standing.period == period:
                 return standing
-        raise NotFound("The budget was set, and has been removed again by somebody else.", code="budget_not_found")
+        raise NotFound("The budget was set, but somebody else has already removed it again.", code="budget_not_found")
 
     async def remove(self, subject: str, period: Period, *, by: str, noting: Noting) -> bool:
         """Remove a budget. Returns whether there was one."""
@@ -222,7 +222,7 @@ class Budgets:
             for _, verdict in asked:
                 if not verdict.done():
                     known = isinstance(error, AmrikyyError)
-                    verdict.set_exception(error if known else Unavailable("Budgets cannot be kept at the moment."))
+                    verdict.set_exception(error if known else Unavailable("Budgets cannot be checked at the moment."))
             raise
         finally:
             self._booking = False

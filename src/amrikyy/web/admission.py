@@ -49,7 +49,7 @@ async def admit(call: Call) -> None:
     endpoint = call.endpoint
     if isinstance(endpoint.needs, Permission) and endpoint.needs not in call.principal.permissions:
         raise Forbidden(
-            f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} has not.",
+            f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} lacks.",
             details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
         )
     if endpoint.has_limits and b"idempotency-key" in call.exchange.headers:
@@ -151,9 +151,9 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
     # Nothing that can be looked for has a control character in it, and PostgreSQL fails when it is asked for a NUL.
     if strange := [name[:64] for name, value in values.items() if _CONTROL.search(value)]:
         details = [
-            {"field": name, "message": "Has a control character in it", "type": "control_character"} for name in strange
+            {"field": name, "message": "Contains a control character", "type": "control_character"} for name in strange
         ]
-        raise ValidationFailed("The query has a control character in it; send it again without.", details=details)
+        raise ValidationFailed("The query contains a control character; send it again without it.", details=details)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -163,7 +163,7 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
 async def _read_body(call: Call) -> bytes:
     length = call.header(b"content-length")
     if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
-        raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+        raise BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
     connection: Connection | None = call.scope.get(CONNECTION)
     if connection is not None and connection.has_whole_body:
         body = await _received(call.receive)
@@ -186,7 +186,7 @@ async def _received(receive: Receive) -> bytes:
             raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
-            raise BodyTooLarge(f"The body may have {MAX_BODY} bytes at most.")
+            raise BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
 

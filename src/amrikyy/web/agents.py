@@ -44,7 +44,7 @@ class OperationReply(Success):
     operation: str
     run_id: str
     result: Any
-    model: str | None = Field(description='The model that answered; "offline" is the built-in one, which is no AI.')
+    model: str | None = Field(description='The model that answered; "offline" is the built-in one, which is not an AI.')
     usage: TokenUsage
     cost_usd: float | None = Field(description="US dollars; null when the model's price is not known.")
     cached: bool

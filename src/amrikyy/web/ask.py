@@ -68,8 +68,10 @@ class Planning(Wire):
 class Planned(Wire):
     """What was made of the words."""
 
-    request: dict[str, Any] = Field(description="The operation's request, whole.")
-    assumed: dict[str, Any] = Field(description="What of it nobody has said, by its fields.")
+    request: dict[str, Any] = Field(description="The operation's complete request.")
+    assumed: dict[str, Any] = Field(
+        description="The fields that the words did not give, with the values assumed for them."
+    )
     planning: Planning
 
 

@@ -25,7 +25,7 @@ class AuditRecord(Wire):
     actor_role: str | None
     action: str = Field(examples=["user.set_role"])
     target: str | None
-    outcome: Outcome = Field(description="Denied is what reached above the actor's role.")
+    outcome: Outcome = Field(description="`denied`: the act reached above the actor's role.")
     details: dict[str, Any]
     request_id: str | None
     address: str | None
@@ -47,7 +47,7 @@ class AuditQuery(Request):
     target: Exactly | None = None
     outcome: Literal[Outcome.DONE, Outcome.DENIED] | None = None
     since: Instant | None = None
-    until: Instant | None = Field(default=None, description="Before it, not at it.")
+    until: Instant | None = Field(default=None, description="Exclusive: only what was recorded before it.")
     cursor: str | None = page_cursor(r"^[0-9a-f]{32}$")
     limit: int = page_limit()
 
@@ -73,5 +73,5 @@ async def list_acts(call: Call) -> Answer:
 AUDIT = [
     Endpoint(method="GET", path="/api/audit", handler=list_acts, needs=Permission.AGENT_MANAGE, tag="Audit",
              summary="List administrative acts, newest first", query=AuditQuery, answer=AuditPage,
-             description="What is not in this log has not happened: each act is recorded in its own transaction."),
+             description="An act that is not in this log did not happen: its entry is in the same transaction."),
 ]  # fmt: skip

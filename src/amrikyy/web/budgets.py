@@ -106,7 +106,8 @@ async def set_budget(call: Call) -> Answer:
     if unpriced := runtime.models.unpriced():
         names = ", ".join(unpriced)
         raise ValidationFailed(
-            f"The price of {names} is not known, so no budget could be kept. Set MODEL_PRICES.", code="price_unknown"
+            f"The price of {names} is not known, so a budget could not be enforced. Set MODEL_PRICES.",
+            code="price_unknown",
         )
     await runtime.records.flush()  # what was spent before is counted from the ledger
     act = Act(call.actor, "budget.set", subject, {"period": body.period, "limitUsd": body.limit_usd})
@@ -125,7 +126,9 @@ async def remove_budget(call: Call) -> Answer:
         subject, period, by=call.principal.id, noting=lambda written: note(written, act)
     ):
         raise NotFound("There is no such budget; GET /api/budgets lists them.", code="budget_not_found")
-    return BudgetRemoved(subject=subject, period=period, message="The budget is removed; within seconds, everywhere.")
+    return BudgetRemoved(
+        subject=subject, period=period, message="The budget was removed; other processes follow within seconds."
+    )
 
 
 async def _subject(call: Call, given: str) -> str:

@@ -52,7 +52,7 @@ BASE = "/api/coordinator"
 
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
-    "The id of the last event that was received; the answer begins behind it.",
+    "The id of the last event that was received; the answer begins after it.",
     r"^(wf_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(wf_[0-9a-f]{1,60}):(\d{1,9})")
@@ -94,7 +94,7 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
         execute(f"{BASE}/hierarchical", HierarchicalBody, run_plan, "Let a master agent lead others"),
         execute(BASE, NamedBody, run_named, "Run a named workflow"),
         Endpoint(method="GET", path=f"{BASE}/agents", handler=list_agents, needs=read, tag=TAG,
-                 summary="What plans can be made of", answer=CoordinatorAgents),
+                 summary="List the agents and methods that plans can use", answer=CoordinatorAgents),
         Endpoint(method="GET", path=f"{BASE}/status", handler=list_workflows, needs=read, tag=TAG,
                  summary="List workflows, newest first", query=WorkflowQuery, answer=WorkflowPage,
                  errors=(Unavailable,),
@@ -109,9 +109,9 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
                  summary="Cancel a workflow", answer=WorkflowCancelled, errors=(NotFound, Conflict, Unavailable),
                  description="The call of a model that it waits for is broken off at once; what it has done stays."),
         Endpoint(method="GET", path=f"{BASE}/stats", handler=statistics, needs=Permission.AGENT_STATS, tag=TAG,
-                 summary="How workflows went", answer=StatsReply, errors=(Unavailable,)),
+                 summary="Statistics of workflows", answer=StatsReply, errors=(Unavailable,)),
         Endpoint(method="POST", path=f"{BASE}/stats/reset", handler=reset, needs=manage, tag=TAG,
-                 summary="Begin the statistics of workflows anew", answer=CoordinatorReset, errors=(Unavailable,)),
+                 summary="Reset the statistics of workflows", answer=CoordinatorReset, errors=(Unavailable,)),
     ]  # fmt: skip
 
 
@@ -228,7 +228,7 @@ async def reset(call: Call) -> Answer:
     """Begin to count anew."""
     await call.runtime.audit.record(Act(call.actor, "stats.reset", "coordinator"))
     await call.runtime.workflows.reset_statistics()
-    return CoordinatorReset(reset=True, message="The statistics of workflows begin anew.")
+    return CoordinatorReset(reset=True, message="The statistics of workflows were reset.")
 
 
 def _seen(call: Call, workflow_id: str) -> int:

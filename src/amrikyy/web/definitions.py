@@ -82,7 +82,7 @@ async def delete_definition(call: Call) -> Answer:
     """Take a named workflow out of use."""
     name = call.params["name"]
     await call.runtime.workflows.definitions.delete(name, call.actor)
-    return WorkflowDeleted(name=name, message=f"The workflow {name!r} is out of use.")
+    return WorkflowDeleted(name=name, message=f"The workflow {name!r} was taken out of use.")
 
 
 def _steps(plan: Plan) -> int:

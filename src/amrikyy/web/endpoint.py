@@ -262,7 +262,7 @@ class Routes:
             raise NotFound("There is nothing at this path; /api/docs lists what there is.", code="no_such_path")
         names = ", ".join(sorted(allowed))
         exchange_of(scope).extra_headers.append((b"allow", names.encode()))
-        raise MethodNotAllowed(f"This path answers to {names}, not to {method[:16]}.")
+        raise MethodNotAllowed(f"This path supports {names}, not {method[:16]}.")
 
     def _matches(self, path: str) -> Iterator[tuple[dict[str, Endpoint], dict[str, str]]]:
         """What is at a path: what has exactly this path, else every template that fits, the most exact first."""

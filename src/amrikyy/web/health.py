@@ -137,7 +137,7 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
         name = provider if provider not in checks else client.name
         label = {"gemini": "Gemini API", "openai": "OpenAI API", "ollama": "Ollama"}.get(provider, client.name)
         if provider == "offline":
-            label = "The built-in offline model, which is no AI, is"
+            label = "The built-in offline model, which is not an AI, is"
         checks[name] = _timed(client.ping, f"{label} operational")
     results = await asyncio.gather(*checks.values())
     found = dict(zip(checks, results, strict=True))
@@ -145,7 +145,7 @@ async def _check_all(runtime: Runtime) -> dict[str, Component]:
         redis = await _check_redis(runtime.redis, runtime.limits.limiter)
     else:
         redis = Component(status="not_configured", message="REDIS_URL is not set: this process works alone.")
-    no_gemini = Component(status="not_configured", message="No model of Gemini is configured.")
+    no_gemini = Component(status="not_configured", message="No Gemini model is configured.")
     return {"redis": redis, "database": found.pop("database"), "gemini": found.pop("gemini", no_gemini), **found}
 
 
@@ -168,7 +168,7 @@ async def _check_database(runtime: Runtime) -> Component:
     component = await _timed(runtime.database.ping, f"{runtime.database.product} operational")
     waiting = runtime.records.waiting
     if component.status == "unhealthy" and waiting:
-        component.message = f"{component.message} {waiting} runs wait to be recorded."
+        component.message = f"{component.message} {waiting} runs are waiting to be recorded."
     return component
 
 

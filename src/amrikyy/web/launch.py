@@ -34,7 +34,7 @@ HEADERS = (
         r"^[\x21-\x7e]{1,255}$",
     ),
     Header("Prefer", "`respond-async`: the run goes on without its caller."),
-    Header("Cache-Control", "`no-cache`: nothing that was made for an earlier request is used; `no-store`: nor kept."),
+    Header("Cache-Control", "`no-cache`: no result of an earlier request is used; `no-store`: and none is kept."),
 )
 """What starting a run reads."""
 

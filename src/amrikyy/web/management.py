@@ -111,9 +111,7 @@ def management_endpoints(registry: Registry) -> list[Endpoint]:
         agent = registry[call.params["agent"]]
         await call.runtime.records.flush()
         await call.runtime.statistics.reset(agent.name, Act(call.actor, "stats.reset", agent.name))
-        return StatsReset(
-            reset=True, message=f"The statistics of {agent.name} begin anew; the ledger keeps what it has."
-        )
+        return StatsReset(reset=True, message=f"The statistics of {agent.name} were reset; the ledger is unchanged.")
 
     def endpoint(method: str, path: str, handler: Any, needs: Permission, summary: str, **rest: Any) -> Endpoint:
         errors = (NotFound, Unavailable) if "{" in path else (Unavailable,)
@@ -127,7 +125,7 @@ def management_endpoints(registry: Registry) -> list[Endpoint]:
                  also={503: ("The agent is degraded or unhealthy.", AgentHealthReply)}),
         endpoint("GET", "{agent}/status", status, read, "Detailed agent status", answer=AgentStatusReply),
         endpoint("GET", "{agent}/metrics", metrics, see, "Agent performance metrics", answer=AgentMetricsReply),
-        endpoint("POST", "{agent}/stats/reset", reset, manage, "Begin an agent's statistics anew", answer=StatsReset),
+        endpoint("POST", "{agent}/stats/reset", reset, manage, "Reset an agent's statistics", answer=StatsReset),
     ]  # fmt: skip
 
 

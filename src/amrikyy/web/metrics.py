@@ -84,7 +84,7 @@ async def reset(call: Call) -> Answer:
     await call.runtime.audit.record(Act(call.actor, "metrics.reset"))
     call.runtime.metrics.reset()
     return MetricsReset(
-        reset=True, message="Counters and histograms of this server begin anew; gauges are what they are."
+        reset=True, message="Counters and histograms of this server were reset; gauges still say how things are."
     )
 
 
@@ -99,7 +99,7 @@ def metrics_endpoints(*, public: bool) -> list[Endpoint]:
         Endpoint(method="GET", path="/api/metrics/json", handler=as_json, needs=needs, unlimited=True, tag="Metrics",
                  summary="Metrics as JSON, for dashboards", answer=MetricsReply),
         Endpoint(method="POST", path="/api/metrics/reset", handler=reset, needs=Permission.AGENT_MANAGE,
-                 tag="Metrics", summary="Begin counting anew", answer=MetricsReset,
+                 tag="Metrics", summary="Reset counters and histograms", answer=MetricsReset,
                  description="To Prometheus it looks like a restart, which `rate()` and `increase()` allow for; what "
                              "was counted since the last scrape is lost to it."),
     ]  # fmt: skip

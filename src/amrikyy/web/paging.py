@@ -27,7 +27,7 @@ def page_cursor(pattern: str | None = None, *, max_length: int = 64) -> Any:
         min_length=1,
         max_length=max_length,
         pattern=pattern,
-        description="`nextCursor` of the page before, as it came.",
+        description="`nextCursor` of the previous page, unchanged.",
     )
 
 

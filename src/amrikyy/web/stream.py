@@ -50,7 +50,7 @@ _RESUME = """The events after `Last-Event-ID` (without it, all), then live. A st
 
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
-    "The id of the last event that was received; the answer begins behind it.",
+    "The id of the last event that was received; the answer begins after it.",
     r"^(run_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
@@ -89,7 +89,7 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
 
     async def no_such_name(_: Call) -> Answer:
         short = ", ".join(path.rpartition("/")[2] for path in GUIDE_NAMES)
-        raise NotFound(f"There are the streams {short}, and /api/stream/{{agent}}/{{operation}}.", code="no_such_path")
+        raise NotFound(f"The streams are {short}, and /api/stream/{{agent}}/{{operation}}.", code="no_such_path")
 
     return [
         *(_stream_endpoint(path, operations[key]) for path, key in GUIDE_NAMES.items() if key in operations),
@@ -293,7 +293,7 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
         raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
     if not record.ended:
         raise Unavailable(
-            "Another process works on this run and holds its events. Try again; with REDIS_URL every process has them.",
+            "Another process works on this run and has its events. Try again; with REDIS_URL every process has them.",
             code="run_elsewhere",
             retry_after_s=1,
         )
@@ -310,7 +310,7 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
 def _out_of_reach() -> Unavailable:
     """What says that a run is gone is final; while Redis is away, it only cannot be seen from here."""
     return Unavailable(
-        "Redis is away, or has just come back, and so the events of other processes' runs are out of reach. Try again.",
+        "Redis is away, or has just come back, so the events of other processes' runs cannot be read yet. Try again.",
         code="run_elsewhere",
         retry_after_s=1,
     )

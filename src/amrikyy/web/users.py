@@ -165,11 +165,11 @@ USERS = [
     Endpoint(method="PATCH", path="/api/auth/users/{userId}", handler=change_user, needs=Permission.AGENT_MANAGE,
              tag="Users", summary="Change a user's role or name, or lock the user out", body=UserChange,
              answer=UserReply, errors=(NotFound, Conflict, Forbidden),
-             description="All of it or nothing; it counts within seconds, also for tokens already issued. Keys that "
-                         "the user made go on: list them with `createdBy`, and revoke those that should not."),
+             description="All of it or nothing, within seconds, also for tokens already issued. Keys that the user "
+                         "created keep working: list them with `createdBy`, and revoke those that should not."),
     Endpoint(method="POST", path="/api/auth/users/{userId}/password-reset", handler=offer_reset,
              needs=Permission.AGENT_MANAGE, tag="Users", summary="Make a one-time link to set a password",
              answer=ResetReply, errors=(NotFound, Forbidden),
-             description="It is good until `expiresAt`, and once. A newer one, a new password, a higher role and "
+             description="It works once, until `expiresAt`. A newer one, a new password, a higher role and "
                          "disabling the user void it."),
 ]  # fmt: skip

@@ -49,7 +49,9 @@ class StepEvent(Wire):
     progress: StepProgress
     reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
     input: Any = None
-    assumed: dict[str, Any] = Field(default={}, description="What nobody had said, and the planner has filled in.")
+    assumed: dict[str, Any] = Field(
+        default={}, description="Fields that were not given, with the values that the planner filled in."
+    )
     output: Any = None
     error: dict[str, Any] | None = None
     run_id: str | None = None

@@ -71,7 +71,7 @@ async def end_of(call: Call, workflow_id: str, *, goes_on: bool) -> WorkflowReco
 async def _start(call: Call, plan: Plan, tree: Group, workflow_id: str) -> str:
     runtime, principal = call.runtime, call.principal
     if plan.options.max_cost_usd is not None and (unpriced := runtime.models.unpriced()):
-        message = f"It cannot be kept: the price of {', '.join(unpriced)} is not known; MODEL_PRICES can say it"
+        message = f"It cannot be enforced: the price of {', '.join(unpriced)} is not known; set it in MODEL_PRICES"
         raise ValidationFailed(
             "Correct these parts of the plan and send it again: options.maxCostUsd.",
             code="price_unknown",

@@ -55,8 +55,10 @@ class StepOutcome(Wire):
     agent: str
     method: str | None
     reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
-    input: dict[str, Any] | None = Field(description="Its request, whole.")
-    assumed: dict[str, Any] = Field(description="What of it nobody had said, and the planner has filled in.")
+    input: dict[str, Any] | None = Field(description="Its complete request.")
+    assumed: dict[str, Any] = Field(
+        description="Fields that were not given, with the values that the planner filled in."
+    )
     output: Any
     error: dict[str, Any] | None
     success: bool

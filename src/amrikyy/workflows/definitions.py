@@ -44,7 +44,7 @@ _BROKEN_BY_OTHERS = frozenset({"cycle", "too_deep", "too_many", "unknown_workflo
 def no_workflow(name: str) -> NotFound:
     """The error of whoever names a workflow that there is not."""
     return NotFound(
-        f"There is no workflow {name[:64]!r}; GET /api/coordinator/workflows lists those that there are.",
+        f"There is no workflow {name[:64]!r}; GET /api/coordinator/workflows lists them all.",
         code="workflow_not_found",
     )
 

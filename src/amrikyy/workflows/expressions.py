@@ -43,7 +43,7 @@ def check(text: str) -> str:
         _check_node(parsed, 1)
     except exceptions.JMESPathError as error:
         reason = str(error).splitlines()[0].rstrip(": ")
-        raise InvalidExpression(f"No JMESPath expression ({reason[:160]}); code is not accepted") from None
+        raise InvalidExpression(f"Not a JMESPath expression ({reason[:160]}); code is not accepted") from None
     except RecursionError:
         raise InvalidExpression(f"The expression is nested deeper than {MAX_DEPTH}") from None
     return text
@@ -59,7 +59,9 @@ def check_aggregator(text: str) -> str:
     if (match := _GUIDE.fullmatch(text)) is not None:
         name = match[2]
         if name not in AGGREGATORS:
-            raise InvalidExpression(f"There is no aggregator {name[:64]!r}; there are {', '.join(AGGREGATORS)}")
+            raise InvalidExpression(
+                f"There is no aggregator {name[:64]!r}; the aggregators are {', '.join(AGGREGATORS)}"
+            )
     if name in AGGREGATORS:
         return f"{name}(@)"
     try:
@@ -120,7 +122,7 @@ class _Functions(functions.Functions):
     def _func_join(self, separator: str, texts: Sequence[str]) -> str:
         """JMESPath's own, refused before it is made: what it makes is the product of what it is given."""
         if len(separator) * len(texts) + sum(map(len, texts)) > MAX_WORK * CHARACTERS_PER_UNIT:
-            raise ValueError("it makes too much of its input")
+            raise ValueError("it makes too large a value of its input")
         return separator.join(texts)
 
     @functions.signature({"types": ["array"]})
@@ -214,4 +216,4 @@ class _Interpreter(visitor.TreeInterpreter):
     def _spend(self, units: int) -> None:
         self._left -= units
         if self._left < 0:
-            raise ValueError("it makes too much of its input")
+            raise ValueError("it makes too large a value of its input")

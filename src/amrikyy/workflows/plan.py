@@ -29,16 +29,16 @@ Strategy = Literal["sequential", "parallel", "hierarchical"]
 class Options(Request):
     """How a workflow is run."""
 
-    timeout_s: float = Field(default=3600, gt=0, le=86_400, description="Seconds that the whole may take.")
+    timeout_s: float = Field(default=3600, gt=0, le=86_400, description="Seconds that the whole workflow may take.")
     max_cost_usd: float | None = Field(
-        default=None, ge=0, le=1e6, description="No call of a model begins that could bring the whole over this."
+        default=None, ge=0, le=1e6, description="No model call begins that could bring the whole workflow above this."
     )
     on_error: Literal["fail", "continue"] | None = Field(
         default=None,
-        description="After a failed step. Unless told otherwise a sequence stops, and parallel tasks go on.",
+        description="What a failed step means for the others. By default a sequence stops, and parallel tasks go on.",
     )
     retries: int = Field(
-        default=0, ge=0, le=5, description="How often a step is tried again after our or a model's failure."
+        default=0, ge=0, le=5, description="How often a step is retried after a failure of the server or of a model."
     )
 
 
@@ -50,13 +50,13 @@ class Step(Request):
     workflow: str | None = Field(
         default=None, max_length=64, description="A named workflow, instead of agent and method."
     )
-    params: Fields = Field(default={}, description="Fields of the request; they go before those of the input.")
+    params: Fields = Field(default={}, description="Fields of the request; they take precedence over the input's.")
     select: str | None = Field(
         default=None, description="JMESPath on the input and all outputs so far: an object of fields for the request."
     )
-    transform: str | None = Field(default=None, description="JMESPath on the output: what the next step gets of it.")
+    transform: str | None = Field(default=None, description="JMESPath on the output: what the next steps receive.")
     retries: int | None = Field(
-        default=None, ge=0, le=5, description="How often this step is tried again; as the options have it if not given."
+        default=None, ge=0, le=5, description="How often this step is retried; by default as often as the options say."
     )
 
 
@@ -116,7 +116,7 @@ def contains_others(plan: Plan) -> bool:
 
 def _names_its_strategy(plan: Any) -> Any:
     if isinstance(plan, dict) and "strategy" not in plan:
-        raise ValueError("Name its strategy beside the rest: sequential, parallel or hierarchical")
+        raise ValueError("Name its strategy: sequential, parallel or hierarchical")
     return plan
 
 
@@ -264,7 +264,7 @@ class _Checker:
             cycle = " → ".join([*names[names.index(name) :], name])
             self._note(where, f"The workflow contains itself: {cycle}", "cycle")
         elif len(names) + (not names) >= MAX_DEPTH:
-            self._note(where, f"Workflows may contain each other {MAX_DEPTH} deep", "too_deep")
+            self._note(where, f"Workflows may be nested at most {MAX_DEPTH} deep", "too_deep")
         else:
             return self.group(definition.plan, path, (*(names or ("",)), name), defaults=definition.plan.input, **place)
         return None

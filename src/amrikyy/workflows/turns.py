@@ -37,7 +37,7 @@ class Turns:
         """
         if self.waiting >= self.line or here >= self.size + self.line:
             raise Unavailable(
-                f"The server is full: {self.working} workflows are in progress and {self.waiting} wait. "
+                f"The server is full: {self.working} workflows are in progress and {self.waiting} are waiting. "
                 "Try again shortly, or raise MAX_QUEUED_WORKFLOWS.",
                 code="server_full",
                 retry_after_s=5,
@@ -45,7 +45,7 @@ class Turns:
         _, own = self._callers.get(caller, (None, 0))
         if own - self.per_caller >= max(1, self.line // 2):
             raise Unavailable(
-                f"{own} of your workflows are here already, and most of them wait. Send more when some have ended.",
+                f"{own} of your workflows are already here, most of them waiting. Send more when some have ended.",
                 code="server_full",
                 retry_after_s=5,
             )

@@ -200,7 +200,7 @@ class Worker:
         left_s = record.options.timeout_s - (datetime.now(UTC) - record.started_at).total_seconds()
         try:
             if claim.epoch > MAX_EPOCH:
-                raise RunLost(f"{MAX_EPOCH} processes died while they worked on this. It was given up.")
+                raise RunLost(f"{MAX_EPOCH} processes died while working on this workflow, so it was given up.")
             if record.cancel_requested:
                 raise RunCancelled("The workflow was cancelled.")
             async with asyncio.timeout(max(left_s, 0)):

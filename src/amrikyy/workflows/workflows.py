@@ -248,8 +248,8 @@ class Workflows:
                         return record
                     if self.stopping:
                         raise Unavailable(
-                            "This server is stopping, and another one goes on with the workflow: "
-                            f"GET /api/coordinator/status/{workflow_id} tells how it is.",
+                            "This server is stopping, and another one continues the workflow: "
+                            f"GET /api/coordinator/status/{workflow_id} shows its status.",
                             code="draining",
                             retry_after_s=2,
                         )

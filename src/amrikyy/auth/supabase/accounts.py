@@ -194,11 +194,11 @@ class SupabaseAccounts(SupabaseSessions):
             looked_through += 1
             if looked_through >= MAX_LOOKED_THROUGH:
                 raise Conflict(
-                    f"Among the newest {looked_through} users there is no other admin. If there is one, let it do "
-                    "this, or do it in Supabase's dashboard.",
+                    f"There is no other admin among the newest {looked_through} users. If there is one, have them do "
+                    "this, or use Supabase's dashboard.",
                     code="last_admin",
                 )
-        raise Conflict("This is the last admin; make another one first.", code="last_admin")
+        raise Conflict("This is the last admin. Make somebody else an admin first.", code="last_admin")
 
     async def _update(self, user: User, attributes: dict[str, Any], act: Act, *, voids_resets: bool = False) -> User:
         await self._store.audit.record(act)
@@ -217,7 +217,7 @@ class SupabaseAccounts(SupabaseSessions):
     def _check_may_administer(self) -> None:
         if not self._gotrue.administers:
             raise Forbidden(
-                "The users are Supabase Auth's, and this server may not administer them: it has no "
+                "Supabase Auth keeps the users, and this server cannot administer them without "
                 "SUPABASE_SERVICE_ROLE_KEY.",
                 code="users_elsewhere",
             )

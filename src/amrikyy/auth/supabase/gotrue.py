@@ -265,7 +265,7 @@ def _error(status: int, content: bytes, retry_after: str, key_name: str) -> Exce
     """The error for an answer that is no success."""
     if status == 429:
         wait_s = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else RETRY_AFTER_S
-        return RateLimited("Supabase Auth asks to slow down. Wait, and try again.", retry_after_s=min(wait_s, 3600))
+        return RateLimited("Supabase Auth is limiting requests. Wait, then try again.", retry_after_s=min(wait_s, 3600))
     if status >= 500:
         log.warning("supabase_failed", status=status)
         return Unavailable(
@@ -287,7 +287,7 @@ def _error(status: int, content: bytes, retry_after: str, key_name: str) -> Exce
 def _key_rejected(name: str) -> Unavailable:
     log.error("supabase_key_rejected", variable=name)
     return Unavailable(
-        f"Supabase does not accept this server's key; whoever runs the server must correct {name}.",
+        f"Supabase does not accept this server's key; the operator of this server must correct {name}.",
         code="supabase_key_rejected",
     )
 
@@ -295,7 +295,7 @@ def _key_rejected(name: str) -> Unavailable:
 def _malformed() -> Unavailable:
     log.error("supabase_malformed")
     return Unavailable(
-        "Supabase Auth answered something that its interface does not allow; whoever runs the server should check "
+        "Supabase Auth gave an answer that its interface does not allow; the operator of this server should check "
         "SUPABASE_URL.",
         code="supabase_malformed",
     )

@@ -71,7 +71,7 @@ class SupabaseSessions(Directory):
             Forbidden: an API key has no session.
         """
         if principal.session is None:
-            raise Forbidden("An API key has no session that could end; revoke the key instead.", code="no_session")
+            raise Forbidden("An API key has no session to end; revoke the key instead.", code="no_session")
         try:
             await self._gotrue.logout(access_token)
         except Refused as refusal:
@@ -141,7 +141,7 @@ class SupabaseSessions(Directory):
             # Better told here than as a token that this server gives out and does not take.
             log.error("supabase_token_not_accepted", issuer=self._gotrue.issuer)
             raise Unavailable(
-                "Supabase Auth issues tokens that this server does not accept; whoever runs the server should check "
+                "Supabase Auth issues tokens that this server does not accept; its operator should check "
                 "SUPABASE_URL, and SUPABASE_JWT_SECRET if the project signs with a shared secret.",
                 code="supabase_misconfigured",
             ) from None

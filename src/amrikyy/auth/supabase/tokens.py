@@ -165,10 +165,10 @@ def _principal(user: RemoteUser, claims: dict[str, Any]) -> Principal:
         raise Unauthenticated("This account is disabled. Ask an administrator.", code="account_disabled")
     if user.is_anonymous:
         # Whoever has the public key can make as many of them as it likes: that is nobody in particular.
-        raise Unauthenticated("An anonymous user of Supabase is nobody here. Log in.", code="anonymous_user")
+        raise Unauthenticated("Anonymous users of Supabase are not accepted. Log in.", code="anonymous_user")
     if user.has_second_factor and claims.get("aal") != "aal2":
         raise Unauthenticated(
-            "This account has a second factor, and the login was without it. Log in with Supabase's own client.",
+            "This account has a second factor, which this login did not use. Log in with Supabase's own client.",
             code="second_factor_required",
         )
     return Principal(

@@ -277,7 +277,7 @@ def _leave(run: Run, note: RunNote) -> None:
 
 
 def _send_on(task: "asyncio.Task[None]", run: Run) -> None:
-    message = "This server is stopping, and another one works on the run. Ask any other for it."
+    message = "This server is stopping; another one is working on the run. Take it up on any other server."
     _fail(run, HandedOver(message, retry_after_s=1))
     task.cancel()
 

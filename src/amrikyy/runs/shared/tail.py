@@ -115,7 +115,7 @@ class Tail:
                 away_since = away_since or loop.time()
                 if loop.time() - away_since > AWAY_S:
                     raise Unavailable(
-                        "Another process works on this run, and Redis, which holds its events, is away. Try again.",
+                        "Another process is working on this run, and Redis, which has its events, is away. Try again.",
                         code="run_elsewhere",
                         retry_after_s=1,
                     ) from error
@@ -130,7 +130,7 @@ class Tail:
             if batches:
                 seen_at, pause_s = loop.time(), FIRST_POLL_S
             elif not self._position and loop.time() - began_at > ALIVE_S:
-                raise RunLost("Another process had to work on this run and never began. Start it again.")
+                raise RunLost("Another process was to work on this run but never began. Start it again.")
             elif loop.time() - seen_at > ALIVE_S:
                 # What died longer ago than its last sign of life holds has nothing more to say.
                 if not await self._lives():
