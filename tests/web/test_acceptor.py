@@ -84,6 +84,19 @@ async def test_without_descriptors_it_says_so_waits_and_goes_on(monkeypatch: pyt
     assert [line["event"] for line in logs] == ["cannot_accept"]
 
 
+async def test_who_was_accepted_is_connected_before_it_is_closed() -> None:
+    connected: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        server = Acceptor(listening, lambda: Counted(connected))
+        async with asyncio.timeout(10):
+            while not server.opening:
+                await asyncio.sleep(0)
+        assert not connected
+        server.close()
+        await server.wait_closed()
+        assert len(connected) == 1
+
+
 async def test_what_comes_after_the_end_is_left_to_others() -> None:
     connected: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -48,6 +48,11 @@ class Acceptor:
             self._paused.cancel()
         self._loop.remove_reader(self._listening)
 
+    @property
+    def opening(self) -> int:
+        """How many were accepted and are not connected yet."""
+        return len(self._opening)
+
     async def wait_closed(self) -> None:
         """Wait until what was accepted is open."""
         if self._opening:

@@ -53,9 +53,11 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, wait for what is in progress, close. A second Ctrl+C does not wait."""
+        for server in self.servers:
+            server.close()
+            if isinstance(server, Acceptor):  # what it has just accepted is one of the connections, too
+                await server.wait_closed()
         if self._lingers_s and not self.force_exit:
-            for server in self.servers:
-                server.close()
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Protocol):
                     connection.close_after_next()
