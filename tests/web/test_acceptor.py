@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from amrikyy.web import acceptor
-from amrikyy.web.acceptor import Acceptor
+from amrikyy.web.acceptor import AT_ONCE_SHARED, Acceptor
 
 
 class Counted(asyncio.Protocol):
@@ -30,30 +31,37 @@ class Counted(asyncio.Protocol):
         """Nothing is said."""
 
 
+async def turns_of(callers: int, *, shared: bool) -> list[int]:
+    """In which turns so many callers were connected who came together."""
+    loop = asyncio.get_running_loop()
+    connected: list[int] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        waiting = [socket.create_connection(listening.getsockname()) for _ in range(callers)]
+
+        def turn() -> None:
+            Counted.turn += 1
+            loop.call_soon(turn)
+
+        turn()
+        server = Acceptor(listening, lambda: Counted(connected), shared=shared)
+        async with asyncio.timeout(10):
+            while len(connected) < callers:
+                await asyncio.sleep(0)
+        server.close()
+        await server.wait_closed()
+        for each in waiting:
+            each.close()
+    return connected
+
+
 def test_callers_who_come_together_are_accepted_together() -> None:
-    async def main() -> list[int]:
-        loop = asyncio.get_running_loop()
-        connected: list[int] = []
-        with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
-            callers = [socket.create_connection(listening.getsockname()) for _ in range(40)]
-
-            def turn() -> None:
-                Counted.turn += 1
-                loop.call_soon(turn)
-
-            turn()
-            server = Acceptor(listening, lambda: Counted(connected))
-            async with asyncio.timeout(10):
-                while len(connected) < len(callers):
-                    await asyncio.sleep(0)
-            server.close()
-            await server.wait_closed()
-            for each in callers:
-                each.close()
-        return connected
-
-    turns = uvloop.run(main())
+    turns = uvloop.run(turns_of(40, shared=False))
     assert turns[-1] - turns[0] <= 2, "libuv itself accepts one a turn"
+
+
+def test_who_listens_beside_others_leaves_some_to_them() -> None:
+    turns = uvloop.run(turns_of(40, shared=True))
+    assert max(Counter(turns).values()) == AT_ONCE_SHARED
 
 
 class Exhausted(socket.socket):

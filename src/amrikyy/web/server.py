@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
             await super().startup(sockets)
             return
         await super().startup([])
-        self.servers = [Acceptor(each, self._open) for each in sockets]
+        self.servers = [Acceptor(each, self._open, shared=self._lingers_s > 0) for each in sockets]
 
     async def on_tick(self, counter: int) -> bool:
         """What is done ten times a second. Returns whether to stop."""
