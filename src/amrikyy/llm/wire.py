@@ -66,6 +66,39 @@ class Events:
         return [found] if (found := _data(rest)) else []
 
 
+class Whole:
+    """Collects a body that is one event, to be had at its end.
+
+    Args:
+        model: for messages.
+    """
+
+    __slots__ = ("_model", "_parts", "_size")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Nothing yet.
+
+        Raises:
+            ModelMalformed: it is larger than any answer.
+        """
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            raise ModelMalformed(
+                f"The model {self._model} sent more than {MAX_BODY_BYTES} bytes, which is no answer.", model=self._model
+            )
+        self._parts.append(data)
+        return []
+
+    def end(self) -> list[bytes]:
+        """The body."""
+        return [b"".join(self._parts)]
+
+
 def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:
     """Decode an event or a body.
 
