@@ -31,7 +31,7 @@ from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
 from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import MAX_COUNTED, Prices, estimate_tokens
 from amrikyy.llm.request import Emit, Pieces, Request, Usage
-from amrikyy.llm.wire import MAX_BODY_BYTES, Events, Whole
+from amrikyy.llm.wire import MAX_BODY_BYTES, UNDECODABLE, Events, Whole, undecodable
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,8 @@ class Tally:
     """What is known about an answer so far.
 
     Attributes:
-        input_tokens, output_tokens: estimated until `reported`.
+        input_tokens, output_tokens: estimated, unless it is `reported`.
+        counted: both, as the server says; less than 0 until it does.
         length: characters of text.
         tokens_came: text or thought came since this was last looked at.
         finished: the provider said that the answer is at its end.
@@ -76,12 +77,14 @@ class Tally:
     """
 
     __slots__ = (
-        "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came", "truncated",
+        "counted", "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came",
+        "truncated",
     )  # fmt: skip
 
     def __init__(self, input_tokens: int) -> None:
         self.input_tokens = input_tokens
         self.output_tokens = 0
+        self.counted = (-1, -1)
         self.length = 0
         self.reported = False
         self.tokens_came = False
@@ -89,10 +92,13 @@ class Tally:
         self.truncated = False
         self.refusal = ""
 
-    def report(self, input_tokens: int, output_tokens: int) -> None:
+    def close(self) -> None:
         """Take the server's own count, unless it is none: less than nothing would give money back."""
+        input_tokens, output_tokens = self.counted
         if 0 <= input_tokens <= MAX_COUNTED and 0 <= output_tokens <= MAX_COUNTED:
             self.input_tokens, self.output_tokens, self.reported = input_tokens, output_tokens, True
+        else:
+            self.output_tokens = estimate_tokens(self.length)
 
 
 class WireClient(ABC):
@@ -179,7 +185,12 @@ class WireClient(ABC):
 
     @abstractmethod
     def read(self, data: bytes, tally: Tally) -> str:
-        """The text in an event or a body; the rest of it goes into the tally."""
+        """The text in an event or a body; the rest of it goes into the tally.
+
+        Raises:
+            ModelError: it says that the model has failed.
+            Exception: one of `UNDECODABLE`.
+        """
 
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
@@ -308,10 +319,8 @@ class _Answer:
     def end(self) -> None:
         """The body has ended."""
         self._take(self._body.end())
-        tally = self.tally
-        if not tally.reported:
-            tally.output_tokens = estimate_tokens(tally.length)
-        self._emit(self._client.usage(tally))
+        self.tally.close()
+        self._emit(self._client.usage(self.tally))
 
     def whole(self) -> bytes:
         """The body of an answer with another status than 200."""
@@ -323,8 +332,10 @@ class _Answer:
         try:
             for event in events:
                 if text := read(event, tally):
-                    tally.length += len(text)
                     pieces.append(text)
+        except UNDECODABLE as error:
+            raise undecodable(error, self._client.name) from None
         finally:
             if pieces:  # also those before an event that is an error
+                tally.length += sum(map(len, pieces))
                 self._emit(pieces)

@@ -1,12 +1,8 @@
 """What comes over the wire from a provider: split into events, decoded, and bounded."""
 
-from typing import TypeVar
-
 import msgspec
 
 from amrikyy.errors import ModelMalformed
-
-T = TypeVar("T")
 
 MAX_EVENT_BYTES = 1_000_000
 """One upstream event; more is no token."""
@@ -99,17 +95,10 @@ class Whole:
         return [b"".join(self._parts)]
 
 
-def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:
-    """Decode an event or a body.
-
-    Raises:
-        ModelMalformed: it is not what the protocol says.
-    """
-    try:
-        return decoder.decode(data)
-    except UNDECODABLE as error:
-        what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
-        raise ModelMalformed(f"The model {model} sent {what}.", model=model) from None
+def undecodable(error: Exception, model: str) -> ModelMalformed:
+    """What to raise when an event or a body is not what the protocol says: `error` is one of `UNDECODABLE`."""
+    what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
+    return ModelMalformed(f"The model {model} sent {what}.", model=model)
 
 
 def _split(whole: bytes) -> list[bytes]:
