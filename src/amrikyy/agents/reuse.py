@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any, NamedTuple
 
+import msgspec
+
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.replay import entry_of, play
@@ -16,7 +18,7 @@ from amrikyy.sealing import Sealer
 from amrikyy.telemetry.metrics import Metrics
 
 
-class Flight(NamedTuple):
+class Flight(msgspec.Struct, frozen=True):
     """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events. A JSON
     answer joins a stream's, but only in the same process."""
 
@@ -29,7 +31,7 @@ class Flight(NamedTuple):
         return f"{self.key}:{'stream' if self.streams else 'json'}"
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """What there is for a request.
 
     Attributes:

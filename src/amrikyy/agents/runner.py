@@ -91,6 +91,7 @@ class Runner:
         self._alone = Alone()
         self._sharing: Sharing = sharing or self._alone
         self.is_alone = self._sharing.is_alone
+        self._loop = asyncio.get_running_loop()  # kept: to ask for it is a system call
         self._tasks: set[asyncio.Task[None]] = set()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._refusal: AmrikyyError | None = None
@@ -241,7 +242,7 @@ class Runner:
         if place is not None and not place.has_slot:
             place.moved = lambda position: execution.append(Event("queued", position))
             place.show(self.slots.last(place))
-        task = execution.loop.create_task(self._execute(run, work, place), name=run.id)
+        task = self._loop.create_task(self._execute(run, work, place), name=run.id)
         self._tasks.add(task)
         execution.done_by(task, partial(self._give_up, run))
         if found.flight is not None:
@@ -253,7 +254,7 @@ class Runner:
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution, found = work.operation, run.execution, work.found
         # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
-        deadline = execution.loop.call_later(run.deadline_s, _expire, run)
+        deadline = self._loop.call_later(run.deadline_s, _expire, run)
         try:
             if found.leader is not None:
                 if await self._reuse.follow(operation, found, run.id, execution, self._sharing):

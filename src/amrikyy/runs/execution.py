@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.errors import AmrikyyError, RunCancelled
@@ -20,8 +20,7 @@ CLEAN_UP_S = 4.0
 longer for its readers to hear of that."""
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(msgspec.Struct):
     """What a run used, its children included.
 
     `cost_usd` is None as soon as one price is unknown: a sum with an unknown part is unknown.
@@ -56,7 +55,7 @@ class Spent:
         return ",".join(self.models) or None
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How an execution ended: with a result (as JSON), or with an error."""
 
     result: bytes | None = None
@@ -197,6 +196,7 @@ class Execution:
         """Say which task does the work, and what ends the run when the task goes on although it was cancelled."""
         self._task = task
         self._give_up = give_up
+        self._loop = task.get_loop()
 
     def cancel(self, cause: AmrikyyError) -> bool:
         """Stop the work now; its upstream connection is closed. Returns False when it had ended already."""

@@ -3,7 +3,8 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from amrikyy.runs.run import Run
 
@@ -17,7 +18,7 @@ EVENT_BYTES = 120
 """Of one event in memory, with a token's text; measured with sys.getsizeof on the parts."""
 
 
-class _Finished(NamedTuple):
+class _Finished(msgspec.Struct):
     run: Run
     ended_at: float
     size: int

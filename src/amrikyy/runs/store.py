@@ -145,8 +145,9 @@ class RunRecords:
                 code="overloaded",
                 retry_after_s=2,
             )
+        if not self._pending:
+            self._behind.wake()
         self._pending[run.id] = run
-        self._behind.wake()
 
     async def flush(self) -> None:
         """Write what waits at the time of the call.

@@ -5,7 +5,6 @@ Only the event loop may count and hand over; then nothing is lost.
 """
 
 from bisect import bisect_left
-from collections import defaultdict
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -58,7 +57,7 @@ class CounterFamily(Family):
 
     Args:
         metric: the library's.
-        at_once: the library has it at once, because others read what it writes.
+        at_once: the library counts, because others read what it writes.
     """
 
     __slots__ = ("_added", "_at_once")
@@ -66,7 +65,8 @@ class CounterFamily(Family):
     def __init__(self, metric: Counter, *, at_once: bool) -> None:
         super().__init__(metric)
         self._at_once = at_once
-        self._added: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self._added: dict[tuple[str, ...], list[float]] = {}
+        """By label values: the one number that was added up."""
 
     def inc(self, *labels: str, by: float = 1) -> None:
         """Add to the counter with these label values. By 0 it is shown before anything has happened.
@@ -76,16 +76,19 @@ class CounterFamily(Family):
         """
         if by < 0:
             raise ValueError(f"a counter only counts up, and not by {by}")
-        if labels not in self._children:
-            self._child(labels)
-        self._added[labels] += by
         if self._at_once:
-            self.hand_over()
+            self._child(labels).inc(by)
+            return
+        added = self._added.get(labels)
+        if added is None:
+            self._child(labels)
+            added = self._added[labels] = [0.0]
+        added[0] += by
 
     def hand_over(self) -> None:
         """Let the library have what was counted."""
         while self._added:  # taken out first: what cannot be handed over must not count again and again
-            labels, added = self._added.popitem()
+            labels, (added,) = self._added.popitem()
             self._children[labels].inc(added)
 
     def zero(self) -> None:
@@ -101,7 +104,7 @@ class HistogramFamily(Family):
     Args:
         metric: the library's.
         bounds: upper ones of its buckets; the last bucket has none.
-        at_once: the library has it at once, because others read what it writes.
+        at_once: the library counts, because others read what it writes.
     """
 
     __slots__ = ("_at_once", "_bounds", "_observed")
@@ -119,14 +122,15 @@ class HistogramFamily(Family):
         Raises:
             ValueError: it has other labels.
         """
+        if self._at_once:
+            self._child(labels).observe(amount)
+            return
         observed = self._observed.get(labels)
         if observed is None:
             self._child(labels)
             observed = self._observed[labels] = [0.0] * (len(self._bounds) + 2)
         observed[bisect_left(self._bounds, amount)] += 1
         observed[-1] += amount
-        if self._at_once:
-            self.hand_over()
 
     def hand_over(self) -> None:
         """Let the library have what was counted: its `_buckets` and `_sum` are what its own `observe` writes."""
