@@ -110,7 +110,7 @@ class Application:
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
-        self.http: ASGIApp = Observe(app, self._access_log, self.metrics, self._tracer)
+        self.http: ASGIApp = Observe(app, self._opened, self._access_log, self.metrics, self._tracer)
         """The layers without the lifespan, for a server that opens that itself."""
 
     async def drain(self) -> None:

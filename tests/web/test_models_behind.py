@@ -257,6 +257,26 @@ async def test_a_json_caller_who_disconnects_takes_its_run_along(server: Served,
     assert [run["status"] for run in runs] == ["cancelled"]
 
 
+async def test_the_access_line_says_who_was_refused_and_what_a_stream_failed_with(
+    protocol: str, models: ModelServer, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    settings = settings_for(protocol, models, make_settings, app_env="production", trusted_proxies="127.0.0.1")
+    async with serve(settings) as server:
+        models.script.append(Behaviour(pieces=["# Half a "], cut=True))
+        await server.stream("/api/stream/blog", {"topic": "AI in Travel"})
+        forwarded = {"X-Forwarded-For": "10.0.0.1, 203.0.113.7"}
+        await server.ask("GET", "/api/runs", key=None, headers={"x-api-key": "api_wrong", **forwarded})
+        await server.ask("GET", "/api/runs")
+    lines = [json.loads(line) for line in output.getvalue().splitlines() if line.startswith("{")]
+    assert [(line["status"], line["code"], line["address"]) for line in lines] == [
+        (200, "model_unreachable", "127.0.0.1"),
+        (401, "invalid_api_key", "203.0.113.7"),
+        (200, None, "127.0.0.1"),
+    ]
+
+
 async def test_no_prompt_and_no_key_is_logged(
     protocol: str, models: ModelServer, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

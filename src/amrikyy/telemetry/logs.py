@@ -117,8 +117,10 @@ class AccessLog:
             text = self._encode(line).decode()
         else:
             run = f"  {line['run_id']}" if line.get("run_id") else ""
+            code = f"  {line['code']}" if line.get("code") else ""
             text = (
-                f"{line['time'][11:19]} {line['status']} {line['method']:<6} {line['path']}  {line['ms']:.1f} ms{run}"
+                f"{line['time'][11:19]} {line['status']} {line['method']:<6} {line['path']}  "
+                f"{line['ms']:.1f} ms{run}{code}"
             )
         self._lines.append(text)
         if len(self._lines) >= FLUSH_AT:

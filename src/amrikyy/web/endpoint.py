@@ -17,7 +17,6 @@ from amrikyy.auth.audit import Actor
 from amrikyy.auth.principal import Principal
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import AmrikyyError, MethodNotAllowed, NotFound
-from amrikyy.ratelimit.addresses import client_address
 from amrikyy.runs.idempotency import Claim
 from amrikyy.web.exchange import Exchange, exchange_of
 
@@ -65,13 +64,7 @@ class Call:
     @property
     def address(self) -> str | None:
         """Where the request came from, behind the proxies that are believed."""
-        client = self.scope.get("client")
-        peer = client[0] if client else None
-        trusted = self.runtime.limits.trusted_proxies
-        if not trusted:
-            return peer
-        forwarded = b",".join(value for name, value in self.scope["headers"] if name == b"x-forwarded-for")
-        return client_address(peer, str(forwarded, "latin-1"), trusted)
+        return self.exchange.address
 
     @property
     def starts_nothing(self) -> bool:

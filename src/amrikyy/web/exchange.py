@@ -14,10 +14,12 @@ class Exchange:
 
     Attributes:
         headers: of the request, by lower-case name; of one that came more than once, the first.
+        address: where it came from, behind the proxies that are believed.
         request_id: the caller's if well formed, else ours.
         route: the template of the path ("/api/runs/{runId}"), once it has matched.
         principal: who asks, once that is known.
         status: of the response, once it has begun; None before.
+        code: of the error that it was answered with.
         operation: `agent.operation` that it is to run, once that is known.
         run_id: of the run that was started or read.
         run: what it started.
@@ -30,18 +32,20 @@ class Exchange:
     """
 
     __slots__ = (
-        "cache", "cost_usd", "extra_headers", "headers", "operation", "principal", "request_id", "route", "run",
-        "run_id", "span", "started", "status", "timings", "traced",
+        "address", "cache", "code", "cost_usd", "extra_headers", "headers", "operation", "principal", "request_id",
+        "route", "run", "run_id", "span", "started", "status", "timings", "traced",
     )  # fmt: skip
 
     def __init__(self, headers: Mapping[bytes, bytes], request_id: str) -> None:
         self.headers = headers
         self.request_id = request_id
         self.started = time.perf_counter()
+        self.address: str | None = None
         self.route: str | None = None
         self.operation: str | None = None
         self.principal: Principal | None = None
         self.status: int | None = None
+        self.code: str | None = None
         self.run_id: str | None = None
         self.run: Run | None = None
         self.cost_usd: float | None = None
@@ -55,6 +59,12 @@ class Exchange:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request arrived."""
         return (time.perf_counter() - self.started) * 1000
+
+    @property
+    def failure(self) -> str | None:
+        """The code of what went wrong: with the request, or with the run that it started, if it waited for its end."""
+        outcome = self.run.outcome if self.run is not None else None
+        return self.code or (outcome.error.code if outcome is not None and outcome.error is not None else None)
 
     def server_timing(self) -> bytes:
         """The header's value: each stage, then the total until now (RFC draft: w3.org/TR/server-timing)."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amrikyy.auth.principal import Principal
 from amrikyy.errors import AmrikyyError, InternalError
+from amrikyy.ratelimit.addresses import Networks, client_address
 from amrikyy.telemetry.logs import AccessLog, timestamp
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
 from amrikyy.telemetry.spans import Tracer
@@ -45,8 +46,11 @@ NOT_STORED = (b"cache-control", b"no-store")
 class Observe:
     """Outermost: gives the request its id, every response its standard headers, the log its line, and counts."""
 
-    def __init__(self, app: ASGIApp, access_log: AccessLog, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(
+        self, app: ASGIApp, runtime: Callable[[], "Runtime"], access_log: AccessLog, metrics: Metrics, tracer: Tracer
+    ) -> None:
         self._app = app
+        self._runtime = runtime
         self._access_log = access_log
         self._metrics = metrics
         self._tracer = tracer
@@ -58,6 +62,7 @@ class Observe:
             return
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         exchange = Exchange(headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
+        exchange.address = _address(scope, self._runtime().limits.trusted_proxies)
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
         scope["exchange"] = exchange
         request_id = exchange.request_id.encode()
@@ -114,7 +119,9 @@ class Observe:
                 "method": scope["method"][:16],
                 "path": exchange.route or _printable(scope["path"]),
                 "status": exchange.status,
+                "code": exchange.failure,
                 "ms": round(exchange.elapsed_ms, 2),
+                "address": exchange.address,
                 "caller": exchange.principal.id if exchange.principal else None,
                 "run_id": exchange.run_id,
                 "tokens": spent.total_tokens if spent is not None else None,
@@ -147,6 +154,7 @@ class AnswerErrors:
             log.exception("request_failed", request_id=request_id, path=_printable(scope["path"]))
             error = InternalError("Something went wrong on our side. The log has the cause under this request's id.")
         exchange = exchange_of(scope)
+        exchange.code = error.code
         if exchange.status is None:
             await error_response(error, exchange.request_id)(scope, receive, send)
         else:
@@ -185,6 +193,15 @@ class Authenticate:
         exchange.principal = await looking_up
         exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
         await self._app(scope, receive, send)
+
+
+def _address(scope: Scope, trusted: Networks) -> str | None:
+    client = scope.get("client")
+    peer = client[0] if client else None
+    if not trusted:
+        return peer
+    forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    return client_address(peer, str(forwarded, "latin-1"), trusted)
 
 
 def _printable(path: str) -> str:
