@@ -1,12 +1,14 @@
 """Settings: read once, wrong ones named in a line, and documented."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 
-from amrikyy.settings import ConfigurationError, Settings
+from amrikyy.settings import ConfigurationError, Settings, misspelt
 
 ROOT = Path(__file__).parents[1]
 GUIDE = {
@@ -159,3 +161,50 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, JWT_SECRET=SECRET, GEMINI_API_KEY="gemini-secret", VALID_API_KEYS="api_secret")
     for secret in (SECRET, "gemini-secret", "api_secret"):
         assert secret not in repr(settings)
+
+
+def test_a_key_that_might_be_guessed_is_pointed_out_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    (note,) = load(monkeypatch, VALID_API_KEYS=f"{SECRET}:admin,key2:premium").check()
+    assert note.startswith("VALID_API_KEYS: the key of entry 2 has less than 16 characters")
+    assert "key2" not in note
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"PHASE2_PORT=3002\nJWT_SECRET hunter2\n", ".env, line 2: write it like NAME=value."),
+        (b"HOST=::1\n# Jos\xe9\n", ".env, line 2: not in UTF-8. Save the file as UTF-8."),
+    ],
+)
+def test_a_line_of_the_file_that_says_nothing_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_bytes(text)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert str(caught.value) == line
+
+
+def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("PHASE2_PORT=3002\n")
+    monkeypatch.setattr(Path, "read_text", refuse)  # root, as which the tests may run, may read everything
+    with pytest.raises(ConfigurationError, match=r"^\.env cannot be read: Permission denied\.$"):
+        Settings.load()
+
+
+def test_a_variable_that_is_called_nearly_as_a_setting_is_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("JWT_SECRT=x\nPOSTGRES_PASSWORD=x\nAGENT=\nlog_level=info\n")
+    environment = {"DATABASE_URI": "postgresql://u:hunter2@db/x", "REDIS_PORT_6379_TCP": "tcp://10.0.0.7:6379"}
+    monkeypatch.setattr(os, "environ", environment)  # whatever else is set here
+    assert misspelt() == [
+        "DATABASE_URI is set, and is no setting of this server. Is DATABASE_URL meant?",
+        "JWT_SECRT is set, and is no setting of this server. Is JWT_SECRET meant?",
+    ]

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,14 +13,19 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from amrikyy import env_file
 from amrikyy.sealing import Sealer, key_bytes
 
 Environment = Literal["development", "production", "test"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ENV_FILE = ".env"
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 MIN_JWT_SECRET = 32
 """Characters; HS256 needs a key at least as long as its hash, 256 bits (RFC 7518 §3.2)."""
+
+MIN_API_KEY = 16
+"""Characters: 64 bits, if they are hex digits, which nobody finds at 100 attempts a minute."""
 
 
 _URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     """The configuration of one process. Each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     # Server
@@ -232,8 +238,14 @@ class Settings(BaseSettings):
         """Read the environment and `.env`; `overrides` win (tests, command-line flags).
 
         Raises:
-            ConfigurationError: one line for each wrong variable.
+            ConfigurationError: one line for each wrong variable, or line of `.env`.
         """
+        path = overrides.get("_env_file", ENV_FILE)
+        try:
+            if path is not None:
+                env_file.text_of(Path(path))
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -283,6 +295,13 @@ class Settings(BaseSettings):
         if wrong:
             raise ConfigurationError("\n".join(wrong))
         notes: list[str] = []
+        keys = [entry.partition(":")[0].strip() for entry in (reveal(self.valid_api_keys) or "").split(",")]
+        notes += [
+            f"VALID_API_KEYS: the key of entry {number} has less than {MIN_API_KEY} characters, and might be guessed; "
+            "`amrikyy secrets` makes one."
+            for number, key in enumerate(filter(None, keys), 1)
+            if len(key) < MIN_API_KEY
+        ]
         if self.openai_api_key and not self.models:
             notes.append("OPENAI_API_KEY is set, but no model uses it: name one, for example MODELS=openai:gpt-5-mini.")
         if not self.supabase_url:
@@ -337,6 +356,12 @@ class Settings(BaseSettings):
         elif self.production and url.scheme == "http" and not _is_loopback(host):
             wrong.append("SUPABASE_URL begins with http://, and production sends passwords over https:// only.")
         return wrong
+
+
+def misspelt() -> list[str]:
+    """Sentences about variables that seem to be meant as a setting, and are none."""
+    names = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
+    return list(env_file.misspelt(names, env_file.text_of(Path(ENV_FILE)), os.environ))
 
 
 def _keys(secret: SecretStr | None) -> list[bytes]:

@@ -145,6 +145,22 @@ def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
     assert amrikyy(tmp_path, "db", "current").returncode == 0
 
 
+@pytest.mark.parametrize(
+    "command", [("check",), ("current",), ("backup", "b.db"), ("reseal",), ("sum-up",), ("forget-key", "5cd91529")]
+)
+def test_looking_after_a_database_in_the_wrong_folder_makes_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = amrikyy(tmp_path, "db", *command)
+    assert done.returncode == 1
+    assert f"there is no database at {tmp_path}/data/amrikyy.db" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_in_a_database_that_nobody_had_is_said_to_be_in_a_new_one(tmp_path: Path) -> None:
+    new = amrikyy(tmp_path, "keys", "create", "mobile app")
+    assert f"there was no database at {tmp_path}/data/amrikyy.db; it is new" in new.stderr
+    assert "it is new" not in amrikyy(tmp_path, "keys", "create", "another").stderr
+
+
 def test_sums_that_are_not_those_of_the_ledger_are_found_and_made_anew(tmp_path: Path, sqlite_url: str) -> None:
     def change(statement: str) -> None:
         with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database, database:

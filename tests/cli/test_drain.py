@@ -45,7 +45,7 @@ async def stopped_amid_streams(tmp_path: Path, count: int, stop: signal.Signals,
         return streams
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])  # the last: a terminal is closed
 async def test_runs_get_the_time_to_finish(tmp_path: Path, stop: signal.Signals) -> None:
     streams = await stopped_amid_streams(tmp_path, 10, stop, OFFLINE_TOKENS_PER_S="400", DRAIN_TIMEOUT_S="20")
     assert {events[-1].event for events in streams} == {"complete"}

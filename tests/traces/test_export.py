@@ -171,7 +171,7 @@ async def test_what_waits_for_a_collector_is_bounded_in_bytes(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"redact_patterns": ["("]}, "REDACT_PATTERNS: .* is no regular expression of RE2"),
+        ({"redact_patterns": ["("]}, r"REDACT_PATTERNS: .* is no regular expression of RE2: missing \)"),
         ({"langsmith_api_key": "lsv2\n"}, "LANGSMITH_API_KEY cannot be sent"),
     ],
 )

@@ -86,9 +86,7 @@ class TextResult(Result):
     @classmethod
     def from_text(cls, text: str, request: Any, *, truncated: bool = False) -> Self:
         """Derive the result from the text that was streamed. Subclasses add what they can read off it."""
-        fields = cls.derive(text, request) | {"truncated": truncated}
-        result: Self = cls.__pydantic_validator__.validate_python(fields)
-        return result
+        return cls.model_validate(cls.derive(text, request) | {"truncated": truncated})
 
     @classmethod
     def derive(cls, text: str, request: Any) -> dict[str, Any]:

@@ -169,7 +169,8 @@ class RunContext:
             ModelError: the provider failed; one of its subclasses, by cause.
         """
         text = _Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
-        return await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
+        await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
+        return "".join(text.pieces)
 
     def say(self, text: str) -> None:
         """Stream a text of the operation's own, such as a heading between two that the model writes.
@@ -278,16 +279,24 @@ class RunContext:
         )
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
-        answer = await self._answer(request, growth.feed)
-        growth.flush()
-        return answer
+        texts: list[str] = []
 
-    async def _answer(self, request: ModelRequest, feed: "_Feed") -> str:
-        """Ask, pass the text on as it comes, and account for what it used, however the call ends. Returns the text."""
+        def feed(pieces: Pieces) -> None:
+            texts.extend(pieces)
+            growth.feed(pieces)
+
+        await self._answer(request, feed)
+        growth.flush()
+        return "".join(texts)
+
+    async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
+        """Ask, pass the text on, and account for what it used, however the call ends."""
         execution, models = self._run.execution, self._runner.models
         allowance = execution.allowance  # None where nothing limits what is spent
         cover = await Cover.of(execution, allowance, models, request) if allowance is not None else None
         answer = _Answer(feed, cover)
+        if request.calls is not None and self._runner.traces_content:
+            answer.pieces = []
         finished = False
         try:
             await models.for_tier(request.tier).stream(request, answer)
@@ -302,8 +311,7 @@ class RunContext:
                 count_usage(self._runner.metrics, self._run.agent, used)
                 if request.calls:
                     request.calls[-1].usage = used
-                    if self._runner.traces_content:
-                        request.calls[-1].pieces = answer.pieces
+                    request.calls[-1].pieces = answer.pieces or []
             if request.calls:
                 request.calls.clear()  # each refers to the request
             if cover is not None:
@@ -313,31 +321,26 @@ class RunContext:
                 "The model answered with nothing at all. Try again, or try another model.",
                 model=usage.model if usage else "",
             )
-        return "".join(answer.pieces)
-
-
-_Feed = Callable[[Pieces, int], None]
-"""Is handed the pieces of an answer as they come, and how many characters they have."""
 
 
 class _Answer:
-    """Takes in what a model says: passes the text on, and keeps it, and what is known of its use."""
+    """Takes in what a model says: passes the text on, and keeps what is known of its use."""
 
     __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
 
-    def __init__(self, feed: _Feed, cover: Cover | None) -> None:
+    def __init__(self, feed: Callable[[Pieces], None], cover: Cover | None) -> None:
         self._feed = feed
         self._cover = cover
         self.length = 0
-        self.pieces: Pieces = []
+        self.pieces: Pieces | None = None
         self.usage: Usage | None = None
 
     def __call__(self, item: Pieces | Usage) -> None:
         if isinstance(item, list):
-            length = sum(map(len, item))
-            self.length += length
-            self.pieces += item
-            self._feed(item, length)
+            self.length += sum(map(len, item))
+            if self.pieces is not None:
+                self.pieces += item
+            self._feed(item)
             if self._cover is not None and self.length > self._cover.look_at and self.usage is not None:
                 self._cover.extend(self.usage, self.length)
         else:
@@ -347,7 +350,7 @@ class _Answer:
 class _Prose:
     """Turns the pieces of a text into token events, and into progress."""
 
-    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step")
+    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step", "pieces")
 
     def __init__(self, context: RunContext, expected: float, message: str) -> None:
         self._context = context
@@ -356,12 +359,15 @@ class _Prose:
         self._message = message
         self._length = 0
         self._mark = self._step = expected * PROGRESS_STEP / 100 or float("inf")
+        self.pieces: list[str] = []
 
-    def feed(self, pieces: Pieces, length: int) -> None:
+    def feed(self, pieces: Pieces) -> None:
         execution = self._run.execution
         if execution.first_output_s is None:
             execution.shows(self._run.elapsed_s)
+        length = sum(map(len, pieces))
         self._context._count(length)
+        self.pieces += pieces
         execution.extend([Event("token", piece) for piece in pieces])
         self._length += length
         if self._length >= self._mark:
@@ -387,7 +393,7 @@ class _Growth:
         if run.execution.streams:
             run.execution.partial_type = schema
 
-    def feed(self, pieces: Pieces, _length: int) -> None:
+    def feed(self, pieces: Pieces) -> None:
         if not self._run.execution.streams:
             return
         self._unfolded += pieces

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from amrikyy.cli.output import fail, load_settings
+from amrikyy.cli.output import fail, load_settings, open_existing
 
 database = typer.Typer(help="Manage the database: schema, backup, encryption.", no_args_is_help=True)
 
@@ -14,16 +14,13 @@ database = typer.Typer(help="Manage the database: schema, backup, encryption.", 
 @database.command()
 def upgrade() -> None:
     """Bring the schema up to date. Safe when several processes do it at once."""
-    from amrikyy.db import migrate, open_database
+    from amrikyy.db import migrate
 
     async def go() -> None:
-        db = open_database(load_settings().database)
-        try:
+        async with open_existing(load_settings(), or_new=True) as db:
             before = await migrate.current(db)
             await migrate.upgrade(db)
             after = await migrate.current(db)
-        finally:
-            await db.close()
         typer.echo(
             f"The schema is at {after}." if before == after else f"Upgraded from {before or 'nothing'} to {after}."
         )
@@ -34,14 +31,11 @@ def upgrade() -> None:
 @database.command()
 def current() -> None:
     """Show which version the schema has, and which this program needs."""
-    from amrikyy.db import migrate, open_database
+    from amrikyy.db import migrate
 
     async def go() -> None:
-        db = open_database(load_settings().database)
-        try:
+        async with open_existing(load_settings()) as db:
             found = await migrate.current(db)
-        finally:
-            await db.close()
         needed = migrate.head()
         typer.echo(f"schema: {found or 'none'}   needed: {needed}")
         if found != needed:
@@ -54,15 +48,23 @@ def current() -> None:
 @database.command()
 def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=False)]) -> None:
     """Copy the database while it is in use: SQLite's by itself, PostgreSQL's with pg_dump."""
+    from amrikyy.db import encryption_keys, migrate
     from amrikyy.db.backup import BackupFailed, back_up
 
+    async def go() -> tuple[list[Path], frozenset[str]]:
+        settings = load_settings()
+        async with open_existing(settings) as db:
+            made = await asyncio.to_thread(back_up, settings.database, file)
+            known = await migrate.current(db) == migrate.head()
+            return made, await encryption_keys.noted(db) if known else frozenset()
+
     try:
-        made = back_up(load_settings().database, file)
+        made, keys = asyncio.run(go())
     except BackupFailed as error:
         fail(str(error))
     for each in made:
         typer.echo(f"{each}  {each.stat().st_size / 1e6:.1f} MB")
-    if keys := asyncio.run(_noted()):
+    if keys:
         names = ", ".join(sorted(keys))
         typer.echo(f"Reading it also takes ENCRYPTION_KEY (the key {names}): keep that elsewhere.")
 
@@ -73,15 +75,14 @@ def check() -> None:
 
     The ledger is also added up and compared with the sums that are kept of it.
     """
-    from amrikyy.db import encryption_keys, migrate, open_database
+    from amrikyy.db import encryption_keys, migrate
     from amrikyy.db.backup import faults
     from amrikyy.settings import ConfigurationError
     from amrikyy.spend import Sums
 
     async def go() -> list[str]:
         settings = load_settings()
-        db = open_database(settings.database)
-        try:
+        async with open_existing(settings) as db:
             found = await faults(db)
             if await migrate.current(db) == migrate.head():
                 async with db.patient() as patient:
@@ -89,12 +90,11 @@ def check() -> None:
                 found += [
                     f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]
                 ]
-                await encryption_keys.check(db, settings.sealer())
+                try:
+                    await encryption_keys.check(db, settings.sealer())
+                except ConfigurationError as error:
+                    found.append(str(error))
             return found
-        except ConfigurationError as error:
-            return [*found, str(error)]
-        finally:
-            await db.close()
 
     found = asyncio.run(go())
     for fault in found:
@@ -119,17 +119,14 @@ def reseal() -> None:
 @database.command("sum-up")
 def sum_up() -> None:
     """Rebuild the sums of the ledger for /api/usage. The server may keep running; its answers stay correct."""
-    from amrikyy.db import migrate, open_database
+    from amrikyy.db import migrate
     from amrikyy.spend import Sums
 
     async def go() -> None:
-        db = open_database(load_settings().database)
-        try:
+        async with open_existing(load_settings()) as db:
             await migrate.check(db)
             async with db.patient() as patient:
                 await Sums(patient).renew()
-        finally:
-            await db.close()
 
     asyncio.run(go())
     typer.echo("The ledger is added up.")
@@ -140,26 +137,12 @@ def forget_key(
     key_id: Annotated[str, typer.Argument(help="The eight hex digits by which messages name the key.")],
 ) -> None:
     """Let the server start without a key that is lost. What it encrypted stays, and cannot be read."""
-    from amrikyy.db import encryption_keys, open_database
+    from amrikyy.db import encryption_keys
 
     async def go() -> bool:
-        db = open_database(load_settings().database)
-        try:
+        async with open_existing(load_settings()) as db:
             return await encryption_keys.forget(db, key_id)
-        finally:
-            await db.close()
 
     if not asyncio.run(go()):
         fail(f"The database does not know of a key {key_id}.")
     typer.echo(f"The key {key_id} is no longer required.")
-
-
-async def _noted() -> frozenset[str]:
-    """The ids of the keys that the database's values may be encrypted with."""
-    from amrikyy.db import encryption_keys, migrate, open_database
-
-    db = open_database(load_settings().database)
-    try:
-        return await encryption_keys.noted(db) if await migrate.current(db) == migrate.head() else frozenset()
-    finally:
-        await db.close()

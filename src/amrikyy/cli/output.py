@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from amrikyy.auth import Directory
+    from amrikyy.db import Database
     from amrikyy.settings import Settings
 
 
@@ -52,5 +55,49 @@ async def open_accounts() -> "AsyncIterator[Directory]":
     """The accounts of the configured database, which is brought up to date first."""
     from amrikyy.runtime import open_accounts_of
 
-    async with open_accounts_of(load_settings()) as accounts:
+    settings = load_settings()
+    made = _missing_file(settings)
+    async with open_accounts_of(settings) as accounts:
+        if made is not None:
+            typer.secho(f"Note: there was no database at {made}; it is new.", fg=typer.colors.YELLOW, err=True)
         yield accounts
+
+
+@asynccontextmanager
+async def open_existing(settings: "Settings", *, or_new: bool = False) -> "AsyncIterator[Database]":
+    """The configured database. Who looks after one does not mean to make one, least of all in the wrong folder.
+
+    Args:
+        settings: where it is.
+        or_new: make it if there is none.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is wrong, or there is no database.
+    """
+    from amrikyy.db import open_database
+    from amrikyy.settings import ConfigurationError
+
+    missing = _missing_file(settings)
+    if missing is not None and not or_new:
+        raise ConfigurationError(
+            f"DATABASE_URL: there is no database at {missing}. Run this in the folder of the server, or with its "
+            "DATABASE_URL or DATA_DIR; `amrikyy db upgrade` makes a new one."
+        )
+    try:
+        database = open_database(settings.database)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _missing_file(settings: "Settings") -> "Path | None":
+    from amrikyy.db.urls import missing_file
+    from amrikyy.settings import ConfigurationError
+
+    try:
+        return missing_file(settings.database)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import typer
 
-from amrikyy.db import Database, encryption_keys, migrate, open_database
+from amrikyy.cli.output import open_existing
+from amrikyy.db import Database, encryption_keys, migrate
 from amrikyy.db.reseal import Resealed, reseal
 from amrikyy.db.sealed import tables
 from amrikyy.sealing import Sealer
@@ -22,15 +23,12 @@ async def reseal_all(settings: Settings) -> int:
         Unavailable: the database cannot be reached, or its schema is another one.
     """
     sealer = settings.sealer()
-    database = open_database(settings.database)
-    try:
+    async with open_existing(settings) as database:
         await migrate.check(database)
         await encryption_keys.note(database, sealer)
         former = await encryption_keys.noted(database) - {sealer.key_id}
         done = await reseal(database, sealer, tables(), _tell)
         return await _conclude(database, sealer, former, done)
-    finally:
-        await database.close()
 
 
 def _tell(progress: Resealed) -> None:

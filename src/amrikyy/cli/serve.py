@@ -58,10 +58,12 @@ def serve(
     began = time.perf_counter()
     for name in UNUSED:
         sys.modules.setdefault(name, cast("ModuleType", None))  # as if it were not installed
+    from amrikyy.settings import misspelt
+
     settings = load_settings()
     overrides = {"phase2_port": port, "host": host, "web_concurrency": workers}
     settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
-    warnings = settings.check()
+    warnings = [*settings.check(), *misspelt()]
     raise_descriptor_limit()
     listening, link, greets = _inherited() or (_listen(settings.bind_host, settings.phase2_port), None, True)
     if greets:
@@ -105,7 +107,9 @@ async def _serve(
     import asyncio
 
     async with app.lifespan():
-        stopping = (signal.SIGTERM, signal.SIGINT)
+        stopping = [signal.SIGTERM, signal.SIGINT]
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+            stopping.append(signal.SIGHUP)
         before = {each: signal.getsignal(each) for each in stopping}
 
         def stop(*_: object) -> None:

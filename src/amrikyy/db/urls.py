@@ -48,6 +48,19 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}-workflows.db")
 
 
+def missing_file(url: str) -> Path | None:
+    """Where the SQLite database would be that there is not, or that is empty; None if there is one, or on PostgreSQL.
+
+    Raises:
+        ValueError: as `parse` does.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database is None:
+        return None
+    path = Path(parsed.database).absolute()
+    return None if path.is_file() and path.stat().st_size else path
+
+
 def parse(url: str) -> URL:
     """Read the URL of an SQLite file or a PostgreSQL database; the backend's name is then one of these two.
 

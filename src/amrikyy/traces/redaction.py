@@ -115,7 +115,8 @@ def _compile(patterns: Sequence[str]) -> list[Callable[[str, str], str]]:
             options.log_errors = False
             expression = re2.compile(pattern, options)
         except re2.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression of RE2: {error}") from None
+            why = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
+            raise ValueError(f"{pattern!r} is no regular expression of RE2: {why}") from None
         if expression.search("") is not None:
             raise ValueError(f"{pattern!r} matches the empty text, so it would replace everything")
         compiled.append(expression.sub)
