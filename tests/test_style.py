@@ -11,7 +11,7 @@ REASON = re.compile(r"^\s*(?:-|#) \S")
 
 def test_every_exception_from_a_check_has_its_reason_beside_or_above_it() -> None:
     bare, found = [], 0
-    for folder in ("src", "tests", "bench"):
+    for folder in ("src", "tests", "bench", "examples"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
                 continue

@@ -302,3 +302,14 @@ async def test_days_that_no_period_includes_any_more_are_deleted(budgets: Budget
         for day in ("2020-01-01", datetime.now(UTC).date().isoformat()):
             await connection.execute(insert(budget_days).values(subject=KEY, day=day, spent_usd=1.0))
     assert await budgets.purge() == 1
+
+
+async def test_what_is_booked_afterwards_counts_against_the_next_call(budgets: Budgets) -> None:
+    await put(budgets, KEY, 1.0)
+    allowance = budgets.allowance(KEY, "user")
+    assert allowance is not None
+    allowance.book(1.2, "anthropic:x")
+    with pytest.raises(BudgetSpent):
+        await allowance.reserve(0.1)
+    with pytest.raises(ValidationFailed, match="the price of anthropic:x is not known"):
+        allowance.book(None, "anthropic:x")

@@ -235,6 +235,7 @@ class RunContext:
 
         Raises:
             ValueError: the model is not written like that, or a number is below zero.
+            ValidationFailed: what is spent is limited, and the price is not known (`price_unknown`).
         """
         provider, _, name = model.partition(":")
         if not (provider and name) or min(input_tokens, output_tokens, cost_usd or 0) < 0:
@@ -247,8 +248,8 @@ class RunContext:
         )
         self._run.execution.charge(name, input_tokens, output_tokens, cost_usd, estimated=False)
         count_usage(self._runner.metrics, self._run.agent, used)
-        if (allowance := self._run.execution.allowance) is not None and cost_usd:
-            allowance.book(cost_usd)
+        if (allowance := self._run.execution.allowance) is not None:
+            allowance.book(cost_usd, model)
 
     def _count(self, length: int) -> None:
         """See that a run shows no more than it may, and nothing once it has ended."""

@@ -24,8 +24,8 @@ CHARACTERS_PER_TOKEN = 4
 BYTES_PER_TOKEN = 3
 """Few texts have fewer."""
 
-_PUBLIC_PROVIDERS = {"gemini": "google", "openai": "openai"}
-"""Our names to those of genai-prices. A model of one's own machine has no public price."""
+_PUBLIC_PROVIDERS = {"gemini": "google", "ollama": None}
+"""Our names to those of genai-prices, where they differ. A model of one's own machine has no public price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Prices:
                 return (input_tokens * price.input + output_tokens * price.output) / 1_000_000
         if provider == "offline":
             return 0.0
-        provider_id = _PUBLIC_PROVIDERS.get(provider)
+        provider_id = _PUBLIC_PROVIDERS.get(provider, provider)
         rates = _public_rates(provider_id, model, int(time.time() // 86_400)) if provider_id is not None else None
         if rates is None:
             return None

@@ -23,6 +23,7 @@ from amrikyy.runtime.links import Links, open_links
 from amrikyy.runtime.models import open_models, open_second_look
 from amrikyy.runtime.runtime import STOPPING, Runtime
 from amrikyy.runtime.tracing import open_traces
+from amrikyy.runtime.watchdog import Watchdog
 from amrikyy.sealing import Sealer
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.spend import Budgets, Ledger, Sums
@@ -60,6 +61,9 @@ async def open_runtime(
         runtime = await _open_all(
             settings, registry, metrics or Metrics(), tracer or Tracer(settings.otel_traces_sampler_arg), stack
         )
+        watchdog = Watchdog()
+        watchdog.start()
+        stack.callback(watchdog.stop)
         chores.start(chores.prepare(registry), "prepare-agents", stack)
         chores.start(chores.upkeep(chores.deletions(runtime)), "upkeep", stack)
         chores.start(chores.sum_up(Sums(runtime.database).add_up), "sum-up", stack)

@@ -62,11 +62,7 @@ class Allowance:
             Unavailable: the database cannot be reached.
         """
         if amount_usd is None:
-            raise ValidationFailed(
-                f"Spending is limited, and the price of {model or 'the model'} is not known. "
-                "Set MODEL_PRICES, or use a model whose price is known.",
-                code="price_unknown",
-            )
+            raise _price_unknown(model)
         reservation = Reservation(self)
         try:
             await reservation.grow(amount_usd)
@@ -76,8 +72,14 @@ class Allowance:
         self.granted = True
         return reservation
 
-    def book(self, cost_usd: float) -> None:
-        """Book what a call has cost for which nothing was reserved."""
+    def book(self, cost_usd: float | None, model: str) -> None:
+        """Book what a call has cost for which nothing was reserved.
+
+        Raises:
+            ValidationFailed: the price is not known, so there is no keeping to any limit.
+        """
+        if cost_usd is None:
+            raise _price_unknown(model)
         Reservation(self).settle(cost_usd)
 
     def _over_ceiling(self, amount_usd: float) -> BudgetSpent:
@@ -161,6 +163,14 @@ def budget_spent(standing: Standing, amount_usd: float) -> BudgetSpent:
         }],
         retry_after_s=RELEASED_WITHIN_S if covers_later else max(1.0, until_reset_s),
     )  # fmt: skip
+
+
+def _price_unknown(model: str) -> ValidationFailed:
+    return ValidationFailed(
+        f"Spending is limited, and the price of {model or 'the model'} is not known. "
+        "Set MODEL_PRICES, or use a model whose price is known.",
+        code="price_unknown",
+    )
 
 
 def _left(left_usd: float, amount_usd: float) -> str:
