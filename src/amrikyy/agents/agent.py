@@ -86,7 +86,9 @@ class TextResult(Result):
     @classmethod
     def from_text(cls, text: str, request: Any, *, truncated: bool = False) -> Self:
         """Derive the result from the text that was streamed. Subclasses add what they can read off it."""
-        return cls.model_validate(cls.derive(text, request) | {"truncated": truncated})
+        fields = cls.derive(text, request) | {"truncated": truncated}
+        result: Self = cls.__pydantic_validator__.validate_python(fields)
+        return result
 
     @classmethod
     def derive(cls, text: str, request: Any) -> dict[str, Any]:

@@ -169,8 +169,7 @@ class RunContext:
             ModelError: the provider failed; one of its subclasses, by cause.
         """
         text = _Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
-        await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
-        return "".join(text.pieces)
+        return await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
 
     def say(self, text: str) -> None:
         """Stream a text of the operation's own, such as a heading between two that the model writes.
@@ -280,24 +279,16 @@ class RunContext:
         )
 
     async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
-        texts: list[str] = []
-
-        def feed(pieces: Pieces) -> None:
-            texts.extend(pieces)
-            growth.feed(pieces)
-
-        await self._answer(request, feed)
+        answer = await self._answer(request, growth.feed)
         growth.flush()
-        return "".join(texts)
+        return answer
 
-    async def _answer(self, request: ModelRequest, feed: Callable[[Pieces], None]) -> None:
-        """Ask, pass the text on, and account for what it used, however the call ends."""
+    async def _answer(self, request: ModelRequest, feed: "_Feed") -> str:
+        """Ask, pass the text on as it comes, and account for what it used, however the call ends. Returns the text."""
         execution, models = self._run.execution, self._runner.models
         allowance = execution.allowance  # None where nothing limits what is spent
         cover = await Cover.of(execution, allowance, models, request) if allowance is not None else None
         answer = _Answer(feed, cover)
-        if request.calls is not None and self._runner.traces_content:
-            answer.pieces = []
         finished = False
         try:
             await models.for_tier(request.tier).stream(request, answer)
@@ -312,7 +303,8 @@ class RunContext:
                 count_usage(self._runner.metrics, self._run.agent, used)
                 if request.calls:
                     request.calls[-1].usage = used
-                    request.calls[-1].pieces = answer.pieces or []
+                    if self._runner.traces_content:
+                        request.calls[-1].pieces = answer.pieces
             if request.calls:
                 request.calls.clear()  # each refers to the request
             if cover is not None:
@@ -322,26 +314,31 @@ class RunContext:
                 "The model answered with nothing at all. Try again, or try another model.",
                 model=usage.model if usage else "",
             )
+        return "".join(answer.pieces)
+
+
+_Feed = Callable[[Pieces, int], None]
+"""Is handed the pieces of an answer as they come, and how many characters they have."""
 
 
 class _Answer:
-    """Takes in what a model says: passes the text on, and keeps what is known of its use."""
+    """Takes in what a model says: passes the text on, and keeps it, and what is known of its use."""
 
     __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
 
-    def __init__(self, feed: Callable[[Pieces], None], cover: Cover | None) -> None:
+    def __init__(self, feed: _Feed, cover: Cover | None) -> None:
         self._feed = feed
         self._cover = cover
         self.length = 0
-        self.pieces: Pieces | None = None
+        self.pieces: Pieces = []
         self.usage: Usage | None = None
 
     def __call__(self, item: Pieces | Usage) -> None:
         if isinstance(item, list):
-            self.length += sum(map(len, item))
-            if self.pieces is not None:
-                self.pieces += item
-            self._feed(item)
+            length = sum(map(len, item))
+            self.length += length
+            self.pieces += item
+            self._feed(item, length)
             if self._cover is not None and self.length > self._cover.look_at and self.usage is not None:
                 self._cover.extend(self.usage, self.length)
         else:
@@ -351,7 +348,7 @@ class _Answer:
 class _Prose:
     """Turns the pieces of a text into token events, and into progress."""
 
-    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step", "pieces")
+    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step")
 
     def __init__(self, context: RunContext, expected: float, message: str) -> None:
         self._context = context
@@ -360,15 +357,12 @@ class _Prose:
         self._message = message
         self._length = 0
         self._mark = self._step = expected * PROGRESS_STEP / 100 or float("inf")
-        self.pieces: list[str] = []
 
-    def feed(self, pieces: Pieces) -> None:
+    def feed(self, pieces: Pieces, length: int) -> None:
         execution = self._run.execution
         if execution.first_output_s is None:
             execution.shows(self._run.elapsed_s)
-        length = sum(map(len, pieces))
         self._context._count(length)
-        self.pieces += pieces
         execution.extend([Event("token", piece) for piece in pieces])
         self._length += length
         if self._length >= self._mark:
@@ -394,7 +388,7 @@ class _Growth:
         if run.execution.streams:
             run.execution.partial_type = schema
 
-    def feed(self, pieces: Pieces) -> None:
+    def feed(self, pieces: Pieces, _length: int) -> None:
         if not self._run.execution.streams:
             return
         self._unfolded += pieces

@@ -3,7 +3,7 @@
 A call of a model through it costs a third of what the usual client takes, and a token half (docs/decisions/0009).
 """
 
-from amrikyy.http_client.client import HttpClient, Reply
+from amrikyy.http_client.client import Collector, HttpClient, Reply
 from amrikyy.http_client.connection import (
     BrokenOff,
     ConnectTimeout,
@@ -17,6 +17,6 @@ from amrikyy.http_client.patience import Patience
 from amrikyy.http_client.request import encode_headers
 
 __all__ = [
-    "BrokenOff", "ConnectTimeout", "Head", "HttpClient", "HttpFailure", "NotConnected", "Patience", "Receiver", "Reply",
-    "TooLarge", "encode_headers",
+    "BrokenOff", "Collector", "ConnectTimeout", "Head", "HttpClient", "HttpFailure", "NotConnected", "Patience",
+    "Receiver", "Reply", "TooLarge", "encode_headers",
 ]  # fmt: skip

@@ -122,13 +122,12 @@ class HttpClient:
             NotConnected, BrokenOff, TooLarge: there is no answer, not all of it, or too much.
             ValueError: the URL is none, or a header has characters that none may have.
         """
-        collected = _Collector(max_body)
+        collected = Collector(max_body)
         await self.exchange(
             method, url, collected, headers=encode_headers(headers or {}), body=body, connect_s=connect_s,
             patience=_Until(timeout_s),
         )  # fmt: skip
-        assert collected.begun is not None
-        return Reply(collected.begun, b"".join(collected.parts))
+        return collected.reply()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -250,19 +249,30 @@ class _Until(Patience):
         return TimeoutError()
 
 
-class _Collector:
-    """Receives a whole answer."""
+class Collector:
+    """Receives a whole answer.
+
+    Args:
+        max_body: bytes of it; with more, the exchange ends with `TooLarge`.
+    """
 
     def __init__(self, max_body: int) -> None:
         self._left = max_body
-        self.begun: Head | None = None
-        self.parts: list[bytes] = []
+        self._head: Head | None = None
+        self._parts: list[bytes] = []
 
     def head(self, head: Head) -> None:
-        self.begun = head
+        """The answer begins."""
+        self._head = head
 
     def data(self, data: bytes) -> None:
+        """More of the body."""
         self._left -= len(data)
         if self._left < 0:
             raise TooLarge("the answer is larger than any that is expected")
-        self.parts.append(data)
+        self._parts.append(data)
+
+    def reply(self) -> Reply:
+        """What was received."""
+        assert self._head is not None
+        return Reply(self._head, b"".join(self._parts))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Protocol, cast
 
@@ -64,7 +65,13 @@ class Head:
     @property
     def content_type(self) -> str:
         """The media type without its parameters."""
-        return self.get(b"content-type").partition(";")[0].strip().lower()
+        return _media_type(self.fields.get(b"content-type", b""))
+
+
+@lru_cache(maxsize=64)
+def _media_type(value: bytes) -> str:
+    """Kept, for a server says the same each time."""
+    return str(value, "latin-1").partition(";")[0].strip().lower()
 
 
 class Receiver(Protocol):

@@ -59,14 +59,12 @@ class Breaker:
 
     def enter(self) -> "Call | None":
         """Ask for leave to call; None means no. Whoever has it reports how the call ended, once."""
-        match self.state:
-            case "closed":
-                return Call(self, probes=False)
-            case "half-open" if self._probe is None:
-                self._probe = Call(self, probes=True)
-                return self._probe
-            case _:
-                return None
+        if self._opened_at is None:
+            return Call(self, probes=False)
+        if self._probe is None and self.state == "half-open":
+            self._probe = Call(self, probes=True)
+            return self._probe
+        return None
 
     def _end(self, call: "Call", outcome: Outcome) -> None:
         if call.probes:

@@ -68,6 +68,21 @@ class _Attempt:
         self._emit(item)
 
 
+class _Link:
+    """A model of the chain.
+
+    Attributes:
+        label: its name in metrics, without its provider's.
+    """
+
+    __slots__ = ("breaker", "client", "label")
+
+    def __init__(self, client: Client, breaker: Breaker) -> None:
+        self.client = client
+        self.breaker = breaker
+        self.label = client.name.partition(":")[2] or client.name
+
+
 class ModelChain:
     """An ordered fallback chain, itself a `Client`."""
 
@@ -81,13 +96,13 @@ class ModelChain:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._links = list(links)
+        self._links = [_Link(*link) for link in links]
         self._retry = retry or Retry()
         self._total_s = total_s
         self._observe = observe
         self._now = clock
         self._sleep = sleep
-        self.name = ",".join(client.name for client, _ in self._links)
+        self.name = ",".join(link.client.name for link in self._links)
 
     async def stream(self, request: Request, emit: Emit) -> None:
         """Ask the first model that answers; see `Client.stream`.
@@ -97,7 +112,8 @@ class ModelChain:
         """
         ends_at = self._now() + self._total_s
         failures: list[ModelError] = []
-        for client, breaker in self._links:
+        for link in self._links:
+            client, breaker = link.client, link.breaker
             if failures:
                 log.warning("model_fallback", model=client.name, after=failures[-1].model, code=failures[-1].code)
             failure: ModelError | None = None
@@ -108,7 +124,7 @@ class ModelChain:
                     break
                 # The first attempt has all the time that its own deadlines give it.
                 left_s = ends_at - self._now() if failures or failure else None
-                failure = await self._attempt(client, call, request, emit, left_s, number)
+                failure = await self._attempt(link, call, request, emit, left_s, number)
                 if failure is None:
                     return
                 pause_s = self._pause_s(failure, number, ends_at)
@@ -125,9 +141,9 @@ class ModelChain:
     async def ping(self) -> None:
         """Find out whether any of the models can be reached. Raises the first one's error if none can."""
         first: ModelError | None = None
-        for client, _ in self._links:
+        for link in self._links:
             try:
-                return await client.ping()
+                return await link.client.ping()
             except ModelError as error:
                 first = first or error
         if first is not None:
@@ -136,8 +152,8 @@ class ModelChain:
 
     async def close(self) -> None:
         """Close every client."""
-        for client, _ in self._links:
-            await client.close()
+        for link in self._links:
+            await link.client.close()
 
     def _pause_s(self, error: ModelError, attempt: int, ends_at: float) -> float | None:
         if not error.retryable or attempt >= self._retry.attempts:
@@ -146,10 +162,10 @@ class ModelChain:
         return None if pause_s is None or self._now() + pause_s >= ends_at else pause_s
 
     async def _attempt(
-        self, client: Client, call: Call, request: Request, emit: Emit, left_s: float | None, number: int
+        self, link: _Link, call: Call, request: Request, emit: Emit, left_s: float | None, number: int
     ) -> ModelError | None:
         """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
-        began, outcome = self._now(), "cancelled"
+        client, began, outcome = link.client, self._now(), "cancelled"
         verdict: Outcome = "left"
         span = made = None
         if request.span is not None:
@@ -188,8 +204,7 @@ class ModelChain:
                     made.first_text_ms = (attempt.begun_ns - span.began_ns + span.offset_ns) / 1e6
                 span.end(describe_call, made)
             if self._observe is not None:
-                model = client.name.partition(":")[2] or client.name
-                self._observe(model, request.agent, self._now() - began, outcome)
+                self._observe(link.label, request.agent, self._now() - began, outcome)
         return None
 
 

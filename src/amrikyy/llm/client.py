@@ -17,13 +17,21 @@ from amrikyy.errors import (
     ModelTimeout,
     ModelUnreachable,
 )
-from amrikyy.http_client import BrokenOff, ConnectTimeout, Head, HttpClient, HttpFailure, NotConnected, encode_headers
+from amrikyy.http_client import (
+    BrokenOff,
+    Collector,
+    ConnectTimeout,
+    Head,
+    HttpClient,
+    HttpFailure,
+    NotConnected,
+    encode_headers,
+)
 from amrikyy.llm.causes import Complaint, Origin, cause, retry_after_s
 from amrikyy.llm.deadlines import Clock, Deadlines
 from amrikyy.llm.prices import MAX_COUNTED, Prices, estimate_tokens
 from amrikyy.llm.request import Emit, Pieces, Request, Usage
-from amrikyy.llm.wire import MAX_BODY_BYTES, Events
-from amrikyy.telemetry.spans import Span
+from amrikyy.llm.wire import MAX_BODY_BYTES, UNDECODABLE, Events, Whole, undecodable
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +67,8 @@ class Tally:
     """What is known about an answer so far.
 
     Attributes:
-        input_tokens, output_tokens: estimated until `reported`.
+        input_tokens, output_tokens: estimated, unless it is `reported`.
+        counted: both, as the server says; less than 0 until it does.
         length: characters of text.
         tokens_came: text or thought came since this was last looked at.
         finished: the provider said that the answer is at its end.
@@ -68,12 +77,14 @@ class Tally:
     """
 
     __slots__ = (
-        "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came", "truncated",
+        "counted", "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came",
+        "truncated",
     )  # fmt: skip
 
     def __init__(self, input_tokens: int) -> None:
         self.input_tokens = input_tokens
         self.output_tokens = 0
+        self.counted = (-1, -1)
         self.length = 0
         self.reported = False
         self.tokens_came = False
@@ -81,10 +92,13 @@ class Tally:
         self.truncated = False
         self.refusal = ""
 
-    def report(self, input_tokens: int, output_tokens: int) -> None:
+    def close(self) -> None:
         """Take the server's own count, unless it is none: less than nothing would give money back."""
+        input_tokens, output_tokens = self.counted
         if 0 <= input_tokens <= MAX_COUNTED and 0 <= output_tokens <= MAX_COUNTED:
             self.input_tokens, self.output_tokens, self.reported = input_tokens, output_tokens, True
+        else:
+            self.output_tokens = estimate_tokens(self.length)
 
 
 class WireClient(ABC):
@@ -120,20 +134,26 @@ class WireClient(ABC):
             asked = request
             if request.max_output_tokens > self._output_limit:
                 asked = structs.replace(request, max_output_tokens=self._output_limit)
+            headers = self._headers
+            if asked.span is not None:
+                headers += f"traceparent: {asked.span.traceparent}\r\n".encode()
             clock = Clock(self._deadlines, self.name, streaming=asked.streaming)
             answer = _Answer(self, asked, emit, clock)
             try:
-                await self._exchange("POST", self._url(asked), answer, clock, asked.span)
-            except (ModelTimeout, ModelUnreachable):
+                await self._http.exchange(
+                    "POST", self._url(asked), answer, headers=headers, body=_encode(answer.sent),
+                    connect_s=self._deadlines.connect_s, patience=clock,
+                )  # fmt: skip
+            except (HttpFailure, ModelTimeout) as error:
                 if not answer.tally.finished:
-                    raise
+                    raise self._failure(error, clock) from None
             if answer.status == 200:
                 answer.end()
                 self._check(answer.tally, asked)
                 return
             # Nothing was emitted yet.
             assert answer.sent is not None
-            complaint = self._complaint(answer.status, answer.body)
+            complaint = self._complaint(answer.status, answer.whole())
             lesson = self._learn(answer.status, complaint, asked, answer.sent)
             if lesson is None:
                 raise self._refusal(answer, complaint, asked)
@@ -142,10 +162,17 @@ class WireClient(ABC):
     async def ping(self) -> None:
         """Ask for a description, which spends no tokens."""
         clock = Clock(self._deadlines, self.name, streaming=True)
-        answer = _Whole(self)
-        await self._exchange("GET", self._ping_url, answer, clock)
-        if answer.status != 200:
-            raise cause(self._origin, answer.status, self._complaint(answer.status, answer.body))
+        collected = Collector(MAX_BODY_BYTES)
+        try:
+            await self._http.exchange(
+                "GET", self._ping_url, collected, headers=self._headers,
+                connect_s=self._deadlines.connect_s, patience=clock,
+            )  # fmt: skip
+        except HttpFailure as error:
+            raise self._failure(error, clock) from None
+        reply = collected.reply()
+        if reply.status != 200:
+            raise cause(self._origin, reply.status, self._complaint(reply.status, reply.body))
 
     async def close(self) -> None:  # noqa: B027 - meant: no protocol has anything to close
         """Nothing to do: the HTTP client is its maker's."""
@@ -158,38 +185,29 @@ class WireClient(ABC):
 
     @abstractmethod
     def read(self, data: bytes, tally: Tally) -> str:
-        """The text in an event or a body; the rest of it goes into the tally."""
+        """The text in an event or a body; the rest of it goes into the tally.
+
+        Raises:
+            ModelError: it says that the model has failed.
+            Exception: one of `UNDECODABLE`.
+        """
 
     @abstractmethod
     def _complaint(self, status: int, body: bytes) -> Complaint: ...
 
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        receiver: "_Whole",
-        clock: Clock,
-        span: Span | None = None,
-    ) -> None:
-        headers = self._headers
-        if span is not None:
-            headers += f"traceparent: {span.traceparent}\r\n".encode()
-        try:
-            await self._http.exchange(
-                method, url, receiver, headers=headers, body=None if receiver.sent is None else _encode(receiver.sent),
-                connect_s=self._deadlines.connect_s, patience=clock,
-            )  # fmt: skip
-        except ConnectTimeout:
-            raise clock.not_connected() from None
-        except NotConnected as error:
-            raise ModelUnreachable(
-                f"The model {self.name} cannot be reached ({error}); check its base URL and the network.",
-                model=self.name,
-            ) from None
-        except HttpFailure as error:
-            raise ModelUnreachable(
-                f"The connection to the model {self.name} broke off in the middle: {error}.", model=self.name
-            ) from None
+    def _failure(self, error: HttpFailure | ModelTimeout, clock: Clock) -> ModelError:
+        """The error for an exchange that has failed."""
+        match error:
+            case ModelTimeout():
+                return error
+            case ConnectTimeout():
+                return clock.not_connected()
+            case NotConnected():
+                message = f"cannot be reached ({error}); check its base URL and the network."
+                return ModelUnreachable(f"The model {self.name} {message}", model=self.name)
+            case _:
+                message = f"The connection to the model {self.name} broke off in the middle: {error}."
+                return ModelUnreachable(message, model=self.name)
 
     def _check(self, tally: Tally, request: Request) -> None:
         """Raise if the answer that ended is none."""
@@ -245,27 +263,27 @@ class WireClient(ABC):
         return None
 
 
-class _Whole:
-    """Receives a whole body.
+class _Answer:
+    """Receives an answer, and emits its text as it comes.
 
     Attributes:
         sent: the body of the request, until it has been understood: a stream of minutes need not hold it.
         status: of the answer, once it has begun.
+        tally: what is known about it.
     """
 
-    __slots__ = ("_client", "_head", "_parts", "_size", "sent", "status")
+    __slots__ = ("_body", "_client", "_clock", "_emit", "_head", "_streaming", "sent", "status", "tally")
 
-    def __init__(self, client: WireClient, sent: dict[str, Any] | None = None) -> None:
+    def __init__(self, client: WireClient, request: Request, emit: Emit, clock: Clock) -> None:
         self._client = client
-        self.sent = sent
+        self._emit = emit
+        self._clock = clock
+        self._streaming = request.streaming
         self._head: Head | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body: Events | Whole = Whole(client.name)
+        self.sent: dict[str, Any] | None = client._body(request)
         self.status = 0
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self._parts)
+        self.tally = Tally(estimate_tokens(len(request.prompt) + len(request.system)))
 
     def header(self, name: str) -> str:
         assert self._head is not None
@@ -274,32 +292,6 @@ class _Whole:
     def head(self, head: Head) -> None:
         self._head = head
         self.status = head.status
-
-    def data(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_BODY_BYTES:
-            name = self._client.name
-            raise ModelMalformed(
-                f"The model {name} sent more than {MAX_BODY_BYTES} bytes, which is no answer.", model=name
-            )
-        self._parts.append(data)
-
-
-class _Answer(_Whole):
-    """Receives an answer, and emits its text as it comes."""
-
-    __slots__ = ("_clock", "_emit", "_events", "_streaming", "tally")
-
-    def __init__(self, client: WireClient, request: Request, emit: Emit, clock: Clock) -> None:
-        super().__init__(client, client._body(request))
-        self._emit = emit
-        self._clock = clock
-        self._streaming = request.streaming
-        self._events: Events | None = None
-        self.tally = Tally(estimate_tokens(len(request.prompt) + len(request.system)))
-
-    def head(self, head: Head) -> None:
-        super().head(head)
         if head.status != 200:
             return
         self.sent = None
@@ -312,24 +304,27 @@ class _Answer(_Whole):
         self._emit(Usage(model=client.model, provider=client.provider, input_tokens=input_tokens, estimated=True))
         # Some servers do not know how to stream and answer plainly instead.
         if self._streaming and content_type != "application/json":
-            self._events = Events(client.name)
+            self._body = Events(client.name)
 
     def data(self, data: bytes) -> None:
-        if self._events is None:
-            super().data(data)
-        else:
-            self._take(self._events.feed(data))
+        events, tally = self._body.feed(data), self.tally
+        if events:
+            self._take(events)
+        if tally.finished:
+            self._clock.finish()
+        elif tally.tokens_came:
+            tally.tokens_came = False
+            self._clock.token()
 
     def end(self) -> None:
         """The body has ended."""
-        if self._events is not None:
-            self._take(self._events.end())
-        elif text := self._client.read(self.body, self.tally):
-            self.tally.length = len(text)
-            self._emit([text])
-        if not self.tally.reported:
-            self.tally.output_tokens = estimate_tokens(self.tally.length)
+        self._take(self._body.end())
+        self.tally.close()
         self._emit(self._client.usage(self.tally))
+
+    def whole(self) -> bytes:
+        """The body of an answer with another status than 200."""
+        return b"".join(self._body.end())
 
     def _take(self, events: list[bytes]) -> None:
         read, tally = self._client.read, self.tally
@@ -337,13 +332,10 @@ class _Answer(_Whole):
         try:
             for event in events:
                 if text := read(event, tally):
-                    tally.length += len(text)
                     pieces.append(text)
+        except UNDECODABLE as error:
+            raise undecodable(error, self._client.name) from None
         finally:
             if pieces:  # also those before an event that is an error
+                tally.length += sum(map(len, pieces))
                 self._emit(pieces)
-        if tally.finished:
-            self._clock.finish()
-        elif tally.tokens_came:
-            tally.tokens_came = False
-            self._clock.token()

@@ -12,7 +12,7 @@ from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.prices import Prices
 from amrikyy.llm.request import Request
 from amrikyy.llm.schema import encoded_schema
-from amrikyy.llm.wire import UNDECODABLE, decode
+from amrikyy.llm.wire import UNDECODABLE
 
 BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -117,10 +117,9 @@ class GeminiClient(WireClient):
 
     def read(self, data: bytes, tally: Tally) -> str:
         """See `WireClient.read`."""
-        answer = decode(_answers, data, self.name)
-        if answer.usage_metadata is not None:
-            counted = answer.usage_metadata
-            tally.report(counted.prompt_token_count, counted.candidates_token_count + counted.thoughts_token_count)
+        answer = _answers.decode(data)
+        if (said := answer.usage_metadata) is not None:
+            tally.counted = said.prompt_token_count, said.candidates_token_count + said.thoughts_token_count
         if not answer.candidates:
             self._read_failure(answer, tally)
             return ""

@@ -13,7 +13,7 @@ from amrikyy.llm.deadlines import Deadlines
 from amrikyy.llm.dialect import ADAPTABLE, Dialect, Unfence
 from amrikyy.llm.prices import Prices
 from amrikyy.llm.request import Emit, Pieces, Request, Usage
-from amrikyy.llm.wire import UNDECODABLE, decode
+from amrikyy.llm.wire import UNDECODABLE
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -120,7 +120,7 @@ class OpenAIClient(WireClient):
         """See `WireClient.read`."""
         if data == b"[DONE]":
             return ""  # no end of the answer by itself: that is the finish reason, which a cut answer lacks
-        answer = decode(_answers, data, self.name)
+        answer = _answers.decode(data)
         if answer.usage is not None:
             self._read_usage(answer.usage, tally)
         if not answer.choices:
@@ -149,7 +149,7 @@ class OpenAIClient(WireClient):
 
     def _read_usage(self, counted: _Counted, tally: Tally) -> None:
         if counted.prompt_tokens is not None and counted.completion_tokens is not None:
-            tally.report(counted.prompt_tokens, counted.completion_tokens)
+            tally.counted = counted.prompt_tokens, counted.completion_tokens
 
     def _failed(self, error: _Error | str) -> ModelError:
         """The error for one that came inside an answer that had begun well."""

@@ -1,12 +1,8 @@
 """What comes over the wire from a provider: split into events, decoded, and bounded."""
 
-from typing import TypeVar
-
 import msgspec
 
 from amrikyy.errors import ModelMalformed
-
-T = TypeVar("T")
 
 MAX_EVENT_BYTES = 1_000_000
 """One upstream event; more is no token."""
@@ -66,17 +62,43 @@ class Events:
         return [found] if (found := _data(rest)) else []
 
 
-def decode(decoder: "msgspec.json.Decoder[T]", data: bytes, model: str) -> T:
-    """Decode an event or a body.
+class Whole:
+    """Collects a body that is one event, to be had at its end.
 
-    Raises:
-        ModelMalformed: it is not what the protocol says.
+    Args:
+        model: for messages.
     """
-    try:
-        return decoder.decode(data)
-    except UNDECODABLE as error:
-        what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
-        raise ModelMalformed(f"The model {model} sent {what}.", model=model) from None
+
+    __slots__ = ("_model", "_parts", "_size")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Nothing yet.
+
+        Raises:
+            ModelMalformed: it is larger than any answer.
+        """
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            raise ModelMalformed(
+                f"The model {self._model} sent more than {MAX_BODY_BYTES} bytes, which is no answer.", model=self._model
+            )
+        self._parts.append(data)
+        return []
+
+    def end(self) -> list[bytes]:
+        """The body."""
+        return [b"".join(self._parts)]
+
+
+def undecodable(error: Exception, model: str) -> ModelMalformed:
+    """What to raise when an event or a body is not what the protocol says: `error` is one of `UNDECODABLE`."""
+    what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
+    return ModelMalformed(f"The model {model} sent {what}.", model=model)
 
 
 def _split(whole: bytes) -> list[bytes]:

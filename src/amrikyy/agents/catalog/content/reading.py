@@ -15,7 +15,7 @@ _NOT_PROSE = re.compile(r"\s*($|#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3
 def prose_lines(text: str) -> list[str]:
     """The lines of the text, those in code fences left out: a comment in code is no heading."""
     lines = text.splitlines()
-    return list(_unfenced(lines)) if "```" in text or "~~~" in text else lines
+    return list(_unfenced(lines)) if "`" in text or "~" in text else lines
 
 
 def _unfenced(lines: Iterable[str]) -> Iterator[str]:
@@ -40,7 +40,7 @@ def first_paragraph(prose: Iterable[str]) -> str:
     """The first paragraph in lines of prose, plain and on one line; empty if there is none."""
     lines: list[str] = []
     for line in prose:
-        if not _NOT_PROSE.match(line):
+        if line and not _NOT_PROSE.match(line):
             lines.append(line)
         elif lines:
             break
