@@ -252,7 +252,7 @@ class RunContext:
 
     def _count(self, length: int) -> None:
         """See that a run shows no more than it may, and nothing once it has ended."""
-        if self._run.execution.ended:
+        if self._run.execution.outcome is not None:
             raise asyncio.CancelledError
         self._said += length
         self._changes += 1
@@ -360,10 +360,12 @@ class _Prose:
 
     def feed(self, pieces: Pieces, length: int) -> None:
         execution = self._run.execution
-        if execution.first_output_s is None:
-            execution.shows(self._run.elapsed_s)
         self._context._count(length)
         execution.extend([Event("token", piece) for piece in pieces])
+        if not execution.streams:
+            return
+        if execution.first_output_s is None:
+            execution.shows(self._run.elapsed_s)
         self._length += length
         if self._length >= self._mark:
             self._context.progress(self._length / self._expected, self._message)
