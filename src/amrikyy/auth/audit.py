@@ -44,7 +44,7 @@ class Actor:
         return cls(principal.id, principal.email or principal.name, principal.role, request_id, address)
 
     def check_rank(self, role: Role) -> None:
-        """Nobody gives a role above its own, nor touches what has one.
+        """Nobody grants a role above their own, or touches a user or a key that has one.
 
         Raises:
             Forbidden: the role is above the actor's.
@@ -72,7 +72,7 @@ class Act:
         actor: who does it.
         action: noun and verb, like "user.create".
         target: the id of what it is done to.
-        details: what else one will want to know; never a secret.
+        details: what else a reader of the log will want to know; never a secret.
     """
 
     actor: Actor
@@ -118,7 +118,7 @@ async def note(connection: AsyncConnection, act: Act, outcome: Outcome = Outcome
 
 
 class AuditLog:
-    """Reads the log, and writes acts that are no transaction of their own.
+    """Reads the log, and records acts that are not themselves a transaction.
 
     Every method raises `Unavailable` when the database cannot be reached.
     """

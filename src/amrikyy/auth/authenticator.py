@@ -19,7 +19,7 @@ from amrikyy.auth.verifier import TokenVerifier
 from amrikyy.errors import Unauthenticated, Unavailable
 
 FRESH_S = 3.0
-"""How long an answer is believed: a revoked credential works at most that much longer, on every replica."""
+"""How long an answer is reused: a revoked credential works at most this much longer, on every replica."""
 
 CAPACITY = 10_000
 """Credentials remembered; the one that was used longest ago is forgotten first."""
@@ -51,13 +51,13 @@ class _Refused:
 class Authenticator:
     """Finds out who asks.
 
-    `cached` answers at once and without waiting for all but a caller's first request in `fresh_s` seconds.
+    `cached` answers without waiting, except for a caller's first request in `fresh_s` seconds.
 
     Args:
         store: where keys are.
         verifier: finds out whose an access token is.
         env_keys: from `parse_env_keys`.
-        fresh_s: how long an answer is believed, in seconds.
+        fresh_s: how long an answer is reused, in seconds.
         capacity: how many credentials are remembered.
         monotonic: a clock in seconds, for tests.
     """
@@ -98,7 +98,7 @@ class Authenticator:
         return known.principal
 
     async def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
-        """Check the credential, where it can be revoked too.
+        """Check the credential with whoever could have revoked it.
 
         Args:
             authorization: the header of that name.
@@ -106,7 +106,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: there is no credential, or it is not good.
-            Unavailable: the database, or whoever else must be asked, cannot be reached. It is never a 401 for that.
+            Unavailable: the database, or whoever else must be asked, cannot be reached. That is never a 401.
         """
         if authorization is not None and api_key is not None:
             raise Unauthenticated(

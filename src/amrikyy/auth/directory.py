@@ -52,8 +52,8 @@ class PasswordReset:
 class Directory(ABC):
     """Every method raises `Unavailable` when the database, or where the users live, cannot be reached.
 
-    `by` is who asks, and may neither give a role higher than its own nor touch a user or a key that has one. Each
-    change is in the audit log, or it has not happened; so is what was denied. A user is named by id or e-mail address.
+    `by` is who asks, and may neither grant a role above its own nor touch a user or a key that has one. A change that
+    is not in the audit log did not happen; what was denied is there, too. A user is named by id or e-mail address.
     """
 
     def __init__(self, store: AuthStore) -> None:
@@ -210,6 +210,6 @@ class Directory(ABC):
 
 
 def wrong_cursor() -> ValidationFailed:
-    """The refusal of a cursor that no page has given out."""
+    """The refusal of a cursor that no page has returned."""
     message = "Not of the required form: `nextCursor` of the previous page, unchanged"
     return ValidationFailed(f"{message}.", details=[{"field": "cursor", "message": message, "type": "cursor"}])

@@ -15,7 +15,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def normal_email(text: str) -> str | None:
-    """The address as it is stored, in lower case; None when it is none and so nobody's."""
+    """The address as it is stored, in lower case; None if it is not an address, and so nobody's."""
     address = text.strip().lower()
     return address if _EMAIL.fullmatch(address) else None
 
@@ -24,7 +24,7 @@ def check_email(text: str, field: str = "email") -> str:
     """The address as it is stored.
 
     Raises:
-        ValidationFailed: it is none.
+        ValidationFailed: it is not an address.
     """
     address = normal_email(text)
     if address is None:

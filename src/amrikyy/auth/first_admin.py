@@ -11,12 +11,12 @@ from amrikyy.auth.store import AuthStore
 from amrikyy.errors import Conflict
 
 DEFAULT_ADMIN = "admin@example.com"
-"""Of the admin that development makes for itself; the domain is reserved for examples (RFC 2606)."""
+"""The address of the admin that is created in development; the domain is reserved for examples (RFC 2606)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstAdmin:
-    """The admin that was made because there was none; `password` only if it was made as well."""
+    """The admin that was created because there was none; `password` only if that was generated as well."""
 
     email: str
     password: str | None

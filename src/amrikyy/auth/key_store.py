@@ -16,7 +16,7 @@ TOUCH_TOGETHER_S = 0.1
 """How long the first of some keys waits to be noted as used, so that those of a busy moment share a transaction."""
 
 TOUCH_EVERY = timedelta(minutes=1)
-"""How exactly `last_used_at` of a key is known; each request writing it would cost more than the check."""
+"""How precise `last_used_at` is: to write it for each request would cost more than the check itself."""
 
 
 @dataclass(frozen=True, slots=True)

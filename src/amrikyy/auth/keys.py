@@ -1,4 +1,4 @@
-"""API keys: their form, and those that VALID_API_KEYS brings."""
+"""API keys: their form, and those of VALID_API_KEYS."""
 
 import hmac
 import re

@@ -21,7 +21,7 @@ CONCURRENCY = 2
 """Hashes computed at the same time; each takes 64 MiB and some 140 ms of a core."""
 
 MAX_WAITING = 100
-"""Hashes waiting or computed: some seven seconds of work. Who comes later is told so instead of waiting longer."""
+"""Hashes waiting or being computed: some seven seconds of work. Whoever comes then is refused, and not kept waiting."""
 
 
 class Passwords:

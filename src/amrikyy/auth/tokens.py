@@ -113,7 +113,7 @@ class Tokens:
 
 
 def _claims(payload: dict[str, Any]) -> Claims:
-    """What the store is asked with: a good signature says who wrote it, not that a database can take it.
+    """The claims that the store is asked about: a signature says who wrote them, not that a database can take them.
 
     Raises:
         Unauthenticated: it is nothing that `issue` writes.

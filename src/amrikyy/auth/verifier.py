@@ -1,4 +1,4 @@
-"""Whose an access token is, and whether its session goes on."""
+"""Who owns an access token, and whether its session is still valid."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""How often something may be done."""
+"""Rate limits: how often something may be done, and who decides it."""
 
 from amrikyy.ratelimit.addresses import Networks
 from amrikyy.ratelimit.decision import Charge, Decision, Limiter, State, refusal

@@ -1,4 +1,4 @@
-"""Where a request comes from: behind proxies that are believed, and as what it is counted."""
+"""Where a request comes from, behind trusted proxies, and under which address it is counted."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -48,7 +48,7 @@ class Networks:
 def client_address(peer: str | None, forwarded_for: str | None, trusted: Networks) -> str | None:
     """The address of the client: the last one in X-Forwarded-For that no trusted proxy has.
 
-    What is to the left of it was written by somebody whom nobody vouches for.
+    Nobody vouches for what is to the left of it.
 
     Args:
         peer: who is at the other end of the connection.

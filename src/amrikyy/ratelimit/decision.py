@@ -44,7 +44,7 @@ class Decision(NamedTuple):
     Attributes:
         states: how each limit stands, in the order of the charges.
         refused: the limit that refused; None when the request may go on.
-        retry_after_s: after so many seconds the same request passes, if nothing else comes between.
+        retry_after_s: seconds after which the same request would pass, if no other comes first.
         taken_at: when, in seconds by the clock of whoever counted, to give it back.
         counted_in: who counted.
     """
@@ -73,11 +73,11 @@ class Limiter(Protocol):
         ...
 
     def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """Begin to decide; what is returned waits for the decision, and has to be waited for. Raises as `decide`."""
+        """Begin to decide; the coroutine that is returned must be awaited for the decision. Raises as `decide`."""
         ...
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
-        """Whether something may be done while it decides: because it has to wait, and will probably not refuse."""
+        """Whether there is time for other work while it decides: it has to wait, and will probably not refuse."""
         ...
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:

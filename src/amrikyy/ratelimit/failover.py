@@ -24,29 +24,29 @@ HEARD_S = 10
 """How long a process that says nothing is believed to be there."""
 
 REFUSED_S = 1.0
-"""So long after a refusal nothing is done for a caller while it is decided: a flood costs no more than its refusals."""
+"""For this long after a refusal nothing is done ahead of a caller's decisions: a flood costs only its refusals."""
 
 MAX_REFUSED = 10_000
-"""Callers that are remembered so."""
+"""Refused callers that are remembered."""
 
 BATCH = 100
-"""Counters that are told to Redis at once: a few milliseconds of its time."""
+"""Counters that are reported to Redis at once: a few milliseconds of its time."""
 
 
 class FailoverLimiter:
     """A `Limiter` that never fails and never waits longer than the link's deadline.
 
-    While Redis is away each process allows its share: each limit divided by the processes that were last seen, and at
-    least the charge itself. When it is back it is first told what was used meanwhile. So in any window Redis allows
-    no more than the limit, and all memories together no more than the limit (where it is at least the number of
-    processes): twice the limit in a window that has Redis go away in it, and once in any other. A Redis that comes
-    back without its data has forgotten what it allowed. A decision that was on its way when it stopped may count twice;
-    what Redis is told of memory counts once, however often it has to be told.
+    While Redis is away each process allows its share: each limit divided by the number of processes that were last
+    seen, but never less than a single charge. When Redis is back it is first told what was used meanwhile. So in any
+    window Redis allows no more than the limit, and so do all processes together (if the limit is at least the number
+    of processes): at most twice the limit in a window in which Redis goes away, and once in any other. A Redis that
+    comes back without its data has forgotten what it allowed. A decision that was in flight when Redis stopped may
+    count twice; what is reported to Redis counts once, however often it has to be reported.
 
     Args:
         link: to a Redis, started; knows the scripts.
         prefix: of all keys.
-        replicas: how many processes there are as long as Redis has not said it.
+        replicas: how many processes to assume until Redis has said it.
         clock: in seconds; monotonic.
 
     Attributes:

@@ -14,8 +14,8 @@ MAX_COUNTERS = 50_000
 """Counters at most; one takes 0.4 to 2.5 KB."""
 
 BUSY_SHARE = 0.1
-"""A counter of which more than this share, and more than one request, was used is busy: it is not forgotten for those
-that are not, so that a flood of new addresses cannot wash it away."""
+"""A counter is busy once more than this share of its limit, and more than one request, has been used. It is not evicted
+for those that are not, so that a flood of new addresses cannot wash it away."""
 
 ROOM_FOR_NEW = 0.1
 """The share of all counters that busy ones leave to the others."""
@@ -89,7 +89,7 @@ class MemoryLimiter:
 
     Args:
         clock: in seconds; monotonic.
-        max_counters: that are kept; beyond it those go first of which the least was used, longest ago.
+        max_counters: how many are kept; beyond it the least used go first, and of these the least recent.
 
     Attributes:
         divide_by: each limit is divided by it (and is never less than 1): the share of one of several processes that

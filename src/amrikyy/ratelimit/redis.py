@@ -15,7 +15,7 @@ from amrikyy.redis_link import Argument, RedisLink, Reply, Script
 PREFIX = "amrikyy:limit"
 
 US = 1_000_000
-"""Microseconds in a second: Redis counts in them, for a Lua number holds them exactly."""
+"""Microseconds in a second: Redis counts in them, because a Lua number holds them exactly."""
 
 _SOURCES = files("amrikyy.ratelimit")
 DECIDE = Script.of(_SOURCES.joinpath("decide.lua").read_text())
@@ -28,7 +28,7 @@ SCRIPTS = (DECIDE, AMEND, REPLICAS)
 class RedisLimiter:
     """Sliding windows in Redis, decided as in memory, by the server's clock.
 
-    Every method raises `RedisUnavailable` when Redis is not there or late; then a charge may have been counted or not.
+    Every method raises `RedisUnavailable` when Redis is away or late; a charge may or may not have been counted then.
 
     Args:
         link: knows `SCRIPTS`.
@@ -80,7 +80,7 @@ class RedisLimiter:
         Args:
             usages: what.
             now: by the clock of its entries.
-            teller: who says it, and the number of what is said, which rises: each counter counts a number once.
+            teller: who reports it, and the number of the report, which rises: each counter counts a report once.
         """
         who, number = teller
         sent = []
@@ -93,7 +93,7 @@ class RedisLimiter:
         return asyncio.gather(*sent)
 
     async def greet(self, process: str, heard_s: int) -> int:
-        """Say that a process is there, to be believed for so many seconds.
+        """Say that a process is alive; it counts as alive for `heard_s` seconds.
 
         Returns:
             how many are there.
@@ -101,7 +101,7 @@ class RedisLimiter:
         return cast("int", await self._link.run(REPLICAS, [f"{self._prefix}:replicas"], [process, heard_s]))
 
     async def leave(self, process: str) -> None:
-        """Say that a process is there no longer."""
+        """Say that a process has left."""
         await self._link.send("ZREM", f"{self._prefix}:replicas", process)
 
     def _ask(self, charges: Sequence[Charge], take: int) -> Coroutine[Any, Any, Decision]:

@@ -16,7 +16,7 @@ DEFAULTS = {
 
 
 REMEMBERED = 4096
-"""Charges that are kept: the same callers come again and again."""
+"""Charges that are kept ready: the same callers come again and again."""
 
 
 class LimitTable:
@@ -28,7 +28,7 @@ class LimitTable:
         overrides: RATE_LIMITS.
 
     Raises:
-        ValueError: RATE_LIMITS names something that does not exist, or a limit that is none.
+        ValueError: RATE_LIMITS names something that does not exist, or gives it something that is not a limit.
     """
 
     def __init__(self, declared: Mapping[str, Limit | None], overrides: Mapping[str, str]) -> None:

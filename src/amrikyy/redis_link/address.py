@@ -1,4 +1,4 @@
-"""Where Redis is, and who we are there."""
+"""Where Redis is, and the credentials to use there."""
 
 import ssl
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio.connection import SSLConnection, parse_url
 
 TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
-"""That a rediss:// URL may have after its question mark, as redis-py names them."""
+"""Query parameters that a rediss:// URL may have, under redis-py's names."""
 
 KNOWN = {"host", "port", "path", "db", "username", "password", "connection_class"}
 
@@ -35,7 +35,7 @@ class RedisAddress:
         """Read redis://user:password@host:6379/0, rediss://… (TLS) or unix:///path?db=0.
 
         Raises:
-            ValueError: the URL is another; the message does not repeat it, for it may hold a password.
+            ValueError: the URL has another form; the message does not repeat it, as it may hold a password.
         """
         try:
             parts: dict[str, Any] = {**parse_url(url)}

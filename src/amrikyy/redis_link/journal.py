@@ -1,4 +1,4 @@
-"""What the log says of a Redis: one line when it goes and one when it is back, however many links notice."""
+"""Logs that Redis has gone and that it is back: one line each, however many links notice."""
 
 import time
 

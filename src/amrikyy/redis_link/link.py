@@ -19,14 +19,14 @@ DEADLINE_S = 0.05
 """How long a reply may take before Redis counts as gone."""
 
 DOUBT_S = 0.1
-"""How long a connection with a longer deadline has when another one has had no reply."""
+"""How long a connection with a longer deadline has to answer once another one has had no reply."""
 
 CONNECT_TIMEOUT_S = 1.0
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 
 STEADY_S = 5.0
-"""A link that held so long is tried again quickly; one that breaks sooner is left alone longer each time."""
+"""A link that was up this long reconnects quickly; one that breaks sooner waits longer each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class LinkState:
 class RedisLink:
     """One connection for many callers, with a deadline of tens of milliseconds for each reply.
 
-    Its state is the breaker: while it is down every command fails at once, and a task of its own tries again, until
-    Redis has answered, within the deadline, that it can write.
+    It is its own circuit breaker: while it is down every command fails at once, and a background task reconnects until
+    Redis has shown, within the deadline, that it accepts writes.
 
     Args:
         address: where it is.
@@ -220,7 +220,7 @@ class RedisLink:
         """Open a connection, and take it into use when Redis has shown that it can write.
 
         Raises:
-            OSError, RedisUnavailable: there is none to be had.
+            OSError, RedisUnavailable: none could be made.
         """
         address, loop = self.address, asyncio.get_running_loop()
         wire = Wire(self._deadline_s, self._on_lost)

@@ -17,15 +17,15 @@ MAX_PENDING = 10_000
 """Commands that wait for their reply; more are refused at once."""
 
 TOLD_WITHIN_S = 0.005
-"""So long what nobody waits for may stay here, to be written with something else: a write and its reply cost both sides
-more than most commands."""
+"""How long a command whose reply nobody waits for may be held back, to share a write with another one: a write and its
+reply cost both sides more than most commands."""
 
 GRACE_S = 0.005
-"""When replies are late, the event loop is given so long to read what may be there already: perhaps it was our process
-that was busy, not Redis."""
+"""When replies are late, the event loop gets this long to read what may have arrived already: perhaps our process was
+busy, and not Redis."""
 
 UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
-"""In an error: this server cannot do its work now. A script's error has the word in its middle on Redis 6."""
+"""In an error reply: this Redis cannot serve requests now. On Redis 6 a script's error has the word in its middle."""
 
 
 class Wire(asyncio.Protocol):

@@ -39,7 +39,7 @@ async def prepare(registry: Registry) -> None:
 
 
 def _give_back() -> None:
-    """Return to the system what the C library has kept of the memory that starting took and needs no more."""
+    """Return to the system the memory that only starting needed and the C library still holds."""
     if sys.platform == "linux":
         import ctypes
 
@@ -48,7 +48,7 @@ def _give_back() -> None:
 
 
 def deletions(runtime: Runtime) -> dict[str, Callable[[], Awaitable[int]]]:
-    """What deletes that which is too old, by the name that the log has for it; each says how much it was."""
+    """The deletions of what is too old, by their names in the log; each returns how much it deleted."""
     settings = runtime.settings
     runs_for = timedelta(days=settings.run_retention_days)
     traces_for = timedelta(days=settings.trace_retention_days)
@@ -81,7 +81,7 @@ async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
 
 
 async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
-    """Add the ledger up, every few seconds. What fails is done the next time, and said once."""
+    """Add the ledger up, every few seconds. A failure is logged once, and tried again the next time."""
     failing = False
     while True:
         await asyncio.sleep(SUM_UP_EVERY_S)
@@ -98,7 +98,7 @@ async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
 
 
 async def sample(runtime: Runtime) -> None:
-    """Measure how late the event loop is, and write down how things are."""
+    """Measure how late the event loop is, and update the gauges."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + SAMPLE_EVERY_S

@@ -1,4 +1,4 @@
-"""Who may come in: the accounts of the database or of Supabase, and what verifies their tokens and keys."""
+"""Identity: the accounts of the database or of Supabase, and what verifies their tokens and keys."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who keeps the accounts, and who knows callers by what they present; `supabase` is set if it keeps the users."""
+    """The accounts, and what recognises callers by their credentials; `supabase` is set if it keeps the users."""
 
     accounts: Directory
     authenticator: Authenticator

@@ -35,7 +35,7 @@ async def open_links(settings: Settings, metrics: Metrics, stack: AsyncExitStack
     """Open both, whether Redis answers now or not: it is looked for in the background. None without REDIS_URL.
 
     Raises:
-        ConfigurationError: the URL is none of a Redis.
+        ConfigurationError: the URL is not that of a Redis.
     """
     limits_up, store_up = metrics.redis_up(), metrics.runs_shared()
     if settings.redis is None:

@@ -19,5 +19,5 @@ def key_bytes(text: str) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """What a key is called in what it has sealed, in logs and messages: 8 hex digits, from which it cannot be found."""
+    """A key's name in what it has sealed, in logs and messages: 8 hex digits, which do not give the key away."""
     return hmac.digest(key, b"id", "sha256")[:4].hex()

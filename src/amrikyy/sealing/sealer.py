@@ -1,4 +1,4 @@
-"""Seals values with AES-256-GCM, each for the place that it is kept at."""
+"""Seals values with AES-256-GCM, each for the place where it is kept."""
 
 import hashlib
 import hmac
@@ -26,19 +26,19 @@ BYTES_MARK = b"\xc1\x01"
 class Sealer:
     """Seals what is written, and unseals what is read.
 
-    Without keys everything stays as it is. With keys, what is not sealed is read as it is: it was written before.
+    Without keys everything stays as it is. With keys, a value that is not sealed is read as it is: it is older.
 
     Each value is encrypted with a key of its own place, derived with HMAC-SHA-256 from the one that is configured. So
-    a value that was moved to another place cannot be read there; and random nonces, of which one key bears 2^32, are
-    used up by no number of values.
+    a value that was moved to another place cannot be read there; and no number of values uses up the 2^32 random
+    nonces that one key bears.
 
     Args:
-        key: what is written is sealed with it, 32 bytes; None: it is written in the clear.
-        fallbacks: keys that what is read may be sealed with besides.
+        key: 32 bytes, with which values are sealed; None: they are written in the clear.
+        fallbacks: further keys with which stored values may be sealed.
 
     Attributes:
-        key_id: what the key is called; None if there is none.
-        key_ids: what those are called with which a value may be sealed to be read.
+        key_id: the id of `key`; None if there is none.
+        key_ids: the ids of all keys that can unseal.
         mark: what every text begins with that is sealed with `key`; empty if there is none.
         bytes_mark: the same of bytes.
     """
@@ -91,9 +91,9 @@ class Sealer:
         return self._decrypt(value[start : start + 4].hex(), value[start + 4 :], place)
 
     def fingerprint(self, content: bytes) -> str:
-        """64 hex digits that stand for content where it must be found again, and from which it cannot be guessed.
+        """64 hex digits by which content can be found again, and from which it cannot be guessed.
 
-        Without a key that is SHA-256: who can think of a content can tell whether it was this one.
+        Without a key that is SHA-256: whoever guesses the content can tell that it was this one.
         """
         return _fingerprint(self._key, content)
 

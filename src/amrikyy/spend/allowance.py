@@ -20,7 +20,7 @@ class Allowance:
 
     Attributes:
         spent_usd: what its calls have cost so far.
-        granted: whether anything was reserved yet, and so the first refusal can no longer come.
+        granted: whether anything has been reserved yet, so that the first call can no longer be refused.
     """
 
     __slots__ = ("_budgets", "_ceiling_usd", "_held_usd", "_subjects", "granted", "spent_usd")
@@ -58,7 +58,7 @@ class Allowance:
 
         Raises:
             BudgetSpent: it is not covered; nothing is reserved.
-            ValidationFailed: the price is not known, so there is no keeping to any limit.
+            ValidationFailed: the price is not known, so no limit could be kept.
             Unavailable: the database cannot be reached.
         """
         if amount_usd is None:

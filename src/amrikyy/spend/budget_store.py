@@ -67,7 +67,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Reserve so much more for a call, on all of its subjects' budgets or on none."""
+    """A request to reserve an amount for a call, on all of its subjects' budgets or on none."""
 
     reservation: str
     subjects: tuple[str, ...]
@@ -256,7 +256,7 @@ async def _standings(connection: AsyncConnection, which: ColumnElement[bool]) ->
 
 
 def _decide(asks: Sequence[Ask], standings: Sequence[Standing]) -> tuple[list[Standing | None], list[Ask]]:
-    """What of it the budgets cover, first come first served."""
+    """Which of the asks the budgets cover, first come first served."""
     of: dict[str, list[Standing]] = defaultdict(list)
     for standing in standings:
         of[standing.subject].append(standing)

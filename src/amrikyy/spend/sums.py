@@ -28,7 +28,7 @@ from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import spend, spend_days, spend_summed
 
 EVERYBODY = "*"
-"""In place of a caller: all of them together. No principal is called so."""
+"""Stands for all callers together. No principal has this id."""
 
 BATCH = 5_000
 """Entries that are added in one transaction: some 50 ms, for which other writers of SQLite wait."""
@@ -64,7 +64,7 @@ class Sums:
             pass
 
     async def renew(self) -> None:
-        """Forget the sums and add up anew. Meanwhile the ledger itself is read, so that no answer is wrong."""
+        """Discard the sums and add up again. Meanwhile the ledger itself is read, so that every answer stays right."""
         async with self._database.begin() as connection:
             await connection.execute(update(spend_summed).values(through=0))
             await connection.execute(delete(spend_days))

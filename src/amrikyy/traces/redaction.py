@@ -1,4 +1,4 @@
-"""Takes out of a text what must not rest anywhere: addresses, telephone and card numbers, keys and tokens.
+"""Removes from a text what must not be stored: addresses, telephone and card numbers, keys and tokens.
 
 Texts are a caller's, so no pattern may take long over any of them. Each is linear: where something could be tried at
 every character, either a bound or a look behind keeps it from being scanned again and again.

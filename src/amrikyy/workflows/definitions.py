@@ -20,7 +20,7 @@ from amrikyy.workflows.plan import Definition, check, contains_others
 MAX_DEFINITIONS = 1_000
 
 KEPT_VERSIONS = 20
-"""Of each, for whoever wants to know what it was like. None is needed to go on: a workflow has its own copy."""
+"""Versions of each that are kept, as its history. No workflow needs them to go on: it has its own copy."""
 
 _LOCK = 0x64656673  # "defs": two that are saved at the same time could contain each other
 
@@ -42,7 +42,7 @@ _BROKEN_BY_OTHERS = frozenset({"cycle", "too_deep", "too_many", "unknown_workflo
 
 
 def no_workflow(name: str) -> NotFound:
-    """The error of whoever names a workflow that there is not."""
+    """The error for a workflow that does not exist."""
     return NotFound(
         f"There is no workflow {name[:64]!r}; GET /api/coordinator/workflows lists them all.",
         code="workflow_not_found",
@@ -107,7 +107,7 @@ class Definitions:
         return Saved(definition, version, actor.id, row["saved_at"])
 
     async def delete(self, name: str, actor: Actor) -> None:
-        """Take a workflow out of use, and note who did. Its versions stay as long as what ran, to understand that by.
+        """Take a workflow out of use, and record who did. Its versions stay as long as its runs, which they explain.
 
         Raises:
             NotFound: there is none of that name.

@@ -33,13 +33,13 @@ OPEN_TIMEOUT_S = 60
 CLOSE_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 30_000
 DO_TIMEOUT_S = 40
-"""For one thing that is asked of DBOS: longer than a lock, and than it takes to notice that a database is gone."""
+"""For one request to DBOS: longer than a lock is waited for, and than it takes to notice that a database is gone."""
 
 _NOTICE_LOSS = {
     "connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 5,
     "keepalives_count": 3,
 }  # fmt: skip
-"""libpq's: a database whose machine is gone says nothing, and the system's own patience is hours."""
+"""libpq's settings: a database whose machine is gone says nothing, and the operating system would wait for hours."""
 
 
 class Engine:

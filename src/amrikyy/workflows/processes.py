@@ -16,8 +16,8 @@ from amrikyy.workflows.records import ACTIVE
 BEAT_EVERY_S = 1.0
 
 DEAD_AFTER = 5
-"""Looks, one a beat, at a heartbeat that stands still. Looks and not seconds, by no clock at all: those of two machines
-differ, and a machine that sleeps does not look."""
+"""How many looks, one a beat, find a heartbeat unchanged before its process counts as dead. Looks and not seconds: the
+clocks of two machines differ, and a machine that sleeps does not look."""
 
 MAX_TAKEN = 200
 """Workflows taken over in one look; the next look finds the others."""
@@ -98,7 +98,7 @@ class Processes:
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: this boot of this machine, and this container of it."""
+    """Where process ids can be compared: on this boot of this machine, and in this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"

@@ -118,7 +118,7 @@ class Claim:
     """The right to work on a workflow, until another process claims it.
 
     Attributes:
-        epoch: the how manieth claim it is.
+        epoch: the number of this claim, from 1.
         begun: the steps that have begun before, by their paths.
         outcomes: of the steps that have ended before, by their paths.
     """

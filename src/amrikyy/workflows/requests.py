@@ -19,7 +19,7 @@ def field_names(operation: Operation[Any, Any]) -> set[str]:
 
 
 def plain(produced: Fields) -> dict[str, Any]:
-    """What the planner is told of outputs: numbers and short texts. Whole articles and lists would say everything."""
+    """The outputs that the planner is shown: numbers and short texts. In whole articles it would find anything."""
     return {
         name: value
         for name, value in produced.items()

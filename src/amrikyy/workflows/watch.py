@@ -1,4 +1,4 @@
-"""What a process does beside working on workflows: it shows that it lives, and sees what others do and leave."""
+"""What a process does besides working on workflows: it shows that it is alive, and sees what others do and leave."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
-"""How often it is looked whether another process has done something in the workflows that are followed here."""
+"""How often to look for what other processes have done in workflows that are followed here."""
 
 
 class Watch:
-    """Three tasks, which whatever becomes of one turn begin the next.
+    """Three background tasks, each of which goes on to its next turn whatever became of the last.
 
     Args:
         processes: who is alive.

@@ -36,7 +36,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 MAX_EPOCH = 20
-"""Processes that may die over one workflow before it is given up: it may be what they die of."""
+"""How many processes may die while they work on a workflow before it is given up: it may be what kills them."""
 
 
 @dataclass(slots=True, eq=False)

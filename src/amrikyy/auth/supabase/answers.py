@@ -64,10 +64,10 @@ def wrong_login() -> Unauthenticated:
 
 
 def session_over() -> Unauthenticated:
-    """The error of a session that cannot be gone on with."""
+    """The error for a session that cannot continue."""
     return Unauthenticated("This session is over. Log in again with POST /api/auth/login.", code="session_over")
 
 
 def not_found(who: str) -> NotFound:
-    """The error of whoever names a user that there is not."""
+    """The error for a user who does not exist."""
     return NotFound(f"There is no user {who[:254]}.", code="user_not_found")

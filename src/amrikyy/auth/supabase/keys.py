@@ -17,7 +17,7 @@ ALGORITHMS = frozenset({"ES256", "RS256", "EdDSA"})
 """What Supabase signs with, beside HS256. A key that is no public key for one of these is not even kept."""
 
 KEEP_S = 600.0
-"""After so long the keys are fetched again; Supabase's own caches keep them as long."""
+"""How old keys may be before they are fetched again; Supabase's own caches keep them as long."""
 
 PAUSE_S = 10.0
 """At most one attempt in this time, whatever is asked: a flood of tokens with invented key ids costs nothing."""
@@ -46,7 +46,7 @@ class KeySet:
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The key with that id, or None when there is none.
 
-        A known key is answered at once, also while Supabase is down; only for an unknown one is waited.
+        A known key is returned at once, even while Supabase is down; only an unknown one is waited for.
 
         Raises:
             Unavailable: the keys could not be fetched, so nobody knows.

@@ -48,8 +48,8 @@ class SupabaseTokens:
     demotion takes to count.
 
     While Supabase cannot be asked, a token that it called good less than `OUTAGE_S` seconds ago is still good, with the
-    role of then, and any other is a 503, never a 401. An outage of seconds is thus not ours too, and a longer one keeps
-    nobody in whom Supabase may have locked out meanwhile.
+    role of then, and any other is a 503, never a 401. So an outage of seconds does not become ours, and a longer one
+    lets nobody in whom Supabase may have locked out meanwhile.
 
     The algorithm is the configuration's: HS256 if there is a shared secret and nothing else, or else that of the
     public key, and never HS256. The token's own header only names the key.
