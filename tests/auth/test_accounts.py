@@ -48,12 +48,12 @@ async def test_users_are_found_by_id_and_by_address(accounts: Accounts) -> None:
 async def test_users_are_listed_a_page_at_a_time(accounts: Accounts) -> None:
     for name in "cadbe":
         await accounts.create_user(f"{name}@example.com", PASSWORD, Role.USER)
-    first = await accounts.users(limit=2)
-    rest = await accounts.users(after=first[-1].email)
+    first, cursor = await accounts.user_page(None, 2)
+    rest, end = await accounts.user_page(cursor, 3)
     assert [user.email[0] for user in first] == ["a", "b"]
     assert [user.email[0] for user in rest] == ["c", "d", "e"]
+    assert end is None, "nobody is left for another page"
     assert [user.email[0] async for user in accounts.each_user()] == list("abcde")
-    assert await accounts.users(after="e@example.com") == []
 
 
 async def test_nobody_gives_a_role_above_its_own_or_changes_a_user_who_has_one(accounts: Accounts) -> None:
@@ -109,7 +109,7 @@ async def test_a_user_is_changed_wholly_or_not_at_all(accounts: Accounts) -> Non
         await accounts.change_user(user.id, role=Role.PREMIUM, name="a\x00")
     with pytest.raises(Conflict):
         await accounts.change_user(admin.id, name="Boss", disabled=True)
-    assert await accounts.users() == [user, admin]
+    assert [each async for each in accounts.each_user()] == [user, admin]
 
 
 async def test_rank_is_checked_as_it_is_when_the_change_is_made(

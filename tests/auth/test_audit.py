@@ -107,7 +107,7 @@ async def test_an_act_that_cannot_be_recorded_does_not_happen(accounts: Accounts
             await attempt
     async with database.begin() as connection:
         await connection.execute(text("ALTER TABLE audit_log_away RENAME TO audit_log"))
-    assert await accounts.users() == [user]
+    assert [each async for each in accounts.each_user()] == [user]
     assert await accounts.keys() == [key]
     assert (await accounts.refresh(login.refresh_token)).user == user, "no session has ended"
     await accounts.redeem_reset(link.token, "another password")

@@ -28,7 +28,7 @@ async def test_development_makes_an_admin_with_a_password_that_is_told_once(acco
 
 async def test_production_without_the_settings_makes_nobody(accounts: Accounts) -> None:
     assert await accounts.ensure_first_admin(None, None, development=False) is None
-    assert await accounts.users() == []
+    assert [user async for user in accounts.each_user()] == []
 
 
 async def test_a_disabled_admin_is_not_made_again(accounts: Accounts) -> None:
@@ -65,6 +65,6 @@ async def test_of_processes_that_start_at_the_same_time_one_makes_the_admin(
         )
     )
     assert len([admin for admin in made if admin is not None]) == 1
-    assert len(await every[0].users()) == 1
+    assert len([user async for user in every[0].each_user()]) == 1
     for database in databases:
         await database.close()

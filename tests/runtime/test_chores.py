@@ -13,6 +13,7 @@ async def test_a_chore_that_fails_keeps_neither_the_others_nor_its_own_next_turn
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(chores, "PURGE_EVERY_S", 0.001)
+    monkeypatch.setattr(chores, "FIRST_PURGE_AFTER_S", (0.001, 0.001))
     done: list[str] = []
     again = asyncio.Event()
 
@@ -35,6 +36,22 @@ async def test_a_chore_that_fails_keeps_neither_the_others_nor_its_own_next_turn
         await again.wait()
     upkeep.cancel()
     assert done[:6] == ["away", "broken", "good"] * 2
+
+
+async def test_a_process_that_does_not_live_for_an_hour_deletes_what_is_too_old_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chores, "FIRST_PURGE_AFTER_S", (0.001, 0.001))
+    done = asyncio.Event()
+
+    async def delete() -> int:
+        done.set()
+        return 0
+
+    upkeep = asyncio.create_task(chores.upkeep({"runs": delete}))
+    async with asyncio.timeout(10):
+        await done.wait()
+    upkeep.cancel()
 
 
 async def test_a_ledger_that_cannot_be_added_up_is_said_once_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Health, status and the documents."""
 
 import json
+import re
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from openapi_spec_validator import validate
 
 from amrikyy.agents.registry import load_registry
 from amrikyy.errors import Unavailable
+from amrikyy.web import docs
 from tests.serving import MakeSettings, Served, serve
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -99,6 +102,26 @@ async def test_the_docs_page_lists_every_path_and_has_no_script(server: Served) 
         assert path in page
     assert "<script" not in page
     assert "https://" not in page.replace("http://localhost:3001", "")
+
+
+async def test_the_dates_in_the_examples_of_the_docs_page_do_not_pass_while_the_server_runs(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        frozen_at = ""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromisoformat(cls.frozen_at).replace(tzinfo=tz)
+
+    monkeypatch.setattr(docs, "datetime", Clock)
+    for day in ("2031-01-01", "2031-03-01"):
+        Clock.frozen_at = day
+        page = (await server.ask("GET", "/api/docs", key=None)).body.decode()
+        examples = "".join(re.findall("<summary>Try it.*?</details>", page, re.DOTALL))
+        dates = re.findall(r"20\d\d-\d\d-\d\d", examples)
+        assert dates
+        assert all(date > day for date in dates)
 
 
 async def test_cors_answers_a_preflight_of_a_known_origin_only(make_settings: MakeSettings) -> None:

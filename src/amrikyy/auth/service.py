@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from amrikyy.auth import first_admin, generate
 from amrikyy.auth.audit import OPERATOR, SYSTEM, Act, Actor
-from amrikyy.auth.directory import PAGE, Directory, Login, PasswordReset, wrong_cursor
+from amrikyy.auth.directory import Directory, Login, PasswordReset, wrong_cursor
 from amrikyy.auth.fields import check_email, check_name, is_id, normal_email
 from amrikyy.auth.first_admin import FirstAdmin
 from amrikyy.auth.passwords import Passwords, check_password
@@ -163,10 +163,6 @@ class Accounts(Directory):
         else:
             user = await self._store.users.get(who) if is_id(who) else None
         return _found(user, who)
-
-    async def users(self, *, after: str = "", limit: int = PAGE) -> list[User]:
-        """A page of users by e-mail address; `after` is the last address of the page before."""
-        return await self._store.users.page(normal_email(after) or "", min(limit, PAGE))
 
     async def user_page(self, cursor: str | None, limit: int) -> tuple[list[User], str | None]:
         """A page of users by e-mail address, and the cursor of the next one; None on the last.

@@ -1,6 +1,7 @@
 """What the process does besides answering: each task is owned by the exit stack that stops it."""
 
 import asyncio
+import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -15,6 +16,9 @@ from amrikyy.runtime.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 PURGE_EVERY_S = 3600
+
+FIRST_PURGE_AFTER_S = (60, 600)
+"""At a random time between these, so that processes started together do not all delete at once."""
 
 SUM_UP_EVERY_S = 15
 """So many seconds' entries of the ledger are read one by one."""
@@ -66,9 +70,12 @@ def deletions(runtime: Runtime) -> dict[str, Callable[[], Awaitable[int]]]:
 
 
 async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
-    """Delete what is too old, every hour. A chore that fails does not keep the others from being done."""
+    """Delete what is too old, soon after the start and then every hour, for few processes live as long as that where
+    they are replaced often. A chore that fails does not keep the others from being done."""
+    wait_s = random.uniform(*FIRST_PURGE_AFTER_S)  # noqa: S311 - no secret
     while True:
-        await asyncio.sleep(PURGE_EVERY_S)
+        await asyncio.sleep(wait_s)
+        wait_s = PURGE_EVERY_S
         deleted: dict[str, int] = {}
         for name, delete in deletions.items():
             try:

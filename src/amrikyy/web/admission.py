@@ -162,7 +162,7 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
 
 async def _read_body(call: Call) -> bytes:
     length = call.header(b"content-length")
-    if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
+    if length is not None and (not length.isdecimal() or int(length) > MAX_BODY):
         raise BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
     connection: Connection | None = call.scope.get(CONNECTION)
     if connection is not None and connection.has_whole_body:

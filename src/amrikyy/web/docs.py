@@ -3,9 +3,10 @@
 import asyncio
 import json
 import re
+import shlex
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache
 from html import escape
 from itertools import count
 from typing import Any
@@ -54,20 +55,27 @@ summary { cursor: pointer; margin: .6rem 0; }
 
 
 def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """The two routes; both are rendered once, when somebody asks, from all endpoints and these two."""
+    """The two routes, rendered from all endpoints and these two when somebody asks: the document once, the page once a
+    day, for the dates in its examples."""
 
     @cache
-    def rendered() -> tuple[bytes, bytes]:
-        described = openapi([*endpoints, *own])
-        return json.dumps(described, ensure_ascii=False).encode(), render(described).encode()
+    def described() -> dict[str, Any]:
+        return openapi([*endpoints, *own])
+
+    @cache
+    def as_json() -> bytes:
+        return json.dumps(described(), ensure_ascii=False).encode()
+
+    @lru_cache(maxsize=1)
+    def as_page(today: date) -> bytes:
+        return render(described(), today).encode()
 
     async def document(_: Call) -> Answer:
-        documents = await asyncio.to_thread(rendered)
-        return Response(documents[0], media_type="application/json")
+        return Response(await asyncio.to_thread(as_json), media_type="application/json")
 
     async def page(call: Call) -> Answer:
         host = call.header(b"host") or ""
-        _, page_bytes = await asyncio.to_thread(rendered)
+        page_bytes = await asyncio.to_thread(as_page, datetime.now(UTC).date())
         here = f"{call.scope['scheme']}://{host}" if _HOST.fullmatch(host) else DEFAULT_SERVER
         return Response(page_bytes.replace(DEFAULT_SERVER.encode(), here.encode()), media_type="text/html")
 
@@ -80,8 +88,8 @@ def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
     return own
 
 
-def render(document: dict[str, Any]) -> str:
-    """The OpenAPI document as HTML."""
+def render(document: dict[str, Any], today: date) -> str:
+    """The OpenAPI document as HTML, with dates after `today` in its examples."""
     by_tag: dict[str, list[tuple[str, str, dict[str, Any]]]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -95,7 +103,7 @@ def render(document: dict[str, Any]) -> str:
             links.append(
                 f'<a href="#{operation["operationId"]}" title="{escape(path)}">{escape(_entry(path, operation))}</a>'
             )
-            sections.append(_article(method, path, operation, schemas))
+            sections.append(_article(method, path, operation, schemas, today))
     info = document["info"]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -111,7 +119,7 @@ def _entry(path: str, operation: dict[str, Any]) -> str:
     return path.removeprefix("/api/stream") if operation["tags"] == ["Streaming"] else operation["summary"]
 
 
-def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any], today: date) -> str:
     public = operation.get("security") == []
     parts = [_text(operation["description"])]
     if parameters := operation.get("parameters"):
@@ -126,9 +134,8 @@ def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[st
     if body := operation.get("requestBody"):
         schema = body["content"]["application/json"]["schema"]
         parts.append(f"<h4>Body</h4>{_fields(schema, schemas)}")
-    parts.append(
-        f"<details><summary>Try it</summary><pre>{escape(_curl(method, path, operation, schemas))}</pre></details>"
-    )
+    command = escape(_curl(method, path, operation, schemas, today))
+    parts.append(f"<details><summary>Try it</summary><pre>{command}</pre></details>")
     answers = []
     for status, response in operation["responses"].items():
         for media_type, content in response.get("content", {"no body": {"schema": {}}}).items():
@@ -194,21 +201,21 @@ def _type(field: dict[str, Any], schemas: dict[str, Any]) -> str:
     return ", ".join([kind if "format" not in field else f"{kind} ({field['format']})", *limits])
 
 
-def _curl(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+def _curl(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any], today: date) -> str:
     streams = "text/event-stream" in str(operation["responses"].get("200", {}).get("content", {}).keys())
     lines = [f"curl {'-N ' if streams else ''}{f'-X {method} ' if method != 'GET' else ''}{DEFAULT_SERVER}{path}"]
     if operation.get("security") != []:
         lines.append('  -H "Authorization: Bearer $TOKEN"')
     if body := operation.get("requestBody"):
         schema = _resolve(body["content"]["application/json"]["schema"], schemas)
-        today = datetime.now(UTC).date()
         soon = count(30, 7)  # days from now: an arrival, then a departure
         example = {
             name: str(today + timedelta(days=next(soon))) if _is_date(field) else _example(field, schemas)
             for name, field in schema.get("properties", {}).items()
             if name in schema.get("required", ())
         }
-        lines += ['  -H "Content-Type: application/json"', f"  -d '{json.dumps(example, ensure_ascii=False)}'"]
+        sent = shlex.quote(json.dumps(example, ensure_ascii=False))
+        lines += ['  -H "Content-Type: application/json"', f"  -d {sent}"]
     return " \\\n".join(lines)
 
 
