@@ -25,14 +25,17 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 
 
 _OTHER_MARKS = re.compile(r"[^\x00-\x7f\w]+")
-"""What is no letter and no digit, beyond ASCII."""
+"""Characters beyond ASCII that are neither letters nor digits."""
 
 _LETTER_OR_BLANK = bytes(ord("x" if code > 127 or chr(code).isalnum() else " ") for code in range(256))
-"""What each byte of UTF-8 is, once `_OTHER_MARKS` are gone."""
+"""For each byte of UTF-8, once `_OTHER_MARKS` are gone: "x" if it belongs to a letter or digit, else a blank."""
 
 
 def count_words(text: str) -> int:
-    """Words of a text, markup not counted: "well-known" and "don't" are one each. A tenth of a pattern's time."""
+    """Count the words of a text without its markup: "well-known" and "don't" are one each.
+
+    It takes a tenth of the time of a regular expression.
+    """
     text = text.replace("--", " ")
     if not text.isascii():
         text = _OTHER_MARKS.sub(" ", text.replace("’", ""))
@@ -41,22 +44,22 @@ def count_words(text: str) -> int:
 
 
 def minutes(count: float) -> timedelta:
-    """So many minutes."""
+    """A duration of `count` minutes."""
     return timedelta(minutes=count)
 
 
 def hours(count: float) -> timedelta:
-    """So many hours."""
+    """A duration of `count` hours."""
     return timedelta(hours=count)
 
 
 def days(count: float) -> timedelta:
-    """So many days."""
+    """A duration of `count` days."""
     return timedelta(days=count)
 
 
 class Request(BaseModel):
-    """Base of an operation's request: camelCase outside, immutable, and an unknown field is a wrong field."""
+    """Base of an operation's request: camelCase in JSON, immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, str_strip_whitespace=True
@@ -64,18 +67,18 @@ class Request(BaseModel):
 
 
 EMPTY_LIST: dict[str, Any] = {"default": []}
-"""What the schema says of a list that need not be given. Its default is made by a factory: pydantic would have a list
-copied by `copy.deepcopy` for each request."""
+"""The default that the schema shows for an optional list. The field itself uses a factory, for pydantic would copy a
+list given as the default with `copy.deepcopy` for each request."""
 
 
 class Result(BaseModel):
-    """Base of an operation's result, and of the parts it is made of: camelCase outside."""
+    """Base of an operation's result and of its parts: camelCase in JSON."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class TextResult(Result):
-    """The whole of a written text, with what can be read off it."""
+    """A text that the model wrote, and what follows from it."""
 
     title: str = Field(description="The text's first heading, or its first words where it has none.")
     text: str = Field(description="The whole text, in Markdown.")
@@ -85,7 +88,7 @@ class TextResult(Result):
 
     @classmethod
     def from_text(cls, text: str, request: Any, *, truncated: bool = False) -> Self:
-        """Derive the result from the text that was streamed. Subclasses add what they can read off it."""
+        """Derive the result from the text that was streamed. Subclasses add fields in `derive`."""
         fields = cls.derive(text, request) | {"truncated": truncated}
         result: Self = cls.__pydantic_validator__.validate_python(fields)
         return result
@@ -110,7 +113,7 @@ R = TypeVar("R", bound=Result)
 Sample = Callable[[Any], BaseModel | str]
 
 RESERVED_AGENTS = frozenset({"global", "admin", "login"})
-"""Names of the server's own limits (RATE_LIMITS); an agent's limit would take their place."""
+"""Names of the server's own limits (RATE_LIMITS), which an agent's limit would replace."""
 
 RESERVED_OPERATIONS = frozenset({"ask"})
 """`POST /api/agents/{agent}/ask` is the planner's."""
@@ -126,15 +129,15 @@ class Operation(Generic[Q, R]):
         description: the first line of the function's docstring.
         request_type, result_type: what goes in and what comes out.
         function: an async function that returns the result, or the text that it has written.
-        writes_text: it streams tokens of a text; otherwise partial states of the result.
-        limit: how often one caller may run it; None means only the agent's limit counts.
-        cache_for: how long a result stays good; zero means it is never cached.
+        writes_text: whether it streams the tokens of a text rather than partial states of the result.
+        limit: how often one caller may run it; with None, only the agent's limit applies.
+        cache_for: how long a result stays fresh; with zero, it is never cached.
         stale_for: how much longer it may be served while the models fail.
-        shared: what was cached for one caller may be given to another.
+        shared: whether a result cached for one caller may be given to another.
         tier: which of the configured models serves it.
         sample: the offline model's answer to a request.
         version: part of the cache key; raise it when the meaning of results changes.
-        words: besides its name, what people say who want it ("fly", "airfare"); the planner looks for them.
+        words: words besides its name by which the planner recognises that somebody wants it ("fly", "airfare").
     """
 
     agent: str
@@ -179,8 +182,8 @@ class Agent:
         limit: how often one caller may run any of its operations ("60/minute").
         capabilities: words for the list of agents.
         metadata: more for the list of agents.
-        prepare: loads what would hold up the first request (tables, weights). It is called in a thread at the
-            start, while requests are served already, so it must be safe to need what it loads before it has ended.
+        prepare: loads what would otherwise delay the first request (tables, weights). It runs in a thread at the
+            start, while requests are already served, so operations must work before it has finished.
     """
 
     def __init__(
@@ -209,7 +212,7 @@ class Agent:
         """The operation of that name.
 
         Raises:
-            NotFound: naming the operations that there are.
+            NotFound: there is none; the message names those that exist.
         """
         try:
             return self.operations[name]
@@ -234,13 +237,13 @@ class Agent:
     ) -> "_Declaration":
         """Declare the function below as an operation of this agent.
 
-        The function takes the request and a `RunContext`, both annotated. It returns its result; or a text (`-> str`),
-        which it writes with `RunContext.write`, and `result` says what is made of that at the end.
-        While the models fail, a result that is out of date is served for as long again as it was good, unless
-        `stale_for` says otherwise. `Operation` has the meaning of the others.
+        The function takes the request and a `RunContext`, both annotated. It returns its result, or a text (`-> str`)
+        that it has written with `RunContext.write`, from which `result` makes the result. While the models fail, an
+        outdated result is served for as long again as it was fresh, unless `stale_for` says otherwise. `Operation`
+        describes the other arguments.
 
         Raises:
-            TypeError: it was written without parentheses.
+            TypeError: the decorator was written without parentheses.
         """
         if forgotten:
             raise TypeError(f"write @{self.name}.operation() with parentheses, and what it takes by name")

@@ -1,4 +1,4 @@
-"""What an operation may do while it runs: ask a model, tell how far it is, run another operation."""
+"""What an operation can do while it runs: ask a model, report progress, run another operation."""
 
 import asyncio
 import time
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 PARTIAL_INTERVAL_S = 0.115
-"""At most ten partial objects a second, the last one of an answer, which does not wait, among them: more than an eye
-follows, and each costs a whole object on the wire."""
+"""Seconds between partial objects: at most ten a second with the last one, which does not wait. The eye follows no
+more, and each costs a whole object on the wire."""
 
 MAX_CHANGES = 200_000
-"""Texts and progress events of one run at most: each is kept while the run can be read."""
+"""The most texts and progress events that one run may show; each is kept as long as the run can be read."""
 
 PROGRESS_STEP = 10
-"""Percent between two progress events of one call, so that a long answer does not drown in them."""
+"""Percentage points between two progress events of one call, so that they do not swamp a long answer."""
 
 MAX_QUOTED_ERRORS = 20
-"""Validation errors that a repair shows to the model; a hopeless answer has hundreds."""
+"""The most validation errors that a repair shows to the model; a hopeless answer has hundreds."""
 
 CHARACTERS_PER_WORD = 6.1
-"""Of English prose with its spaces and Markdown; only progress depends on it."""
+"""In English prose, with spaces and Markdown. Only the progress shown depends on it."""
 
 _REPAIR = """{prompt}
 
@@ -51,7 +51,7 @@ Write the whole answer again as one JSON object that follows the schema, with th
 
 
 class RunContext:
-    """The hands of an operation. One is made for each run and given to the operation's function."""
+    """What an operation's function works with: each run gets its own."""
 
     __slots__ = (
         "_changes", "_message", "_operation", "_percent", "_request", "_run", "_runner", "_said", "_span", "shown_at",
@@ -76,15 +76,15 @@ class RunContext:
 
     @property
     def id(self) -> str:
-        """The run's id, as its caller has it in `x-run-id`: for logs, and as an idempotency key for what it does."""
+        """The run's id, which its caller sees in `x-run-id`: for logs, and as an idempotency key elsewhere."""
         return self._run.id
 
     @property
     def owner(self) -> str:
-        """Who asked: "user:…" or "key:…", stable, to look up what is theirs.
+        """Who asked, as a stable "user:…" or "key:…" under which to look up their data.
 
         Raises:
-            TypeError: the operation is `shared`. Its result is given to others, so it must not depend on who asks.
+            TypeError: the operation is `shared`: its result is given to others, so it must not depend on who asks.
         """
         if self._operation.shared:
             raise TypeError(f"{self._operation.key} is shared, so its result must not depend on who asks")
@@ -106,23 +106,23 @@ class RunContext:
         done: Callable[[dict[str, Any]], float] | None = None,
         message: str = "Working",
     ) -> M:
-        """Ask the model for a `schema`, stream its partial states, and return the validated whole.
+        """Ask the model for an object of `schema`, stream its partial states, and return the valid whole.
 
-        An answer that does not validate is repaired once: the model sees its answer and what is wrong.
+        An answer that is not valid is repaired once: the model is shown its answer and what is wrong with it.
 
         Args:
-            schema: what the answer must be JSON of; also what partial events grow into.
-            prompt: what is asked, already written out.
-            system: who the model is to be.
+            schema: the type of the answer, which the partial events grow into.
+            prompt: the finished prompt.
+            system: the system instruction: the role that the model takes.
             max_output_tokens: upper bound of the answer.
             temperature: 0 to 2.
-            done: from the partial object so far (camelCase JSON) to the share of the work done, 0 to 1, for
-                progress. Without it, the share of the schema's fields that are there.
-            message: what the progress event says is going on.
+            done: takes the partial object so far (camelCase JSON) and returns the share of the work done, 0 to 1,
+                for progress. By default, it is the share of the schema's fields that are there.
+            message: what progress events say is going on.
 
         Raises:
-            ModelMalformed: the repaired answer does not validate either.
-            ModelError: the provider failed; one of its subclasses, by cause.
+            ModelMalformed: the repaired answer is not valid either.
+            ModelError: the provider failed; the subclass tells the cause.
         """
         request = self._ask(prompt, system, schema, max_output_tokens, temperature)
         growth = _Growth(self, schema, done or _share_of_fields(schema), message)
@@ -155,24 +155,24 @@ class RunContext:
         expected_words: int | None = None,
         message: str = "Writing",
     ) -> str:
-        """Ask the model for prose, stream it as it is written, and return the whole of it.
+        """Ask the model for prose, stream it as it is written, and return the whole text.
 
         Args:
-            prompt: what is asked, already written out.
-            system: who the model is to be.
+            prompt: the finished prompt.
+            system: the system instruction: the role that the model takes.
             max_output_tokens: upper bound of the answer.
             temperature: 0 to 2.
             expected_words: about how long the text will be, for progress.
-            message: what the progress event says is going on.
+            message: what progress events say is going on.
 
         Raises:
-            ModelError: the provider failed; one of its subclasses, by cause.
+            ModelError: the provider failed; the subclass tells the cause.
         """
         text = _Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
         return await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
 
     def say(self, text: str) -> None:
-        """Stream a text of the operation's own, such as a heading between two that the model writes.
+        """Stream a text of the operation's own, such as a heading between two texts that the model writes.
 
         Raises:
             InternalError: the run has shown too much (`output_too_large`).
@@ -183,7 +183,7 @@ class RunContext:
         execution.append(Event("token", text))
 
     def progress(self, share: float, message: str) -> None:
-        """Say how much of the work is done: 0 to 1. It never falls, and 100 % is kept for the end."""
+        """Report the share of the work done, 0 to 1. Progress never falls, and reaches 100 % only at the end."""
         percent = min(99, int(share * 100))
         if percent > self._percent or (message != self._message and percent == self._percent):
             self._count(len(message))
@@ -194,7 +194,7 @@ class RunContext:
         """Run another operation as a child of this run, and return its result.
 
         Raises:
-            AmrikyyError: what the child failed with.
+            AmrikyyError: the error that the child failed with.
         """
         child = await self._runner.start(
             operation,
@@ -221,10 +221,10 @@ class RunContext:
         return operation.result_type.model_validate_json(outcome.result)
 
     async def charge(self, model: str, *, input_tokens: int, output_tokens: int, cost_usd: float | None = None) -> None:
-        """Account for a call of a model that the operation has made with a library of its own.
+        """Account for a call of a model that the operation has made with some other library.
 
-        It counts in the run's usage and cost, the ledger, metrics and budgets, as a call by `write` or `generate` does,
-        but only afterwards: a budget refuses the next call, not this one.
+        It counts towards the run's usage and cost, the ledger, metrics and budgets, as a call by `write` or `generate`
+        does, but only afterwards: a budget refuses the next call, not this one.
 
         Args:
             model: `provider:model`, such as "anthropic:claude-sonnet-4-5".
@@ -233,8 +233,8 @@ class RunContext:
             cost_usd: what it has cost; by default what the price table (MODEL_PRICES, genai-prices) says.
 
         Raises:
-            ValueError: the model is not written like that, or a number is below zero.
-            ValidationFailed: what is spent is limited, and the price is not known (`price_unknown`).
+            ValueError: the model is not written as `provider:model`, or a number is negative.
+            ValidationFailed: the caller has a budget, and the model's price is not known (`price_unknown`).
         """
         provider, _, name = model.partition(":")
         if not (provider and name) or min(input_tokens, output_tokens, cost_usd or 0) < 0:
@@ -251,7 +251,7 @@ class RunContext:
             allowance.book(cost_usd, model)
 
     def _count(self, length: int) -> None:
-        """See that a run shows no more than it may, and nothing once it has ended."""
+        """Count what the run is about to show; refuse it beyond the limits, or once the run has ended."""
         if self._run.execution.outcome is not None:
             raise asyncio.CancelledError
         self._said += length

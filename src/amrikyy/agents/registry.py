@@ -41,7 +41,7 @@ class Registry:
         """The agent of that name.
 
         Raises:
-            NotFound: naming the agents that there are.
+            NotFound: there is none; the message names those that exist.
         """
         try:
             return self._agents[name]

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Who asks, as whom, and with what rights."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""`/api/audit`: who did what to whom."""
+"""`/api/audit`: which administrator did what to whom."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -25,7 +25,7 @@ class AuditRecord(Wire):
     actor_role: str | None
     action: str = Field(examples=["user.set_role"])
     target: str | None
-    outcome: Outcome = Field(description="`denied`: the act reached above the actor's role.")
+    outcome: Outcome = Field(description="`denied` means that the act needed a higher role than the actor's.")
     details: dict[str, Any]
     request_id: str | None
     address: str | None
@@ -40,7 +40,7 @@ class AuditPage(Success):
 
 
 class AuditQuery(Request):
-    """Which acts."""
+    """Which acts to list."""
 
     actor: Exactly | None = None
     action: Exactly | None = None

@@ -1,4 +1,4 @@
-"""`/api/auth`: logging in, staying logged in, logging out, one's password, and who one is."""
+"""`/api/auth`: logging in and out, refreshing tokens, changing the password, and asking who one is."""
 
 from pydantic import ConfigDict, Field, SecretStr
 
@@ -12,7 +12,7 @@ from amrikyy.web.replies import Success, Wire
 
 
 class Credentials(Request):
-    """Who logs in."""
+    """The address and the password of the user who logs in."""
 
     model_config = ConfigDict(str_strip_whitespace=False)  # a password may begin or end with a space
 
@@ -55,7 +55,7 @@ class UserInfo(Wire):
 
 
 class LoginReply(Success):
-    """Tokens. The access token goes into `Authorization: Bearer`; the refresh token gets the next pair, once."""
+    """The access token goes into `Authorization: Bearer`; the refresh token is good for the next pair, once."""
 
     token: str
     refresh_token: str
@@ -64,11 +64,11 @@ class LoginReply(Success):
 
 
 class Me(Success):
-    """Who the credential belongs to."""
+    """The user or key that the credential belongs to."""
 
     id: str = Field(description="The owner of the runs that this credential starts.")
     kind: str = Field(description='"user" or "key".')
-    user_id: str | None = Field(description="Of a user; null for a key.")
+    user_id: str | None = Field(description="The user's id; null for a key.")
     name: str | None
     email: str | None
     role: str
@@ -76,7 +76,7 @@ class Me(Success):
 
 
 class Done(Success):
-    """It is done."""
+    """The request has been carried out."""
 
     message: str
 
@@ -120,7 +120,7 @@ async def redeem_reset(call: Call) -> Answer:
 
 
 async def me(call: Call) -> Answer:
-    """Who asks."""
+    """Tell whose credential the request has."""
     principal = call.principal
     return Me(
         id=principal.id,

@@ -26,13 +26,13 @@ Subject = Annotated[
 
 
 class BudgetRecord(Wire):
-    """A budget, and how it stands."""
+    """A budget, and what is left of it."""
 
     subject: str
     period: Literal["day", "month"]
     limit_usd: float
-    spent_usd: float = Field(description="In this period.")
-    reserved_usd: float = Field(description="The most that calls in progress may still cost.")
+    spent_usd: float = Field(description="US dollars spent in this period.")
+    reserved_usd: float = Field(description="The most that calls in progress may still cost, in US dollars.")
     left_usd: float
     resets_at: datetime = Field(description="When the next period begins.")
 
@@ -52,13 +52,13 @@ class BudgetPage(Success):
 
 
 class OwnBudgets(Success):
-    """The budgets that one's own calls count against; none if nothing limits them."""
+    """The budgets that the caller's own calls count against; empty if nothing limits them."""
 
     budgets: list[BudgetRecord]
 
 
 class BudgetQuery(Request):
-    """Which page."""
+    """Which page to list."""
 
     cursor: str | None = page_cursor(max_length=128)
     limit: int = page_limit("Of subjects.")
@@ -73,7 +73,7 @@ class BudgetRequest(Request):
 
 
 class BudgetRemoved(Success):
-    """The budget no longer holds."""
+    """The budget has been removed."""
 
     subject: str
     period: str
@@ -132,7 +132,7 @@ async def remove_budget(call: Call) -> Answer:
 
 
 async def _subject(call: Call, given: str) -> str:
-    """The subject as callers have it; a user may be named by e-mail address. A budget for nobody is refused."""
+    """The subject as callers have it. A user may be given by e-mail address; a subject that nobody has is refused."""
     kind, _, name = given.partition(":")
     accounts = call.runtime.accounts
     if kind == "key" and await accounts.key(name) is None:

@@ -86,7 +86,7 @@ class CacheWarmed(Success):
 
 
 def cache_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file."""
+    """The routes of this module."""
 
     async def clear(call: Call) -> Answer:
         agent = registry[call.params["agent"]]

@@ -72,7 +72,7 @@ asks again with `Last-Event-ID`, any server, and gets exactly what it has not se
 
 
 def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file."""
+    """The routes of this module."""
     agents = [AgentMethods(name=agent.name, methods=list(agent.operations)) for agent in registry]
 
     async def list_agents(_: Call) -> Answer:
@@ -107,7 +107,7 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
                  errors=(NotFound, ValidationFailed, Conflict, Unavailable)),
         Endpoint(method="POST", path=f"{one}/cancel", handler=cancel, needs=Permission.AGENT_EXECUTE, tag=TAG,
                  summary="Cancel a workflow", answer=WorkflowCancelled, errors=(NotFound, Conflict, Unavailable),
-                 description="The call of a model that it waits for is broken off at once; what it has done stays."),
+                 description="A model call in progress is broken off at once; the steps that have ended stay."),
         Endpoint(method="GET", path=f"{BASE}/stats", handler=statistics, needs=Permission.AGENT_STATS, tag=TAG,
                  summary="Statistics of workflows", answer=StatsReply, errors=(Unavailable,)),
         Endpoint(method="POST", path=f"{BASE}/stats/reset", handler=reset, needs=manage, tag=TAG,
@@ -120,7 +120,7 @@ def _check_room(call: Call) -> None:
 
 
 async def run_plan(call: Call) -> Answer:
-    """Run the plan that the body is."""
+    """Run the plan in the body."""
     return await _run(call, call.body, detached=call.body.detached)
 
 
@@ -150,7 +150,7 @@ async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = Non
 
 
 async def list_workflows(call: Call) -> Answer:
-    """The caller's workflows; everybody's for who may manage."""
+    """The caller's workflows; with agent:manage, everybody's."""
     query: WorkflowQuery = call.query
     records = await call.runtime.workflows.page(
         owner=visible_to(call),
@@ -180,7 +180,7 @@ async def get_workflow(call: Call) -> Answer:
 
 
 async def follow(call: Call) -> Answer:
-    """The events of a workflow, from behind Last-Event-ID."""
+    """The events of a workflow after Last-Event-ID."""
     record = await call.runtime.workflows.get(call.params["workflowId"], owner=visible_to(call))
     call.exchange.run_id = record.id
     after = _seen(call, record.id)
@@ -225,7 +225,7 @@ async def statistics(call: Call) -> Answer:
 
 
 async def reset(call: Call) -> Answer:
-    """Begin to count anew."""
+    """Start counting again from zero."""
     await call.runtime.audit.record(Act(call.actor, "stats.reset", "coordinator"))
     await call.runtime.workflows.reset_statistics()
     return CoordinatorReset(reset=True, message="The statistics of workflows were reset.")

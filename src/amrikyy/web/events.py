@@ -46,7 +46,7 @@ class Reconnect(Wire):
     """The server stops, and another one works on the run. It has no id: the last one that was received holds."""
 
     run_id: str
-    retry_ms: int = Field(description="When to ask again, with `Last-Event-ID`.")
+    retry_ms: int = Field(description="Milliseconds after which to ask again, with `Last-Event-ID`.")
 
 
 class Complete(Wire):

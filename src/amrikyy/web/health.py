@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from amrikyy.redis_link import RedisLink
 
 FRESH_S = 3.0
-"""How long an answer is given again, so that many probes make one check."""
+"""Seconds for which an answer is reused, so that many probes cause one check."""
 
 Word = Literal["healthy", "degraded", "unhealthy", "not_configured"]
 
 
 class Component(Wire):
-    """One thing that the server depends on."""
+    """A dependency of the server."""
 
     status: Word
     latency: float | None = Field(default=None, description="Milliseconds that the check took.")
@@ -54,7 +54,7 @@ class AgentsComponent(Wire):
 
 
 class Health(Wire):
-    """The answer of the comprehensive check."""
+    """The result of the comprehensive check."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: datetime
@@ -101,7 +101,7 @@ class Status(Wire):
 
 
 class Service(Wire):
-    """What this server is and where to go on."""
+    """What this server is, and where its documentation is."""
 
     service: str
     version: str
@@ -113,14 +113,14 @@ class Service(Wire):
 
 
 class HealthChecks:
-    """Runs all checks side by side, each with its own timeout; one round at a time, its answer kept for seconds."""
+    """Runs all checks at once, each with its own timeout: one round at a time, whose answer is kept briefly."""
 
     def __init__(self) -> None:
         self._round: asyncio.Task[dict[str, Component]] | None = None
         self._began = 0.0
 
     async def components(self, runtime: Runtime) -> dict[str, Component]:
-        """What the dependencies are like, at most `FRESH_S` ago."""
+        """The state of the dependencies, at most `FRESH_S` old."""
         now = time.monotonic()
         if self._round is None or (self._round.done() and now - self._began > FRESH_S):
             self._began = now
@@ -222,7 +222,7 @@ async def status(call: Call) -> Answer:
 
 
 async def service(call: Call) -> Answer:
-    """The front door."""
+    """Describe this server and where to go on."""
     runtime = call.runtime
     return Service(
         service="amrikyy-agent",
@@ -257,11 +257,11 @@ def _memory() -> Memory:
 
 
 def health_endpoints() -> list[Endpoint]:
-    """The routes of this file, which share one round of checks."""
+    """The routes of this module, which share one round of checks."""
     checks = HealthChecks()
 
     async def health(call: Call) -> Answer:
-        """Every component. 503 only when the server can do nothing: without its database or without any model."""
+        """Every component's health. The status is 503 only without the database or without any model."""
         runtime = call.runtime
         components: dict[str, Any] = dict(await checks.components(runtime))
         models = [

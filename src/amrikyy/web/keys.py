@@ -20,7 +20,7 @@ class KeyRecord(Wire):
 
     id: str
     name: str
-    prefix: str = Field(description="How the key begins, to recognise it by.")
+    prefix: str = Field(description="The beginning of the key, to recognise it by.")
     role: Role
     state: Literal["active", "expired", "revoked"]
     created_by: str | None
@@ -45,7 +45,7 @@ class KeyPage(Success):
 
 
 class KeyQuery(Request):
-    """Which page."""
+    """Which page to list."""
 
     cursor: str | None = page_cursor(r"^[0-9a-f]{32}$")
     limit: int = page_limit()
@@ -61,7 +61,7 @@ class NewKeyRequest(Request):
 
 
 class KeyRevoked(Success):
-    """The key stops working within seconds."""
+    """The key has been revoked; it stops working within seconds."""
 
     id: str
     message: str

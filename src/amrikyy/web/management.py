@@ -42,7 +42,7 @@ from amrikyy.web.replies import dollars
 
 
 def management_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file."""
+    """The routes of this module."""
 
     async def overview(call: Call) -> Answer:
         runtime = call.runtime

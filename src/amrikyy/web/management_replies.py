@@ -1,4 +1,4 @@
-"""What `/api/agents/{agent}/…` answers about how agents do."""
+"""The replies of `/api/agents/{agent}/…` about how agents are doing."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ Circuit = Literal["closed", "half-open", "open"]
 
 
 class Errors(Wire):
-    """How often runs failed, of all processes, since the start or the last reset."""
+    """How often runs failed in all processes, since the start or the last reset."""
 
     total: int
     rate: float = Field(description="Percent of runs.")
@@ -21,7 +21,7 @@ class Errors(Wire):
 
 
 class CacheUse(Wire):
-    """What was not asked of a model."""
+    """What did not have to be asked of a model."""
 
     hits: int = Field(description="Runs that were answered from the cache or joined another's execution.")
     hit_rate: float = Field(description="Percent of runs.")
@@ -38,7 +38,7 @@ class Performance(Wire):
 
 
 class Costs(Wire):
-    """What models cost."""
+    """What the models used and cost."""
 
     input_tokens: int
     output_tokens: int
@@ -50,7 +50,7 @@ class Streaming(Wire):
     """Streams."""
 
     total: int
-    active: int = Field(description="In this process, now.")
+    active: int = Field(description="How many are open in this process now.")
 
 
 class Tracing(Wire):
@@ -58,8 +58,8 @@ class Tracing(Wire):
 
     enabled: bool
     sampled: float = Field(description="The share of requests that are traced, 0 to 1 (OTEL_TRACES_SAMPLER_ARG).")
-    per_second: int = Field(description="How many a process traces in a second at most (TRACES_PER_SECOND).")
-    exports: list[str] = Field(description="Where traces are sent besides: `langsmith`, `otlp`.")
+    per_second: int = Field(description="The most requests that a process traces in a second (TRACES_PER_SECOND).")
+    exports: list[str] = Field(description="Where traces are also sent: `langsmith`, `otlp`.")
 
 
 class Stats(Wire):
@@ -86,10 +86,10 @@ class OverviewReply(Success):
 
 
 class ErrorHandlerCheck(Wire):
-    """What the errors say."""
+    """An agent's health, judged by its errors."""
 
     status: Health
-    circuit_breaker: Circuit = Field(description="The worst of the models'.")
+    circuit_breaker: Circuit = Field(description="The worst state of the models' circuit breakers.")
     success_rate: float = Field(description="Percent of the runs of the last ten minutes in this process.")
 
 
@@ -102,10 +102,10 @@ class CacheCheck(Wire):
 
 
 class TracingCheck(Wire):
-    """Traces. They fail alone: an agent does its work without them."""
+    """Tracing. When it fails, agents still work."""
 
     status: Literal["healthy", "degraded", "not_configured"] = Field(
-        description="`degraded`: they cannot be stored or sent at the moment, and what is too much is lost."
+        description="`degraded` means that traces cannot be stored or sent now; those that exceed the buffer are lost."
     )
     sampled: float = Field(description="The share of requests that are traced, 0 to 1.")
     failing: list[str] = Field(description="What cannot be reached: `database`, `langsmith`, `otlp`.")
@@ -120,7 +120,7 @@ class StreamingCheck(Wire):
 
 
 class Checks(Wire):
-    """What an agent needs."""
+    """What an agent depends on."""
 
     error_handler: ErrorHandlerCheck
     cache: CacheCheck
@@ -129,7 +129,7 @@ class Checks(Wire):
 
 
 class AgentHealthInfo(Wire):
-    """Whether an agent does its work."""
+    """Whether an agent works."""
 
     agent: str
     status: Health
@@ -146,7 +146,7 @@ class AgentHealthReply(Success):
 
 
 class AgentStatusInfo(Wire):
-    """What an agent is, and what it has done."""
+    """An agent's declaration and statistics."""
 
     agent: str
     registered_at: datetime
@@ -182,7 +182,7 @@ class AgentMetricsReply(Success):
 
 
 class StatsReset(Success):
-    """Counting has begun anew."""
+    """The counters start again from zero."""
 
     reset: bool
     message: str

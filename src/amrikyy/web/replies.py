@@ -17,19 +17,21 @@ class Wire(BaseModel):
 
 
 class Success(Wire):
-    """Every success says so."""
+    """The field that every success has."""
 
     success: Literal[True] = True
 
 
 class ErrorBody(Wire):
-    """Every error."""
+    """The body of every error."""
 
     success: Literal[False] = False
     error: str = Field(description="A short title.", examples=["Validation failed"])
     code: str = Field(description="A stable word that a program can switch on.", examples=["validation_failed"])
     message: str = Field(description="What happened and what to do about it.")
-    details: list[dict[str, Any]] = Field(description="For validation: `field`, `message` and `type` of every mistake.")
+    details: list[dict[str, Any]] = Field(
+        description="For failed validation: `field`, `message` and `type` of every mistake."
+    )
     request_id: str | None
 
 
@@ -40,7 +42,9 @@ class TokenUsage(Wire):
     completion_tokens: int
     total_tokens: int
     usage_estimated: bool = Field(
-        default=False, exclude_if=lambda estimated: not estimated, description="A provider did not report its tokens."
+        default=False,
+        exclude_if=lambda estimated: not estimated,
+        description="Whether a provider did not report its tokens, so that some are estimated.",
     )
 
 
@@ -50,7 +54,7 @@ def duration_text(seconds: float) -> str:
 
 
 def dollars(cost_usd: float | None) -> float | None:
-    """A sum of dollars without the noise of floating point; a tenth of a billionth is less than any token costs."""
+    """A sum of dollars without floating-point noise: no token costs as little as a tenth of a billionth."""
     return None if cost_usd is None else round(cost_usd, 10)
 
 

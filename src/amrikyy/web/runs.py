@@ -25,7 +25,7 @@ class RunError(Wire):
 
 
 class RunInfo(Wire):
-    """A run without what went in and came out."""
+    """A run without its input and output."""
 
     id: str
     agent: str
@@ -75,7 +75,7 @@ class RunQuery(Request):
 
 
 async def list_runs(call: Call) -> Answer:
-    """The caller's runs; everybody's for who may manage."""
+    """The caller's runs; with agent:manage, everybody's."""
     query: RunQuery = call.query
     records = await call.runtime.records.page(
         owner=visible_to(call),

@@ -18,7 +18,7 @@ from amrikyy.web.replies import Success, Wire, dollars
 TraceStatus = Literal["completed", "failed", "cancelled", "refused"]
 
 MAX_DEPTH = 100
-"""Of a tree: what writes it as JSON goes no deeper than some 200."""
+"""How deep a tree of spans may be: the JSON encoder goes no deeper than some 200 levels."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,8 +49,8 @@ class TraceInfo(Wire):
 
     id: str
     operation: str | None
-    model: str | None = Field(description="That answered; several are separated by commas.")
-    status: TraceStatus = Field(description="The worst of its parts'; `refused` is a 4xx before anything began.")
+    model: str | None = Field(description="The model that answered; several are separated by commas.")
+    status: TraceStatus = Field(description="The worst status of its parts; `refused` is a 4xx before anything began.")
     started_at: datetime
     duration_ms: float
     tokens: TraceTokens
@@ -58,7 +58,7 @@ class TraceInfo(Wire):
 
 
 class TraceList(Success):
-    """An agent's part in the newest traces."""
+    """The newest traces that an agent had a part in."""
 
     agent: str
     count: int
@@ -69,7 +69,7 @@ class TraceSpan(Wire):
     """A part of a trace, with its own parts."""
 
     id: str
-    parent_id: str | None = Field(description="Null at the top, or the caller's own span.")
+    parent_id: str | None = Field(description="At the top, null or the caller's own span.")
     name: str
     kind: Literal["internal", "server", "client"]
     status: Literal["ok", "error"]
@@ -78,15 +78,15 @@ class TraceSpan(Wire):
     started_at: datetime
     duration_ms: float
     attributes: dict[str, str | int | float | bool] = Field(
-        description="By OpenTelemetry's semantic conventions; `amrikyy.…` are this server's own."
+        description="Named by OpenTelemetry's semantic conventions; `amrikyy.…` are this server's own."
     )
     children: list["TraceSpan"]
 
 
 class WholeTrace(TraceInfo):
-    """A trace with all that is in it, of whichever agent."""
+    """A whole trace, with the parts of all agents."""
 
-    spans: list[TraceSpan] = Field(description="Those at the top: the trace as a tree.")
+    spans: list[TraceSpan] = Field(description="The spans at the top of the tree, with their children in them.")
 
 
 class TraceReply(Success):
@@ -97,7 +97,7 @@ class TraceReply(Success):
 
 
 def trace_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file."""
+    """The routes of this module."""
 
     async def listing(call: Call) -> Answer:
         agent = registry[call.params["agent"]].name
@@ -120,12 +120,12 @@ def trace_endpoints(registry: Registry) -> list[Endpoint]:
                  errors=(NotFound, Unavailable)),
         Endpoint(method="GET", path="/api/agents/{agent}/traces/{traceId}", handler=whole, needs=see, tag="Agents",
                  summary="A trace with its spans", answer=TraceReply, errors=(NotFound, Unavailable),
-                 description="Of a workflow, the steps that other agents and other processes did are in it, too."),
+                 description="The trace of a workflow includes the steps that other agents and other processes did."),
     ]  # fmt: skip
 
 
 def tree(records: Sequence[SpanRecord]) -> list[TraceSpan]:
-    """Spans with their children, in the order of time. At the top is whose parent is not there, or too deep down."""
+    """Spans with their children, in the order of time. One whose parent is missing, or too deep down, is at the top."""
     spans = {record.id: _span(record) for record in records}
     children: defaultdict[str | None, list[TraceSpan]] = defaultdict(list)
     for span in spans.values():

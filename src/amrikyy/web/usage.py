@@ -41,10 +41,10 @@ class UsageQuery(Request):
 class Used(Wire):
     """What a group has used."""
 
-    runs: int = Field(description="That asked a model; answers from the cache and joined runs cost nothing.")
+    runs: int = Field(description="Runs that asked a model; answers from the cache and joined runs cost nothing.")
     usage: TokenUsage
-    cost_usd: float = Field(description="US dollars, of the calls whose price is known.")
-    unpriced: int = Field(description="Entries whose price is not known, and so not in the cost.")
+    cost_usd: float = Field(description="US dollars, for the calls whose price is known.")
+    unpriced: int = Field(description="Entries of the ledger whose price is not known, which the cost leaves out.")
 
 
 class UsedByGroup(Used):
@@ -61,7 +61,7 @@ class UsageReply(Success):
 
 
 async def usage(call: Call) -> Answer:
-    """One's own usage; with agent:stats anybody's."""
+    """The caller's own usage; with agent:stats, anybody's."""
     query: UsageQuery = call.query
     may_see_all = Permission.AGENT_STATS in call.principal.permissions
     if query.caller not in (None, call.principal.id) and not may_see_all:
@@ -105,7 +105,7 @@ def _csv(group_by: Sequence[str], groups: list[UsageGroup]) -> Response:
 
 
 def _cell(value: str) -> str:
-    """A value that no spreadsheet takes for a formula."""
+    """The value as a cell that no spreadsheet takes for a formula."""
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
@@ -114,5 +114,5 @@ USAGE = [
              summary="What was used and what it cost", query=UsageQuery, answer=UsageReply,
              other_media_types=("text/csv",),
              errors=(Forbidden, Unavailable),
-             description="Your own; with `agent:stats` that of any `caller`, or of `all`. `format=csv` for tables."),
+             description="Your own; with `agent:stats`, that of any `caller`, or of `all`. `format=csv` is a table."),
 ]  # fmt: skip

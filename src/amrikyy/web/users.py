@@ -26,7 +26,7 @@ class UserRecord(Wire):
 
 
 class ResetLink(Wire):
-    """With this the user sets a password, once: `POST /api/auth/password/reset`. It is shown this once."""
+    """A token with which the user sets a password, once: `POST /api/auth/password/reset`. It is shown only here."""
 
     token: str
     expires_at: datetime
@@ -52,7 +52,7 @@ class ResetReply(Success):
 
 
 class UserPage(Success):
-    """A page of users: by e-mail address, or from Supabase Auth the newest first."""
+    """A page of users, by e-mail address; those of Supabase Auth, newest first."""
 
     count: int
     users: list[UserRecord]
@@ -60,7 +60,7 @@ class UserPage(Success):
 
 
 class UserQuery(Request):
-    """Which page."""
+    """Which page to list."""
 
     cursor: str | None = page_cursor(max_length=254)
     limit: int = page_limit()
@@ -76,12 +76,12 @@ class NewUser(Request):
     role: Role = Field(default=Role.USER, description="No higher than your own.")
     password: NewPassword | None = Field(
         default=None,
-        description="At least 10 characters. Without it the answer has a one-time token to set one.",
+        description="At least 10 characters. Without it, the answer has a one-time token to set one.",
     )
 
 
 class UserChange(Request):
-    """What is to change; what is left out stays."""
+    """What is to change. Fields that are left out stay as they are."""
 
     role: Role | None = Field(default=None, description="No higher than your own.")
     name: DisplayName | None = None

@@ -40,18 +40,16 @@ class WorkflowStarted(Wire):
 
 
 class StepEvent(Wire):
-    """A step has begun, or ended. What it put out comes with its end."""
+    """A step has begun or ended. Its output comes with its end."""
 
     step: str = Field(description="Its place in the plan.", examples=["steps.0"])
     status: Literal["running", "completed", "failed"]
     agent: str
     method: str | None
     progress: StepProgress
-    reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
+    reason: str | None = Field(default=None, description="Why the planner chose the method, if the plan named none.")
     input: Any = None
-    assumed: dict[str, Any] = Field(
-        default={}, description="Fields that were not given, with the values that the planner filled in."
-    )
+    assumed: dict[str, Any] = Field(default={}, description="The fields that the planner filled in, with their values.")
     output: Any = None
     error: dict[str, Any] | None = None
     run_id: str | None = None
@@ -70,10 +68,10 @@ class WorkflowComplete(Wire):
 
 
 class WorkflowReconnect(Wire):
-    """The server stops, and another one goes on. It has no id: the last one that was received holds."""
+    """This server is stopping, and another one goes on. The event has no id: resume after the last id received."""
 
     workflow_id: str
-    retry_ms: int = Field(description="When to ask again, with `Last-Event-ID`.")
+    retry_ms: int = Field(description="Milliseconds after which to ask again, with `Last-Event-ID`.")
 
 
 WORKFLOW_EVENTS: dict[str, type[BaseModel]] = {

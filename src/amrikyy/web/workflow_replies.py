@@ -24,19 +24,25 @@ class StepProgress(Wire):
 class SequentialBody(Sequential):
     """Steps one after the other."""
 
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+    detached: bool = Field(
+        default=False, alias="async", description="Answer at once with 202; the workflow goes on by itself."
+    )
 
 
 class ParallelBody(Parallel):
     """Tasks at the same time."""
 
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+    detached: bool = Field(
+        default=False, alias="async", description="Answer at once with 202; the workflow goes on by itself."
+    )
 
 
 class HierarchicalBody(Hierarchical):
-    """A master, and what it has others do."""
+    """A master task, and the sub-tasks that it delegates."""
 
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+    detached: bool = Field(
+        default=False, alias="async", description="Answer at once with 202; the workflow goes on by itself."
+    )
 
 
 class NamedBody(Request):
@@ -45,7 +51,9 @@ class NamedBody(Request):
     workflow_name: Name
     inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")
     options: Options | None = None
-    detached: bool = Field(default=False, alias="async", description="Answer at once, and let it run.")
+    detached: bool = Field(
+        default=False, alias="async", description="Answer at once with 202; the workflow goes on by itself."
+    )
 
 
 class StepOutcome(Wire):
@@ -54,15 +62,13 @@ class StepOutcome(Wire):
     step: str = Field(description="Its place in the plan.", examples=["steps.0"])
     agent: str
     method: str | None
-    reason: str | None = Field(default=None, description="Why the planner chose the method, if it was not named.")
+    reason: str | None = Field(default=None, description="Why the planner chose the method, if the plan named none.")
     input: dict[str, Any] | None = Field(description="Its complete request.")
-    assumed: dict[str, Any] = Field(
-        description="Fields that were not given, with the values that the planner filled in."
-    )
+    assumed: dict[str, Any] = Field(description="The fields that the planner filled in, with their values.")
     output: Any
     error: dict[str, Any] | None
     success: bool
-    run_id: str | None = Field(description="Its last run; GET /api/runs/{runId}.")
+    run_id: str | None = Field(description="The step's last run: GET /api/runs/{runId}.")
     attempts: int
     duration_ms: float
     cost_usd: float | None
@@ -78,10 +84,10 @@ class WorkflowReply(Success):
     final_result: Any
     duration: str = Field(examples=["2.5s"])
     cost_usd: float | None = Field(description="US dollars; null when the price of a step is not known.")
-    steps: int | None = Field(default=None, description="How many there are, of a sequence.")
-    tasks: int | None = Field(default=None, description="How many there are, of a parallel workflow.")
-    master: str | None = Field(default=None, description="The agent.")
-    sub_agents: int | None = Field(default=None, description="How many there are.")
+    steps: int | None = Field(default=None, description="The number of steps, for a sequence.")
+    tasks: int | None = Field(default=None, description="The number of tasks, for a parallel workflow.")
+    master: str | None = Field(default=None, description="The agent of the master task.")
+    sub_agents: int | None = Field(default=None, description="The number of sub-tasks.")
 
 
 class WorkflowAccepted(Success):
@@ -93,7 +99,7 @@ class WorkflowAccepted(Success):
 
 
 class WorkflowInfo(Wire):
-    """A workflow without what came out of it."""
+    """A workflow without its results."""
 
     workflow_id: str
     name: str | None
@@ -128,7 +134,7 @@ class WorkflowQuery(Request):
 
     status: Status | None = None
     strategy: Literal["sequential", "parallel", "hierarchical"] | None = None
-    name: str | None = Field(default=None, max_length=64, description="Of the named workflow that was run.")
+    name: str | None = Field(default=None, max_length=64, description="Only runs of this named workflow.")
     cursor: str | None = page_cursor(r"^wf_[0-9a-f]+$")
     limit: int = page_limit()
 
@@ -142,14 +148,14 @@ class WorkflowCancelled(Success):
 
 
 class AgentMethods(Wire):
-    """An agent and what it can be asked for."""
+    """An agent and its methods."""
 
     name: str
     methods: list[str]
 
 
 class CoordinatorAgents(Success):
-    """What plans can be made of."""
+    """The agents and methods that plans can use."""
 
     agents: list[AgentMethods]
     total: int
@@ -163,7 +169,7 @@ class Tally(Wire):
     failed: int
     cancelled: int
     avg_duration: float | None = Field(description="Milliseconds; null when there was none.")
-    cost_usd: float = Field(description="US dollars, of those whose price is known.")
+    cost_usd: float = Field(description="US dollars, for those whose price is known.")
 
 
 class AgentTally(Tally):
@@ -193,7 +199,7 @@ class StatsReply(Success):
 
 
 class CoordinatorReset(Success):
-    """Counting has begun anew."""
+    """The counters start again from zero."""
 
     reset: bool
     message: str

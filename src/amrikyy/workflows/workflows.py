@@ -280,7 +280,7 @@ class Workflows:
         return Statistics(await self._store.active(), strategies, agents)
 
     async def reset_statistics(self) -> None:
-        """Begin to count anew."""
+        """Start counting again from zero."""
         await counts.reset(self._database)
 
     # --- Ending ---
