@@ -58,8 +58,10 @@ async def open_runtime(
         Unavailable: the database's schema does not fit this program.
     """
     async with AsyncExitStack() as stack:
+        metrics = metrics or Metrics()
+        stack.callback(metrics.hand_over)  # what is counted while the parts are closed stays, too
         runtime = await _open_all(
-            settings, registry, metrics or Metrics(), tracer or Tracer(settings.otel_traces_sampler_arg), stack
+            settings, registry, metrics, tracer or Tracer(settings.otel_traces_sampler_arg), stack
         )
         watchdog = Watchdog()
         watchdog.start()

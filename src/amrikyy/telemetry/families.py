@@ -1,7 +1,9 @@
 """Metrics with labels. What is counted is added up here, and handed to the library when somebody looks.
 
-The library takes a lock and checks its arguments each time, which for the dozen values of a call is a twentieth of it.
-Only the event loop may count and hand over; then nothing is lost.
+The library takes a lock and checks its arguments each time, which for the dozen values of a call is a twentieth of it;
+where several processes count into files it takes longer still. So what each of them has counted is in its file when it
+is asked itself, and at the latest two seconds after it was counted. Only the event loop may count and hand over; then
+nothing is lost.
 """
 
 from bisect import bisect_left
@@ -53,18 +55,12 @@ class GaugeFamily(Family):
 
 
 class CounterFamily(Family):
-    """Counts.
+    """Counts."""
 
-    Args:
-        metric: the library's.
-        at_once: the library counts, because others read what it writes.
-    """
+    __slots__ = ("_added",)
 
-    __slots__ = ("_added", "_at_once")
-
-    def __init__(self, metric: Counter, *, at_once: bool) -> None:
+    def __init__(self, metric: Counter) -> None:
         super().__init__(metric)
-        self._at_once = at_once
         self._added: dict[tuple[str, ...], list[float]] = {}
         """By label values: the one number that was added up."""
 
@@ -76,9 +72,6 @@ class CounterFamily(Family):
         """
         if by < 0:
             raise ValueError(f"a counter only counts up, and not by {by}")
-        if self._at_once:
-            self._child(labels).inc(by)
-            return
         added = self._added.get(labels)
         if added is None:
             self._child(labels)
@@ -104,14 +97,12 @@ class HistogramFamily(Family):
     Args:
         metric: the library's.
         bounds: upper ones of its buckets; the last bucket has none.
-        at_once: the library counts, because others read what it writes.
     """
 
-    __slots__ = ("_at_once", "_bounds", "_observed")
+    __slots__ = ("_bounds", "_observed")
 
-    def __init__(self, metric: Histogram, bounds: tuple[float, ...], *, at_once: bool) -> None:
+    def __init__(self, metric: Histogram, bounds: tuple[float, ...]) -> None:
         super().__init__(metric)
-        self._at_once = at_once
         self._bounds = bounds
         self._observed: dict[tuple[str, ...], list[float]] = {}
         """By label values: how many are in each bucket, and then their sum."""
@@ -122,9 +113,6 @@ class HistogramFamily(Family):
         Raises:
             ValueError: it has other labels.
         """
-        if self._at_once:
-            self._child(labels).observe(amount)
-            return
         observed = self._observed.get(labels)
         if observed is None:
             self._child(labels)

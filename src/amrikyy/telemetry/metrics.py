@@ -29,7 +29,8 @@ NO_ROUTE = "(no route)"
 class Metrics:
     """The metrics of a process. Label values come from routes, agents, models and limits, never from a caller.
 
-    With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) what is shown is the sum over all processes.
+    With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) what is shown is the sum over all processes, of
+    others as they were two seconds ago at most.
 
     Attributes:
         tell_workers: asks all worker processes, this one too, to call `zero`; None where there is only this one.
@@ -161,7 +162,7 @@ class Metrics:
 
     def _counter(self, name: str, description: str, *labels: str) -> CounterFamily:
         counter = Counter(name, description, labels, registry=self.registry)
-        return self._add(CounterFamily(counter, at_once=_is_shared()))
+        return self._add(CounterFamily(counter))
 
     def _gauge(self, name: str, description: str, *labels: str, mode: str = "sum") -> GaugeFamily:
         live: Any = f"live{mode}"  # a process that has died no longer has streams
@@ -170,7 +171,7 @@ class Metrics:
 
     def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> HistogramFamily:
         histogram = Histogram(name, description, labels, buckets=buckets, registry=self.registry)
-        return self._add(HistogramFamily(histogram, buckets, at_once=_is_shared()))
+        return self._add(HistogramFamily(histogram, buckets))
 
     def _add(self, family: F) -> F:
         self._families.append(family)
