@@ -28,7 +28,7 @@ class Answer(Result):
 
 
 class OrderNumber(Request):
-    order: str = Field(pattern=r"^[A-Z]-\d{4}$")
+    order: str = Field(pattern=r"^[A-Z]-\d{4}$", examples=["A-1001"])
 
 
 class OrderState(Result):
@@ -39,7 +39,7 @@ class OrderState(Result):
 
 class Case(Request):
     text: str = Field(min_length=3, max_length=2000)
-    order: str = Field(pattern=r"^[A-Z]-\d{4}$")
+    order: str = Field(pattern=r"^[A-Z]-\d{4}$", examples=["A-1001"])
 
 
 class Handled(Result):
@@ -62,7 +62,7 @@ async def write_letter(question: Question, run: RunContext) -> str:
     return f"# Your question\n\n{text}"
 
 
-@support.operation()
+@support.operation(raises=(OrderNotFound,))
 async def track_order(wanted: OrderNumber, run: RunContext) -> OrderState:
     """Say where an order of the caller's is."""
     order = await find_order(wanted.order, owner=run.owner)
@@ -72,7 +72,7 @@ async def track_order(wanted: OrderNumber, run: RunContext) -> OrderState:
     return OrderState(order=order.number, state=order.state, label=label)
 
 
-@support.operation()
+@support.operation(raises=(OrderNotFound,))
 async def handle_case(case: Case, run: RunContext) -> Handled:
     """Look up the order and answer the question, side by side."""
     tracked, answered = await asyncio.gather(

@@ -22,6 +22,14 @@ async def test_an_error_of_the_authors_own_has_its_status_and_its_code(server: S
     assert (reply.status, reply.json["code"], reply.json["error"]) == (404, "order_not_found", "Order not found")
     events = await server.stream("/api/stream/support/trackOrder", {"order": "A-1001"})
     assert (events[-1].event, events[-1].data["code"]) == ("error", "order_not_found")
+    document = (await server.ask("GET", "/api/openapi.json", key=None)).json
+    assert (
+        "`order_not_found`"
+        in document["paths"]["/api/agents/support/trackOrder"]["post"]["responses"]["404"]["description"]
+    )
+    assert "404" not in document["paths"]["/api/agents/support/answerQuestion"]["post"]["responses"]
+    wrong = (await server.ask("POST", "/api/agents/support/trackOrder", {"order": "1001"})).json
+    assert wrong["details"][0]["message"] == "Not of the required form, for example A-1001"
     run = (await server.ask("GET", f"/api/runs/{reply.headers['x-run-id']}")).json["run"]
     assert run["error"]["code"] == "order_not_found"
 

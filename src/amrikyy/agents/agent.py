@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints, o
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from amrikyy.errors import NotFound, ValidationFailed
+from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
 from amrikyy.llm.request import Tier
 from amrikyy.ratelimit.limit import Limit
 
@@ -137,6 +137,7 @@ class Operation(Generic[Q, R]):
         tier: which of the configured models serves it.
         sample: the offline model's answer to a request.
         version: part of the cache key; raise it when the meaning of results changes.
+        raises: errors that it raises on purpose; they are in the OpenAPI document.
         words: words besides its name by which the planner recognises that somebody wants it ("fly", "airfare").
     """
 
@@ -154,6 +155,7 @@ class Operation(Generic[Q, R]):
     tier: Tier
     sample: Sample | None
     version: int
+    raises: tuple[type[AmrikyyError], ...]
     words: tuple[str, ...]
 
     @property
@@ -233,6 +235,7 @@ class Agent:
         sample: Sample | None = None,
         result: type[TextResult] = TextResult,
         version: int = 1,
+        raises: tuple[type[AmrikyyError], ...] = (),
         words: tuple[str, ...] = (),
     ) -> "_Declaration":
         """Declare the function below as an operation of this agent.
@@ -257,6 +260,7 @@ class Agent:
             tier=tier,
             sample=sample,
             version=version,
+            raises=raises,
             words=words,
         )
 

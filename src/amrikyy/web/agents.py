@@ -128,7 +128,7 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
         operation=operation.key, looks_ahead=look_ahead(operation, streams=False), check_room=room_for(operation),
         body=operation.request_type, answer=reply_type(operation), headers=HEADERS,
         also={202: ("The run has begun; `Location` is where to look it up.", Accepted)},
-        errors=(Conflict, *RUN_ERRORS),
+        errors=(Conflict, *RUN_ERRORS, *operation.raises),
     )  # fmt: skip
 
 
