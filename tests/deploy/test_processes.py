@@ -46,3 +46,9 @@ def test_systemd_and_pm2_wait_until_the_last_run_has_ended() -> None:
     pm2 = re.search(r"kill_timeout: \(DRAIN_TIMEOUT_S \+ (\d+)\) \* 1000", (ROOT / "ecosystem.config.js").read_text())
     assert pm2 is not None
     assert int(pm2[1]) > LAST_WORDS_S
+
+
+def test_systemd_never_gives_up_on_a_server_whose_database_is_away() -> None:
+    unit = UNIT.read_text()
+    assert re.search(r"^StartLimitIntervalSec=0$", unit, re.MULTILINE)
+    assert re.search(r"^Restart=on-failure$", unit, re.MULTILINE)

@@ -1,12 +1,16 @@
 """Health, status and the documents."""
 
+import asyncio
 import json
 import re
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
+from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from amrikyy.agents.registry import load_registry
 from amrikyy.errors import Unavailable
@@ -63,6 +67,45 @@ async def test_without_its_database_the_server_is_unhealthy_and_not_ready(
     assert (ready.status, ready.json["status"]) == (503, "not_ready")
     assert "database" in ready.json["reason"]
     assert (await server.ask("GET", "/api/health/live", key=None)).status == 200
+
+
+async def test_a_database_that_takes_no_writes_degrades_health_until_it_does_and_is_logged_once(
+    make_settings: MakeSettings,
+) -> None:
+    async with serve(make_settings(offline_tokens_per_s=0)) as server:
+        engine = server.runtime.database.engine
+        only_read = "on"
+
+        def demote(connection: Any, *_: object) -> None:
+            setting = "PRAGMA query_only" if engine.dialect.name == "sqlite" else "SET default_transaction_read_only"
+            connection.cursor().execute(f"{setting} = {only_read}")
+            connection.commit()
+
+        def failing() -> bool:
+            return server.runtime.records.failing
+
+        event.listen(engine.sync_engine, "checkout", demote)
+        with capture_logs() as logs:
+            async with asyncio.timeout(20):
+                while not failing():
+                    await server.ask("POST", "/api/agents/content/generateBlogPost", {"topic": "A replica"})
+                    await asyncio.sleep(0.02)
+                health: dict[str, Any] = {"status": "healthy"}
+                while health["status"] == "healthy":  # as it was found a moment ago
+                    await server.ask("GET", "/api/budgets/mine")  # it can be read all the same
+                    health = (await server.ask("GET", "/api/health", key=None)).json
+            database = health["components"]["database"]
+            assert (health["status"], database["status"]) == ("degraded", "degraded")
+            assert "cannot be written" in database["message"]
+            only_read = "off"
+            async with asyncio.timeout(20):
+                while failing():
+                    await asyncio.sleep(0.02)
+        told = [line for line in logs if line["event"].startswith(("database_", "runs_"))]
+        assert [line["event"] for line in told] == [
+            "database_unavailable", "runs_cannot_be_recorded", "database_available_again", "runs_are_recorded_again",
+        ]  # fmt: skip
+        assert re.search("read.?only", told[1]["reason"])
 
 
 async def test_an_unreachable_model_is_unhealthy_and_says_so(make_settings: MakeSettings) -> None:

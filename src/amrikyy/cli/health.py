@@ -35,7 +35,8 @@ def health_check(
         )
     color = {"healthy": typer.colors.GREEN, "degraded": typer.colors.YELLOW}.get(word, typer.colors.RED)
     typer.secho(f"{word}  (up {body['uptime']} s)", fg=color)
+    width = max(map(len, components), default=0)
     for name, component in components.items():
-        typer.echo(f"  {name:<10} {component['status']:<15} {component.get('message', '')}")
+        typer.echo(f"  {name:<{width}} {component['status']:<15} {component.get('message', '')}".rstrip())
     if word not in ("healthy", "degraded"):
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from amrikyy.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 Dialect = Literal["sqlite", "postgresql"]
+Use = Literal["read", "write"]
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
@@ -35,7 +36,7 @@ class Database:
 
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
         self._url = url
-        self._failing = False
+        self._failing: set[Use] = set()
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
 
@@ -68,7 +69,7 @@ class Database:
         Raises:
             Unavailable: the database cannot be reached, or answers too late.
         """
-        with self._translated():
+        with self._translated("read"):
             async with self.engine.connect() as connection:
                 yield connection
 
@@ -79,7 +80,7 @@ class Database:
         Raises:
             Unavailable: the database cannot be reached, or answers too late.
         """
-        with self._translated():
+        with self._translated("read"):
             async with self.engine.connect() as connection:
                 if self.dialect == "sqlite":
                     await connection.exec_driver_sql("BEGIN")
@@ -97,7 +98,7 @@ class Database:
         Raises:
             Unavailable: the database cannot be reached, or answers too late.
         """
-        with self._translated():
+        with self._translated("write"):
             async with self.engine.begin() as connection:
                 if self.dialect == "sqlite":
                     # The driver would begin at the first write: what was read before it could be outdated by then.
@@ -118,7 +119,7 @@ class Database:
         dialect = self.engine.dialect
         executions = [each for insert, rows in inserts if rows for each in insert.executions(dialect, rows)]
         if self.dialect == "sqlite":
-            with self._translated():
+            with self._translated("write"):
                 async with self.engine.connect() as connection:
                     driver: Any = (await connection.get_raw_connection()).dbapi_connection
                     await driver.write(executions)
@@ -154,7 +155,7 @@ class Database:
             await database.close()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, use: "Use") -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -162,15 +163,17 @@ class Database:
                 raise
             if not self._failing:
                 log.error("database_unavailable", reason=reason(error))
-            self._failing = True
+            self._failing.add(use)
             raise Unavailable(
                 "The database cannot be used at the moment. Try again shortly.",
                 code="database_unavailable",
                 retry_after_s=2,
             ) from error
         if self._failing:
-            self._failing = False
-            log.info("database_available_again")
+            # That it can be read says nothing of a full disk, or of a primary that has become a replica.
+            self._failing -= {"read", use}
+            if not self._failing:
+                log.info("database_available_again")
 
 
 def open_database(url: str) -> Database:

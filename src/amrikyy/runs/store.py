@@ -21,6 +21,7 @@ from sqlalchemy import Row, Select, select
 from amrikyy.db.behind import Behind
 from amrikyy.db.bulk import Bulk
 from amrikyy.db.engine import Database
+from amrikyy.db.failures import reason
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.purge import purge
 from amrikyy.db.sealed import seal_row, unseal_row
@@ -124,6 +125,11 @@ class RunRecords:
     def waiting(self) -> int:
         """Runs whose present state is not in the database yet."""
         return len(self._pending)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to write them failed."""
+        return self._behind.failing
 
     def note(self, run: Run) -> None:
         """Record the run as it is at the time of writing, soon.
@@ -239,7 +245,8 @@ class RunRecords:
 
     def _changed(self, error: AmrikyyError | None) -> None:
         if error is not None:
-            log.error("runs_cannot_be_recorded", reason=error.message, waiting=self.waiting)
+            why = reason(error.__cause__) if error.__cause__ is not None else error.message
+            log.error("runs_cannot_be_recorded", reason=why, waiting=self.waiting)
         else:
             log.info("runs_are_recorded_again")
 

@@ -169,6 +169,12 @@ async def _check_database(runtime: Runtime) -> Component:
     waiting = runtime.records.waiting
     if component.status == "unhealthy" and waiting:
         component.message = f"{component.message} {waiting} runs are waiting to be recorded."
+    elif runtime.records.failing:
+        component.status = "degraded"
+        component.message = (
+            f"{runtime.database.product} answers, but cannot be written: {waiting} runs are waiting to be recorded. "
+            "The log says why (runs_cannot_be_recorded)."
+        )
     return component
 
 
