@@ -169,6 +169,21 @@ Art is long. The start is short, and ART is not a part of it.
 """
 
 
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Learn C#", "Learn C#"),
+        ("F# for C# people ##", "F# for C# people"),
+        ("**Small** #", "Small"),
+        ("We are #1", "We are #1"),
+    ],
+)
+def test_only_signs_that_stand_alone_close_a_heading(written: str, title: str) -> None:
+    post = BlogPost.from_text(f"# {written}\n\nText.\n\n## {written}\r\n", parse("generateBlogPost"))
+    assert post.title == title
+    assert [heading.text for heading in post.headings] == [title] * 2
+
+
 def test_a_post_is_described_by_what_it_says() -> None:
     request = parse("generateBlogPost", keywords=["art", "quiet hour", "deep  work", "never", "C++"])
     post = BlogPost.from_text(POST, request)

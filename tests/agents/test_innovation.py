@@ -366,6 +366,14 @@ def test_risks_are_sorted_by_severity() -> None:
     assert [risk.severity for risk in risks] == [9, 6, 2]
 
 
+def test_a_budget_that_is_spent_to_the_cent_covers_the_experiments() -> None:
+    draft = judged(60, 60, 60, 60, 60)
+    for experiment, cost in zip(draft.experiments, (0.1, 0.2, 0.0), strict=True):
+        experiment.cost_usd = cost
+    plan = IdeaValidation.from_draft(draft, parse("validateIdea", budget=0.3)).experiment_plan
+    assert (plan.total_cost_usd, plan.within_budget, plan.affordable) == (0.3, True, 3)
+
+
 async def test_a_validation_echoes_the_request_and_stays_within_the_budget() -> None:
     result, fake = await run("validateIdea", targetMarket="young families", budget=900, timeline="six months")
     assert isinstance(result, IdeaValidation)

@@ -21,7 +21,7 @@ WORDS_PER_MINUTE = 238
 """Silent reading speed of adults, non-fiction, English (Brysbaert 2019, a review of 190 studies)."""
 
 
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}\s+(\S.*)$", re.MULTILINE)
 
 
 _OTHER_MARKS = re.compile(r"[^\x00-\x7f\w]+")
@@ -41,6 +41,13 @@ def count_words(text: str) -> int:
         text = _OTHER_MARKS.sub(" ", text.replace("’", ""))
     letters = text.encode().translate(_LETTER_OR_BLANK, delete=b"'-")
     return (b" " + letters).count(b" x")
+
+
+def without_closing(heading: str) -> str:
+    """A Markdown heading's text without the signs that may close it: "Small" of "Small ##", but "C#" of "C#"."""
+    heading = heading.rstrip()
+    opened = heading.rstrip("#")
+    return opened.rstrip() if opened != heading and (not opened or opened[-1].isspace()) else heading
 
 
 def minutes(count: float) -> timedelta:
@@ -98,7 +105,7 @@ class TextResult(Result):
         """The fields that follow from the text; a subclass extends the dictionary."""
         heading = _HEADING.search(text)
         words = count_words(text)
-        title = heading[1].strip("*_ ") if heading else " ".join(text.split()[:12])
+        title = without_closing(heading[1]).strip("*_ ") if heading else " ".join(text.split()[:12])
         return {
             "title": title,
             "text": text,

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
+from amrikyy.agents.agent import without_closing
+
 # Lengths are bounded, so that no text makes a pattern slow.
 _HEADING = re.compile(r" {0,3}(#{1,6})\s+(\S.*)")
 _LINK = re.compile(r"!?\[([^\]\n]{0,500})\]\([^)\n]{0,500}\)")
@@ -33,7 +35,7 @@ def _unfenced(lines: Iterable[str]) -> Iterator[str]:
 def heading_of(line: str) -> tuple[int, str] | None:
     """Level 1 to 6 and plain text, if the line is a heading."""
     match = _HEADING.fullmatch(line)
-    return (len(match[1]), plain(match[2].rstrip().rstrip("#"))) if match else None
+    return (len(match[1]), plain(without_closing(match[2]))) if match else None
 
 
 def first_paragraph(prose: Iterable[str]) -> str:

@@ -164,10 +164,10 @@ def _verdict(overall: int, lowest: int) -> Verdict:
 def _plan(experiments: list[ExperimentDraft], budget: float | None) -> ExperimentPlan:
     spent, affordable = 0.0, 0
     for experiment in experiments:
-        spent += experiment.cost_usd
+        spent = round(spent + experiment.cost_usd, 2)
         affordable += budget is None or spent <= budget
     return ExperimentPlan(
-        total_cost_usd=round(spent, 2),
+        total_cost_usd=spent,
         total_days=sum(experiment.days for experiment in experiments),
         within_budget=None if budget is None else spent <= budget,
         affordable=affordable,
