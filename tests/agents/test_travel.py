@@ -15,7 +15,7 @@ from amrikyy.agents.catalog.travel.flights import FlightOptions, OneWayDraft, Ro
 from amrikyy.agents.catalog.travel.hotels import HotelOptions, HotelsDraft, hotels_draft
 from amrikyy.agents.catalog.travel.itinerary import Itinerary, ItineraryDraft, itinerary_draft
 from amrikyy.agents.catalog.travel.package import PackageDraft, PackagePlan, TravelPackage
-from amrikyy.agents.catalog.travel.packed import Packed, pack
+from amrikyy.agents.catalog.travel.packed import Packed, Rows
 from amrikyy.agents.catalog.travel.places import Airport, Location, find_airport, resolve_country, resolve_place
 from amrikyy.agents.catalog.travel.recommendations import DestinationRecommendations, RecommendationsDraft
 from amrikyy.agents.catalog.travel.requests import FlightSearch, HotelSearch, ItineraryRequest, PackageRequest
@@ -671,10 +671,16 @@ def test_different_requests_have_different_samples() -> None:
 
 def test_a_packed_table_holds_what_was_put_into_it_and_nothing_else() -> None:
     entries = {"ñandú": [1, "a"], "": [2, "b"], "JFK": [3, "c"], "JF": [4, "d"], "東京": [5, "e"]}
-    table = Packed({key: pack(value) for key, value in entries.items()}, lambda key, value: (key, *value))
+    rows = Rows()
+    for key, value in [("JF", [0, "before"]), *entries.items()]:
+        rows.add(key, value)
+    table = Packed(rows, lambda key, value: (key, *value))
     assert {key: [table[key][1], table[key][2]] for key in table} == entries
     assert [table["JFK"], table["JFK"]] == [("JFK", 3, "c")] * 2
     assert len(table) == 5
     assert all(key not in table for key in ("A", "JFKX", "ñ", "zz", "京", "\ud800"))
     numbers = table.seen_as(lambda _, value: value[0])
     assert [numbers[key] for key in table] == [value[0] for _, value in sorted(entries.items())]
+    sums = Packed(rows, lambda _, value: value, join=lambda one, other: [one[0] + other[0], one[1] + other[1]])
+    assert sums["JF"] == [4, "befored"]
+    assert sums["JFK"] == [3, "c"]

@@ -1,7 +1,6 @@
 """Research: what a model drafts from memory, and the claims to verify that are made of it."""
 
 import re
-from statistics import fmean
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
@@ -132,7 +131,7 @@ class Research(Result):
             glossary=draft.glossary[:most],
             open_questions=draft.open_questions[:most],
             content_angles=draft.content_angles[:most],
-            average_confidence=round(fmean(claim.confidence for claim in claims)),
+            average_confidence=round(sum(claim.confidence for claim in claims) / len(claims)),
             to_verify_first=[claim.number for claim in sorted(doubtful, key=lambda claim: claim.confidence)],
         )
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from amrikyy.agents.agent import Result
 from amrikyy.agents.catalog.travel import place_names as names
-from amrikyy.agents.catalog.travel.packed import REMEMBERED, Packed, pack, unpack
+from amrikyy.agents.catalog.travel.packed import REMEMBERED, Packed, Rows
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "'": "", "’": ""})
 
@@ -113,40 +113,33 @@ class _Tables(NamedTuple):
 def _tables() -> _Tables:
     """Read all airports. That takes 0.2 s, so it waits until the first is asked for."""
     usual = dict(names.entries(names.CITY_OF_AIRPORT))
-    airports: dict[str, bytes] = {}
-    cities = _Cities()
+    airports, cities = Rows(), Rows()
+    for name, codes in reversed(_areas().values()):
+        _note(cities, name, dict.fromkeys(codes, name))
     for row in _read("airports.csv"):
         if not (code := row["iata"]):
             continue
         shown = usual.get(code) or row["city"] or row["name"]
         where = round(row["lat"], 4), round(row["lon"], 4), row["tz"] or "UTC"  # Antarctica has none
-        airports[code] = pack((row["name"], shown, row["country"], row["subd"], *where))
+        airports.add(code, (row["name"], shown, row["country"], row["subd"], *where))
         # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
         for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
-            cities.note(name, {code: shown})
-    for name, codes in _areas().values():
-        cities.note(name, dict.fromkeys(codes, name), replaces=False)
-    for code, name in names.entries(names.SERVED_FROM):
-        cities.note(name, {code: name})
-    for code, name in names.entries(names.SYNONYMS):
-        cities.note(name, {code: unpack(airports[code])[1]})
+            _note(cities, name, {code: shown})
     packed = Packed(airports, _airport)
+    del airports  # the table of cities takes its place
+    for code, name in names.entries(names.SERVED_FROM):
+        _note(cities, name, {code: name})
+    cities_of: Packed[str] = packed.seen_as(lambda _, row: row[1])
+    for code, name in names.entries(names.SYNONYMS):
+        _note(cities, name, {code: cities_of[code]})
     regions = packed.seen_as(lambda _, row: (row[2], row[3]))
-    return _Tables(packed, Packed(cities.packed, lambda _, shown: shown), regions)
+    return _Tables(packed, Packed(cities, lambda _, shown: shown, join=lambda known, more: known | more), regions)
 
 
-class _Cities:
-    """Folded name → code of an airport → the name to show, packed: eight thousand dictionaries take 2 MB."""
-
-    def __init__(self) -> None:
-        self.packed: dict[str, bytes] = {}
-
-    def note(self, name: str, shown: dict[str, str], *, replaces: bool = True) -> None:
-        folded = fold(name)
-        if not folded:
-            return
-        known = unpack(self.packed[folded]) if folded in self.packed else {}
-        self.packed[folded] = pack({**known, **shown} if replaces else {**shown, **known})
+def _note(cities: Rows, name: str, shown: dict[str, str]) -> None:
+    """Code of an airport → the name to show, for a city that is called so."""
+    if folded := fold(name):
+        cities.add(folded, shown)
 
 
 def _airport(code: str, packed: Sequence[Any]) -> Airport:
