@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from amrikyy.cli.loading import leave_out_unused, look_up_prices
 from amrikyy.cli.output import fail, load_settings
 
 if TYPE_CHECKING:
     import asyncio
-    from types import ModuleType
 
-    import uvicorn
+    from uvicorn.config import Config
+    from uvicorn.server import Server
 
     from amrikyy.app import Application
     from amrikyy.runtime import Runtime
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from amrikyy.telemetry.metrics import Metrics
 
 RULE = "=" * 60
-
-UNUSED = ("rich", "pygments", "watchfiles")
-"""What libraries load where it is installed, and a server has no use for: structlog rich, to draw tracebacks that we
-write as JSON or plainly (5 MB); Alembic's templates pygments, to draw them as web pages (5 MB, at the first start);
-uvicorn what watches files, which `amrikyy dev` does in its place (1 MB)."""
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects until the collector looks at them, and how many such looks until it looks at older ones."""
@@ -56,8 +52,7 @@ def serve(
 ) -> None:
     """Start the server."""
     began = time.perf_counter()
-    for name in UNUSED:
-        sys.modules.setdefault(name, cast("ModuleType", None))  # as if it were not installed
+    leave_out_unused()
     from amrikyy.settings import misspelt
 
     settings = load_settings()
@@ -74,6 +69,8 @@ def serve(
 
         grace_s = settings.drain_timeout_s + 2 * LAST_WORDS_S
         raise typer.Exit(Supervisor(listening, settings.web_concurrency, grace_s).run())
+
+    look_up_prices(settings)
 
     import asyncio
     import gc
@@ -100,9 +97,7 @@ def serve(
         runner.run(_serve(app, server, listening, link))
 
 
-async def _serve(
-    app: "Application", server: "uvicorn.Server", listening: socket.socket, link: socket.socket | None
-) -> None:
+async def _serve(app: "Application", server: "Server", listening: socket.socket, link: socket.socket | None) -> None:
     """Open everything, serve until a signal, close everything. What cannot be opened is raised, in plain words."""
     import asyncio
 
@@ -141,7 +136,7 @@ def _leave_behind(tasks: "set[asyncio.Task[Any]]") -> None:
         os._exit(0)
 
 
-def _join(server: "uvicorn.Server", link: socket.socket, metrics: "Metrics") -> None:
+def _join(server: "Server", link: socket.socket, metrics: "Metrics") -> None:
     """Tell the supervisor that this worker is ready, do what it says, and stop when it is gone."""
     import asyncio
 
@@ -177,13 +172,13 @@ def _inherited() -> tuple[socket.socket, socket.socket, bool] | None:
     return socket.socket(fileno=listening), socket.socket(fileno=link), bool(greets)
 
 
-def uvicorn_config(app: "Application", settings: "Settings") -> "uvicorn.Config":
+def uvicorn_config(app: "Application", settings: "Settings") -> "Config":
     """How uvicorn runs the application; the tests use the same."""
-    import uvicorn
+    from uvicorn.config import Config
 
     from amrikyy.web.protocol import Protocol
 
-    return uvicorn.Config(
+    return Config(
         app.http,
         backlog=BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from amrikyy.llm.request import Request
 from amrikyy.llm.schema import encoded_schema
+from amrikyy.packages import modules_only
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
@@ -87,7 +88,9 @@ def _public_rates(provider_id: str, model: str, _day: int) -> tuple[_Rate, _Rate
 
 @lru_cache(maxsize=256)
 def _public_model(provider_id: str, model: str) -> "ModelInfo | None":
-    # 0.15 s and some megabytes, which only a paid model is worth. It reads its own bundled table, never the network.
+    # 0.15 s and some megabytes, which only a paid model is worth. It reads its own bundled table, never the network:
+    # the client that its package has for newer ones would be 2 MB more.
+    modules_only("genai_prices")
     from genai_prices.data import providers
     from genai_prices.data_snapshot import DataSnapshot
 

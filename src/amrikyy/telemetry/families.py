@@ -9,8 +9,7 @@ nothing is lost.
 from bisect import bisect_left
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics import Counter, Gauge, Histogram, MetricWrapperBase
 
 
 class Family:

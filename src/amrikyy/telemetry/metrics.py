@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import CollectorRegistry
 
 from amrikyy.telemetry.families import CounterFamily, Family, GaugeFamily, HistogramFamily
 
@@ -137,6 +137,8 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The text for a scraper, and its content type: OpenMetrics when it is asked for. It may take milliseconds."""
+        from prometheus_client.exposition import choose_encoder  # and with it servers of its own: 1.7 MB
+
         encode, content_type = choose_encoder(accept)
         return encode(self._all()), content_type
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from amrikyy.web.acceptor import Acceptor
 from amrikyy.web.protocol import Protocol
@@ -16,7 +17,7 @@ SWEEP_EVERY = 50
 """Ticks of a tenth of a second. To look at ten thousand connections takes a millisecond."""
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """A server that calls `drain` when it was told to stop, while it waits for its connections to end.
 
     Where others accept the connections that it no longer does, it `lingers_s` first: what comes on connections that
@@ -26,7 +27,7 @@ class Server(uvicorn.Server):
 
     servers: list[Any]  # uvicorn only closes them, and waits until they are closed
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], *, lingers_s: float = 0.0) -> None:
+    def __init__(self, config: Config, drain: Callable[[], Awaitable[None]], *, lingers_s: float = 0.0) -> None:
         super().__init__(config)
         self._drain = drain
         self._lingers_s = lingers_s
