@@ -132,6 +132,12 @@ async def write(_: Nothing, run: RunContext) -> str:
     raise ModelRefused("No more.", model="test:x")
 
 
+@agent.operation()
+async def compose(_: Nothing, run: RunContext) -> str:
+    """Write a text."""
+    return await run.write(prompt="text", expected_words=100)
+
+
 @pytest.fixture
 async def models() -> AsyncIterator[Models]:
     opened = open_models(ModelsConfig(models="offline", offline_tokens_per_s=0))
@@ -181,6 +187,17 @@ async def test_a_run_that_takes_over_begun_work_never_falls_behind_what_was_show
     context.progress(0.2, "Again")
     context.progress(0.5, "Further")
     assert run.execution.events[2:] == [Event("progress", (50, "Further"))]
+
+
+async def test_how_far_a_text_is_goes_to_those_who_see_it_grow(runner: Runner) -> None:
+    async def events(*, streams: bool) -> list[str]:
+        run = await run_of(runner, compose, streams=streams)
+        return [event.kind for event in run.execution.events]
+
+    seen, unseen = await events(streams=True), await events(streams=False)
+    assert seen.count("token") > 10
+    assert seen.count("progress") > unseen.count("progress") == 1
+    assert unseen == ["started", "token", "progress", "completed"]
 
 
 async def test_a_growing_object_is_shown_ten_times_a_second_at_most_its_end_included(
