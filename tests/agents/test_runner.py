@@ -529,6 +529,30 @@ async def test_an_operation_knows_its_run_who_asks_and_how_long_it_has(runner: R
     assert (await run_of(runner, look_for_all)).status == "failed"
 
 
+async def test_what_is_shared_is_made_of_what_is_shared(runner: Runner) -> None:
+    own = Agent("own", "Its own.")
+
+    @own.operation(shared=True)
+    async def count_for_all(_: Nothing, run: RunContext) -> Number:
+        """Count for all."""
+        return Number(number=1)
+
+    @own.operation()
+    async def count_for_one(_: Nothing, run: RunContext) -> Number:
+        """Count for whoever asks."""
+        return Number(number=len(run.owner))
+
+    @own.operation(shared=True)
+    async def count_both(_: Nothing, run: RunContext) -> Number:
+        """Count what is for all, and what is not."""
+        assert (await run.call(count_for_all, Nothing())).number == 1
+        with pytest.raises(TypeError, match="own.count.* is shared"):
+            await run.call(count_for_one, Nothing())
+        return Number(number=2)
+
+    assert (await run_of(runner, count_both)).status == "completed"
+
+
 async def test_what_an_operations_own_library_has_used_is_accounted_for(runner: Runner) -> None:
     own = Agent("own", "Its own.")
 

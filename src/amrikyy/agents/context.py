@@ -195,7 +195,10 @@ class RunContext:
 
         Raises:
             AmrikyyError: the error that the child failed with.
+            TypeError: this operation is `shared`, and the other is not: its result may depend on who asks.
         """
+        if self._operation.shared and not operation.shared:
+            raise TypeError(f"{self._operation.key} is shared, so it cannot call {operation.key}, which is not")
         child = await self._runner.start(
             operation,
             request,

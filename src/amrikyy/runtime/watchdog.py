@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
 from traceback import walk_stack
 from types import FrameType
 from typing import Any
@@ -87,7 +89,8 @@ class Watchdog:
 
 def _where(frame: FrameType, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     """The innermost frames of what runs, and whose run it is."""
-    frames = [f"{each.f_code.co_filename}:{line} {each.f_code.co_name}" for each, line in walk_stack(frame)]
+    inside = takewhile(lambda at: Path(at[0].f_code.co_filename).parent.name != "asyncio", walk_stack(frame))
+    frames = [f"{each.f_code.co_filename}:{line} {each.f_code.co_name}" for each, line in inside]
     task = asyncio.current_task(loop)
     run = {"run_id": task.get_name()} if task is not None and task.get_name().startswith("run_") else {}
     return {"at": frames[:MAX_FRAMES], "hint": "what blocks goes into a thread: await asyncio.to_thread(...)", **run}
