@@ -11,8 +11,10 @@ from pydantic import Field
 from amrikyy.agents import Agent, Request, Result, RunContext, TextResult, days, hours, minutes
 from amrikyy.agents.agent import count_words
 from amrikyy.agents.registry import Registry, load_registry
+from amrikyy.app import endpoints_of
 from amrikyy.errors import NotFound, ValidationFailed
 from amrikyy.ratelimit import Limit
+from amrikyy.web.openapi import openapi
 from tests.serving import MakeSettings, serve
 
 OWN_AGENT = '''
@@ -205,6 +207,25 @@ async def test_an_agent_of_ones_own_is_served_from_its_one_file(own_agent: str, 
         assert "/api/stream/support/answerQuestion" in paths
         names = [agent["name"] for agent in (await server.ask("GET", "/api/agents/list")).json["agents"]]
         assert names == ["travel", "content", "innovation", "support"]
+
+
+def test_a_class_called_as_one_of_the_servers_changes_no_name_in_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alike_agents.py").write_text(
+        f"{HEADER}class FlightSearch(Request):\n    place: str\n{GOOD.replace('Question', 'FlightSearch')}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        both = openapi(endpoints_of(load_registry(["alike_agents"])))
+    finally:
+        sys.modules.pop("alike_agents", None)
+    before = openapi(endpoints_of(load_registry()))["components"]["schemas"]
+    schemas = both["components"]["schemas"]
+    assert {name: schemas.get(name) for name in before} == before
+    assert set(schemas["AlikeAgentsFlightSearch"]["properties"]) == {"place"}
+    body = both["paths"]["/api/agents/mine/answer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/AlikeAgentsFlightSearch"}
 
 
 def test_a_module_that_cannot_be_loaded_is_named(own_agent: str) -> None:

@@ -546,7 +546,7 @@ async def test_what_is_shared_is_made_of_what_is_shared(runner: Runner) -> None:
     async def count_both(_: Nothing, run: RunContext) -> Number:
         """Count what is for all, and what is not."""
         assert (await run.call(count_for_all, Nothing())).number == 1
-        with pytest.raises(TypeError, match="own.count.* is shared"):
+        with pytest.raises(TypeError, match=r"own.count.* is shared"):
             await run.call(count_for_one, Nothing())
         return Number(number=2)
 

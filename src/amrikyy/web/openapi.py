@@ -24,6 +24,7 @@ from amrikyy.errors import (
 )
 from amrikyy.web.endpoint import PUBLIC, Endpoint
 from amrikyy.web.replies import ErrorBody
+from amrikyy.web.schema_names import rename, shorten
 
 Mode = Literal["validation", "serialization"]
 
@@ -91,7 +92,13 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[tuple[type[BaseModel], Mod
                 wanted[answer, "serialization"] = None
     schemas, definitions = models_json_schema(list(wanted), by_alias=True, ref_template=REFERENCE)
     by_model: dict[Any, Any] = dict(schemas)
-    return by_model, definitions.get("$defs", {})
+    named: dict[str, Any] = definitions.get("$defs", {})
+    if new := shorten(list(named)):
+        prefix = REFERENCE.format(model="")
+        for schema in (*by_model.values(), *named.values()):
+            rename(schema, new, prefix)
+        named = {new.get(name, name): schema for name, schema in named.items()}
+    return by_model, named
 
 
 def _operation(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], Any]) -> dict[str, Any]:
