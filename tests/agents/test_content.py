@@ -493,6 +493,10 @@ def research_draft(*confidences: int) -> ResearchDraft:
     )
 
 
+def test_a_confidence_between_two_numbers_is_rounded_and_not_asked_for_again() -> None:
+    assert [claim(confidence).confidence for confidence in (72.4, 79.6, 100.0)] == [72, 80, 100]
+
+
 def test_confidence_is_clamped_put_into_words_and_averaged() -> None:
     result = Research.from_draft(research_draft(150, -3, 80, 79, 50, 49), parse("researchTopic"))
     assert [entry.confidence for entry in result.claims] == [100, 0, 80, 79, 50, 49]

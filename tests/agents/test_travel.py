@@ -433,6 +433,14 @@ def test_a_plan_over_the_budget_says_so() -> None:
     assert check.remaining < 0
 
 
+@pytest.mark.parametrize(("given", "score"), [(92.5, 92), (105, 100), (-1, 0)])
+def test_a_match_score_a_little_off_its_scale_is_not_asked_for_again(given: float, score: int) -> None:
+    draft = trial.sample_of("getDestinationRecommendations", parse("getDestinationRecommendations"))
+    values = draft.model_dump()
+    values["destinations"][0]["match_score"] = given
+    assert RecommendationsDraft.model_validate(values).destinations[0].match_score == score
+
+
 async def test_recommendations_have_totals_and_airports() -> None:
     result, _ = await run("getDestinationRecommendations", interests=["beach"], budget=2000, travelers=2, season="May")
     assert isinstance(result, DestinationRecommendations)

@@ -1,5 +1,6 @@
 """Research: what a model drafts from memory, and the claims to verify that are made of it."""
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -41,11 +42,23 @@ def _removed(match: re.Match[str]) -> str:
     return "(address removed)"
 
 
+def _round(value: Any) -> Any:
+    # Models that are told 0 to 100 still answer 72.5 now and then.
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
 def _clamp(value: int) -> int:
     return max(0, min(100, value))
 
 
-Confidence = Annotated[int, AfterValidator(_clamp), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
+Confidence = Annotated[
+    int,
+    BeforeValidator(_round),
+    AfterValidator(_clamp),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100}),
+]
+"""0 to 100. What is beyond, or between two numbers, is not a mistake worth a second call."""
+
 Prose = Annotated[str, StringConstraints(min_length=3, max_length=2000), BeforeValidator(without_addresses)]
 Term = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(without_addresses)]
 

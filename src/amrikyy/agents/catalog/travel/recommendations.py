@@ -1,8 +1,9 @@
 """Recommendations: what a model drafts, and the destinations that are made of it."""
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from amrikyy.agents.agent import Result
 from amrikyy.agents.catalog.travel.places import Airport, Location
@@ -22,6 +23,16 @@ Month = Literal[
     "November",
     "December",
 ]
+
+
+def _whole(value: Any) -> Any:
+    # Models that are told 0 to 100 still answer 92.5 or 105 now and then.
+    return max(0, min(100, round(value))) if isinstance(value, int | float) and math.isfinite(value) else value
+
+
+MatchScore = Annotated[int, BeforeValidator(_whole), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
+"""0 to 100. What is beyond, or between two numbers, is not a mistake worth a second call."""
+
 Highlight = Annotated[str, StringConstraints(min_length=2, max_length=200)]
 
 
@@ -30,7 +41,7 @@ class DestinationDraft(Result):
 
     name: str = Field(min_length=2, max_length=80, description="City or island, without its country.")
     country: str = Field(min_length=2, max_length=60, description="Usual English name of its country.")
-    match_score: int = Field(ge=0, le=100, description="How well it fits the request, 0 to 100.")
+    match_score: MatchScore = Field(description="How well it fits the request, 0 to 100.")
     why: str = Field(min_length=20, max_length=600, description="Why it fits these interests, in two sentences.")
     best_months: list[Month] = Field(min_length=1, max_length=12, description="The best months to go.")
     highlights: list[Highlight] = Field(min_length=2, max_length=6, description="What not to miss, 2 to 6 things.")
