@@ -274,6 +274,7 @@ class RunRecords:
                 await self._write_batch(batch)
             except BaseException:
                 self._pending = batch | self._pending  # a newer note of the same run wins
+                self._behind.wake()
                 raise
 
     async def _write_batch(self, batch: dict[str, Run]) -> None:
