@@ -1,6 +1,6 @@
 """What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
 
-from amrikyy.agents.catalog.content.fields import Style, Tone
+from amrikyy.agents.catalog.content.fields import Length, Style, Tone
 from amrikyy.agents.catalog.content.plans import slots
 from amrikyy.agents.catalog.content.platforms import PLATFORMS
 from amrikyy.agents.catalog.content.requests import (
@@ -20,6 +20,9 @@ TONES: dict[Tone, str] = {
     "formal": "formal: no contractions and no direct address; precise terms, measured judgement.",
     "humorous": "humorous: dry wit from accurate observation, at nobody's expense; the facts stay straight.",
 }
+
+SECTIONS: dict[Length, str] = {"short": "3", "medium": "4 or 5", "long": "7 to 9"}
+"""How many sections a blog post of each length has."""
 
 STYLES: dict[Style, str] = {
     "tutorial": "a tutorial: one result at the end, numbered steps, each shown before the next begins.",
@@ -81,7 +84,7 @@ def for_blog_post(request: BlogPostRequest) -> str:
         else "Readers: people who meet the topic at work or at home and want to do something about it.",
         "Begin with '# ' and a title of at most 70 characters, then an opening paragraph of two or three sentences "
         "that says what the reader will know at the end: it is also used as the excerpt.",
-        f"Then {_sections(words)} sections under '## ' headings that say something ('Start with one room', not "
+        f"Then {SECTIONS[request.length]} sections under '## ' headings that say something ('Start with one room', not "
         "'Introduction'). Use a list where things are parallel, an example where a rule is abstract.",
         "End with a section that tells what to do first.",
     ]
@@ -162,7 +165,3 @@ def for_calendar(request: ContentCalendarRequest) -> str:
 def scene_count(duration: int) -> int:
     """How many scenes a video of so many seconds has: one for about 20 s in a short one, for 80 s in a long one."""
     return max(3, round(duration / min(80, 15 + duration / 12)))
-
-
-def _sections(words: int) -> str:
-    return {400: "3", 800: "4 or 5"}.get(words, "7 to 9")
