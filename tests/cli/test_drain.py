@@ -57,3 +57,39 @@ async def test_of_a_hundred_streams_none_hangs_and_none_is_cut_without_a_word(tm
         assert [event.number for event in events] == list(range(1, len(events) + 1))
         assert (events[-1].event, events[-1].data["code"]) == ("error", "draining")
     assert len(streams) == 100
+
+
+STUBBORN = """
+import asyncio
+from amrikyy.agents import Agent, Request, Result, RunContext
+stubborn = Agent("stubborn", "Goes on.")
+class Nothing(Request): ...
+class Done(Result): ...
+@stubborn.operation()
+async def go_on(request: Nothing, run: RunContext) -> Done:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+async def test_an_operation_that_ignores_its_cancellation_keeps_no_server_from_stopping(tmp_path: Path) -> None:
+    (tmp_path / "stubborn_agents.py").write_text(STUBBORN)
+    environment = {"AGENTS": "stubborn_agents", "PYTHONPATH": str(tmp_path), "DRAIN_TIMEOUT_S": "0"}
+    async with (
+        server_process(tmp_path, **environment) as (server, url),
+        aiohttp.ClientSession() as http,
+        http.post(f"{url}/api/stream/stubborn/goOn", json={}, headers=HEADERS) as reply,
+    ):
+        events = events_of(reply)
+        assert (await anext(events)).event == "connected"
+        server.send_signal(signal.SIGTERM)
+        last = [event async for event in events][-1]
+        assert (last.event, last.data["code"]) == ("error", "draining")
+        async with asyncio.timeout(30):
+            assert await server.wait() == 0
+    log = (tmp_path / "server.log").read_text()
+    assert "operation_ignores_cancellation" in log
+    assert "left_behind" in log

@@ -18,6 +18,8 @@ import pytest
 from tests.serving import KEYS, MakeSettings, serve
 
 CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # they know no SQL
+
 BODY = {"topic": "Trains at night", "length": "short"}
 
 

@@ -9,6 +9,8 @@ from tests.serving import MakeSettings, Served, serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # they know no SQL
+
 
 @pytest.fixture
 async def server(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:

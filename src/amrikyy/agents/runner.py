@@ -93,6 +93,7 @@ class Runner:
         self.is_alone = self._sharing.is_alone
         self._loop = asyncio.get_running_loop()  # kept: to ask for it is a system call
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up: set[asyncio.Task[None]] = set()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._refusal: AmrikyyError | None = None
         self._stopped = False
@@ -244,7 +245,7 @@ class Runner:
             place.show(self.slots.last(place))
         task = self._loop.create_task(self._execute(run, work, place), name=run.id)
         self._tasks.add(task)
-        execution.done_by(task, partial(self._give_up, run))
+        execution.done_by(task, partial(self._give_up, run, task))
         if found.flight is not None:
             self._reuse.begun(found.flight, execution)
         task.add_done_callback(partial(self._task_ended, execution, place, found))
@@ -296,6 +297,7 @@ class Runner:
 
     def _task_ended(self, execution: Execution, place: Place | None, found: Found, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._given_up.discard(task)
         if place is not None:
             self.slots.leave(place)
         if found.flight is not None:
@@ -306,7 +308,7 @@ class Runner:
 
     # --- Ending ---
 
-    def _give_up(self, run: Run) -> None:
+    def _give_up(self, run: Run, task: asyncio.Task[None]) -> None:
         """End a run whose operation goes on although it was cancelled; what it still does counts for nothing."""
         log.error(
             "operation_ignores_cancellation",
@@ -315,6 +317,7 @@ class Runner:
             waited_s=CLEAN_UP_S,
             hint="it catches asyncio.CancelledError (or everything) and must raise it again",
         )
+        self._given_up.add(task)
         self._fail(run.execution, run.execution.cause or RunCancelled("The run was cancelled."))
 
     def _fail(self, execution: Execution, error: AmrikyyError) -> None:
@@ -401,8 +404,12 @@ class Runner:
         """
         await self.drain(0)
         stop_at = asyncio.get_running_loop().time() + CLEAN_UP_S + 1
-        while self._tasks and (left_s := stop_at - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait(list(self._tasks), timeout=left_s)
+        while tasks := self._tasks - self._given_up:
+            left_s = stop_at - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                break
+            # A second at most: the work may be given up meanwhile.
+            await asyncio.wait(tasks, timeout=min(left_s, 1.0))
 
 
 class _Work(NamedTuple):
