@@ -64,4 +64,5 @@ class Bulk:
         self._text = str(compiled)
         if dialect.name == "sqlite":
             row = f"({', '.join('?' * len(names))})"
+            assert row in self._text, "every column is a parameter"
             self._together = self._text.replace(row, ", ".join([row] * TOGETHER), 1)
