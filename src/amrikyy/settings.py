@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     trusted_proxies: CommaList = ()
     allowed_origins: CommaList = ()
     drain_timeout_s: float = Field(30, ge=0, le=3600)
+    https_proxy: SecretStr | None = None
+    no_proxy: str | None = None
 
     # Database and Redis
     database_url: str | None = None

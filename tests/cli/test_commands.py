@@ -220,7 +220,7 @@ def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path)
         )
         with urllib.request.urlopen(request, timeout=5) as reply:
             assert json.load(reply)["token"]
-        checked = amrikyy(tmp_path, "health-check", PHASE2_PORT=str(port))
+        checked = amrikyy(tmp_path, "health-check", PHASE2_PORT=str(port), HTTP_PROXY="http://127.0.0.1:9")
         assert (checked.returncode, checked.stdout.split()[0]) == (0, "healthy")
 
         second = amrikyy(tmp_path, "serve", PHASE2_PORT=str(port))

@@ -23,7 +23,15 @@ DOCUMENTS = [
     "docs/threat-model.md",
 ]
 OURS = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
-OTHERS = {"PYTHON_IMAGE", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "PYTHONPATH", "TEST_DATABASE_URL", "TEST_REDIS_URL"}
+OTHERS = {
+    "PYTHON_IMAGE",
+    "SSL_CERT_FILE",
+    "POSTGRES_PASSWORD",
+    "GRAFANA_PASSWORD",
+    "PYTHONPATH",
+    "TEST_DATABASE_URL",
+    "TEST_REDIS_URL",
+}
 
 
 def markdown_files() -> list[Path]:

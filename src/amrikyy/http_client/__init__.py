@@ -14,9 +14,10 @@ from amrikyy.http_client.connection import (
     TooLarge,
 )
 from amrikyy.http_client.patience import Patience
+from amrikyy.http_client.proxy import Proxy
 from amrikyy.http_client.request import encode_headers
 
 __all__ = [
     "BrokenOff", "Collector", "ConnectTimeout", "Head", "HttpClient", "HttpFailure", "NotConnected", "Patience",
-    "Receiver", "Reply", "TooLarge", "encode_headers",
+    "Proxy", "Receiver", "Reply", "TooLarge", "encode_headers",
 ]  # fmt: skip

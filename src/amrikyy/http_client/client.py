@@ -9,6 +9,7 @@ from time import monotonic
 
 from amrikyy.http_client.connection import BrokenOff, Connection, ConnectTimeout, Head, NotConnected, Receiver, TooLarge
 from amrikyy.http_client.patience import Patience
+from amrikyy.http_client.proxy import Proxy
 from amrikyy.http_client.request import Origin, encode_headers, encode_request
 
 KEEP_ALIVE_S = 30.0
@@ -29,16 +30,20 @@ class Reply:
 
 
 class HttpClient:
-    """Sends requests. It keeps no cookies, follows no redirects, and takes no proxy from the environment.
+    """Sends requests. It keeps no cookies, follows no redirects, and knows of no proxy but the one it is given.
 
     Args:
         max_connections: open connections, to all servers together; who comes beyond waits for one.
         tls: how servers are verified; by the system's authorities if not given.
+        proxy: the way to servers over HTTPS.
     """
 
-    def __init__(self, *, max_connections: int = 100, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, max_connections: int = 100, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None
+    ) -> None:
         self._max_connections = max_connections
         self._tls = tls
+        self._proxy = proxy
         self._open: set[Connection] = set()
         self._connecting = 0
         self._idle: dict[Origin, list[Connection]] = {}
@@ -165,19 +170,27 @@ class HttpClient:
     async def _connect(self, origin: Origin) -> Connection:
         self._connecting += 1
         try:
-            tls = await self._tls_context() if origin.tls else None
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(origin, self._keep, self._forget),
-                origin.host,
-                origin.port,
-                ssl=tls,
-            )
+            connection = await self._open_to(origin)
         except OSError as error:
             raise NotConnected(type(error).__name__) from error
         finally:
             self._connecting -= 1
             self._wake_one()
         self._open.add(connection)
+        return connection
+
+    async def _open_to(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = await self._tls_context() if origin.tls else None
+
+        def make() -> Connection:
+            return Connection(origin, self._keep, self._forget)
+
+        if self._proxy is not None and self._proxy.is_for(origin):
+            tunnel = await self._proxy.tunnel(origin)
+            _, connection = await loop.create_connection(make, sock=tunnel, ssl=tls, server_hostname=origin.host)
+        else:
+            _, connection = await loop.create_connection(make, origin.host, origin.port, ssl=tls)
         return connection
 
     async def _tls_context(self) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 from msgspec import structs
 
-from amrikyy.http_client import HttpClient
+from amrikyy.http_client import HttpClient, Proxy
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain, Observe, Retry
 from amrikyy.llm.deadlines import Deadlines
@@ -30,6 +30,7 @@ class ModelsConfig:
         retry: how often and with what pauses a model is tried.
         allow_offline_default: the offline model serves when nothing is configured.
         max_connections: open connections to all providers; what comes beyond waits, within MODEL_CONNECT_TIMEOUT_S.
+        proxy: the way to providers over HTTPS.
     """
 
     models: str | None = None
@@ -46,6 +47,7 @@ class ModelsConfig:
     retry: Retry = field(default_factory=Retry)
     allow_offline_default: bool = False
     max_connections: int = 1000
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
     prices = Prices(config.prices)
     http = None
     if any(spec.provider != "offline" for spec in wanted):
-        http = HttpClient(max_connections=config.max_connections)
+        http = HttpClient(max_connections=config.max_connections, proxy=config.proxy)
     clients = {spec: _client(spec, config, http, prices) for spec in wanted}
     breakers = {spec: Breaker(clients[spec].name) for spec in wanted}
     for spec in wanted:

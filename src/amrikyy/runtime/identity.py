@@ -22,6 +22,7 @@ from amrikyy.auth import (
     parse_env_keys,
 )
 from amrikyy.db import Database
+from amrikyy.runtime.proxy import proxy_of
 from amrikyy.settings import ConfigurationError, Settings, reveal
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _open_supabase(
     # Loaded only where Supabase keeps the users: with the cryptography of its tokens it takes 10 MB.
     from amrikyy.auth.supabase import GoTrue, SupabaseAccounts, SupabaseTokens
 
-    supabase = GoTrue(url, reveal(settings.supabase_anon_key) or "", reveal(settings.supabase_service_role_key))
+    anon_key, service_role_key = reveal(settings.supabase_anon_key), reveal(settings.supabase_service_role_key)
+    supabase = GoTrue(url, anon_key or "", service_role_key, proxy=proxy_of(settings))
     stack.push_async_callback(supabase.close)
     tokens = SupabaseTokens(supabase, reveal(settings.supabase_jwt_secret))
     stack.push_async_callback(tokens.close)

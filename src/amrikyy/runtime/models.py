@@ -6,6 +6,7 @@ from amrikyy.llm import Deadlines, ModelPrice, Models, ModelsConfig, Retry
 from amrikyy.llm import open_models as open_chain
 from amrikyy.llm.embeddings import Embedder
 from amrikyy.llm.prices import Prices, forget_table
+from amrikyy.runtime.proxy import proxy_of
 from amrikyy.settings import ConfigurationError, Settings, reveal
 from amrikyy.telemetry.metrics import Metrics
 
@@ -44,6 +45,7 @@ def open_models(settings: Settings, metrics: Metrics) -> Models:
         retry=Retry(attempts=settings.model_attempts),
         allow_offline_default=not settings.production,
         max_connections=settings.max_concurrent_streams * CALLS_PER_RUN,
+        proxy=proxy_of(settings),
     )
     try:
         return open_chain(config, observe)
@@ -78,7 +80,8 @@ def open_second_look(settings: Settings) -> SecondLook | None:
     prices = Prices(_prices(settings))
     prices.cost(provider, model, 1, 0)  # asked now, so that no request waits until the price table is read
     forget_table()
-    embedder = Embedder(provider, model, base_url=base_url, api_key=reveal(key), http=HttpClient(), prices=prices)
+    http = HttpClient(proxy=proxy_of(settings))
+    embedder = Embedder(provider, model, base_url=base_url, api_key=reveal(key), http=http, prices=prices)
     return SecondLook(settings.cache_similarity, embedder)
 
 

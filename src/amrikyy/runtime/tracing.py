@@ -6,6 +6,7 @@ import socket
 from amrikyy import __version__
 from amrikyy.db import Database
 from amrikyy.http_client import HttpClient, encode_headers
+from amrikyy.runtime.proxy import proxy_of
 from amrikyy.settings import ConfigurationError, Settings
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.traces import OtlpExporter, Redactor, Traces, TraceStore
@@ -48,7 +49,7 @@ def _exporters(settings: Settings, metrics: Metrics) -> list[OtlpExporter]:
             encode_headers(headers)
         except ValueError as error:
             raise ConfigurationError(f"{variable} cannot be sent: {error}.") from None
-        http = HttpClient(max_connections=CONNECTIONS)
+        http = HttpClient(max_connections=CONNECTIONS, proxy=proxy_of(settings))
         return OtlpExporter(name, url, headers, http, metrics, resource, timeout_s=timeout_s, only_agents=only_agents)
 
     exporters: list[OtlpExporter] = []

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from amrikyy.errors import RateLimited, Unavailable
-from amrikyy.http_client import HttpClient, HttpFailure, TooLarge
+from amrikyy.http_client import HttpClient, HttpFailure, Proxy, TooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -121,13 +121,16 @@ class GoTrue:
         url: SUPABASE_URL.
         anon_key: SUPABASE_ANON_KEY; also a new-style publishable key.
         service_role_key: SUPABASE_SERVICE_ROLE_KEY; also a new-style secret key.
+        proxy: the way to it.
     """
 
-    def __init__(self, url: str, anon_key: str, service_role_key: str | None = None) -> None:
+    def __init__(
+        self, url: str, anon_key: str, service_role_key: str | None = None, *, proxy: Proxy | None = None
+    ) -> None:
         self.issuer = f"{url.rstrip('/')}/auth/v1"
         self._anon_key = anon_key
         self._service_role_key = service_role_key
-        self._http = HttpClient()
+        self._http = HttpClient(proxy=proxy)
 
     @property
     def administers(self) -> bool:
