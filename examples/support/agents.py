@@ -81,6 +81,16 @@ async def handle_case(case: Case, run: RunContext) -> Handled:
     return Handled(state=tracked.state, answer=answered.answer, needs_a_person=answered.needs_a_person)
 
 
+@support.operation()
+async def sort_question(question: Question, run: RunContext) -> Answer:
+    """Stream an object that a library of one's own fills."""
+    answer = ""
+    for piece in await own_library(question.text):
+        answer += piece
+        run.show({"answer": answer})
+    return Answer(answer=answer, needs_a_person=False)
+
+
 async def own_library(prompt: str) -> list[str]:
     """Stands for the client of a provider or of a framework, which calls models by itself."""
     return [f"You said: {prompt}.", " We will see to it."]

@@ -529,6 +529,29 @@ async def test_an_operation_knows_its_run_who_asks_and_how_long_it_has(runner: R
     assert (await run_of(runner, look_for_all)).status == "failed"
 
 
+async def test_an_object_of_the_operations_own_is_shown_as_it_grows_where_somebody_looks(runner: Runner) -> None:
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def grow(_: Nothing, run: RunContext) -> Words:
+        """Grow."""
+        run.show({"words": ["a"]})
+        run.show({"words": ["too", "soon"]})
+        run.shown_at = float("-inf")
+        run.show({"words": ["a", "b"], "unknown": 1})
+        run.shown_at = float("-inf")
+        run.show({"words": ["x" * 5_000_000]})
+        return Words(words=["a", "b", "c"])
+
+    run = await run_of(runner, grow, streams=True)
+    shown = [event for event in run.execution.events if event.kind == "partial"]
+    assert [event.data.text for event in shown] == ['{"words":["a"]}', '{"words":["a","b"],"unknown":1}']
+    assert run.execution.latest_partial is not None
+    assert run.execution.latest_partial[1] == b'{"words":["a","b"]}'
+    in_json = await run_of(runner, grow)
+    assert not [event for event in in_json.execution.events if event.kind == "partial"]
+
+
 async def test_what_is_shared_is_made_of_what_is_shared(runner: Runner) -> None:
     own = Agent("own", "Its own.")
 

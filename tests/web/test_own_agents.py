@@ -61,3 +61,10 @@ async def test_it_is_a_step_beside_those_of_the_server(server: Served) -> None:
     reply = await server.ask("POST", "/api/coordinator/sequential", plan)
     assert reply.status == 200, reply.body
     assert "Answer: Where is my parcel?" in str(reply.json)
+
+
+async def test_an_object_that_the_authors_own_library_fills_is_streamed_as_it_grows(server: Served) -> None:
+    events = await server.stream("/api/stream/support/sortQuestion", {"text": "Hello"})
+    partials = [event.data["data"] for event in events if event.event == "partial"]
+    assert partials == [{"answer": "You said: Hello."}]  # the second came too soon, and is in the result
+    assert events[-1].data["result"] == {"answer": "You said: Hello. We will see to it.", "needsAPerson": False}

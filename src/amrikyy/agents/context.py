@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from amrikyy.agents.agent import Operation, Q, R, Request
@@ -181,6 +182,29 @@ class RunContext:
         self._count(len(text))
         execution.shows(self._run.elapsed_s)
         execution.append(Event("token", text))
+
+    def show(self, partial: Mapping[str, Any]) -> None:
+        """Stream how far a result of the operation's own has grown, for instance one that a library streams.
+
+        A stream shows ten a second at most, and leaves out what is not valid yet; an answer in JSON shows none.
+
+        Args:
+            partial: the object so far, as JSON values with the names that the result has in JSON (camelCase).
+        """
+        execution, now = self._run.execution, time.monotonic()
+        if not execution.streams or now - self.shown_at < PARTIAL_INTERVAL_S:
+            return
+        text = msgspec.json.encode(partial).decode()
+        if self._said + len(text) > MAX_OUTPUT // 2:
+            return  # each is kept as a whole; the result itself comes at the end
+        fold = Fold(self._operation.result_type)
+        fold.feed(growth := Delta(text, restarts=True))
+        self._count(len(text))
+        self.shown_at = now
+        execution.shows(self._run.elapsed_s)
+        execution.partial_type = self._operation.result_type
+        execution.latest_partial = (len(execution.events) + 1, fold.encoded())
+        execution.append(Event("partial", growth))
 
     def progress(self, share: float, message: str) -> None:
         """Report the share of the work done, 0 to 1. Progress never falls, and reaches 100 % only at the end."""
