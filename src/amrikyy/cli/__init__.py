@@ -1,4 +1,4 @@
-"""The operator's way in. Heavy imports happen inside the commands, so that help comes at once."""
+"""The command line. Heavy imports happen inside the commands, so that help is shown at once."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`amrikyy users` and `amrikyy keys`: accounts for the operator, straight on the database."""
+"""`amrikyy users` and `amrikyy keys`: the operator's access to accounts, directly in the database."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ def _do(work: "Callable[[Directory], Awaitable[Any]]") -> Any:
 
 
 def _ask_password(prompt: str) -> str:
-    """From the person at the terminal, twice; from a pipe, its first line."""
+    """Ask for the password at the terminal, twice; from a pipe, read its first line."""
     if sys.stdin.isatty():
         return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\r\n") or fail("Give --password, or the password as the first line of input.")
@@ -99,7 +99,7 @@ def list_users() -> None:
 
 @users.command("set-role")
 def set_role(email: Email, role: Annotated[str, typer.Argument(help=f"{ROLES}.")]) -> None:
-    """Give a user another role; it counts within seconds, also for tokens already issued."""
+    """Give a user another role. It takes effect within seconds, even for tokens already issued."""
     chosen_role = _role(role)
     user = _do(lambda accounts: accounts.change_user(email, role=chosen_role))
     typer.echo(f"{user.email} is now {user.role.value}.")
@@ -107,7 +107,7 @@ def set_role(email: Email, role: Annotated[str, typer.Argument(help=f"{ROLES}.")
 
 @users.command("disable")
 def disable(email: Email) -> None:
-    """Lock a user out; open sessions end within seconds."""
+    """Lock a user out. Open sessions end within seconds."""
     _do(lambda accounts: accounts.change_user(email, disabled=True))
     typer.echo(f"{email} is disabled.")
 
@@ -127,7 +127,7 @@ def reset_password(
         typer.Option(help="Asked for, or read from a pipe, if not given: that keeps it out of the shell's history."),
     ] = None,
 ) -> None:
-    """Set a new password; all of the user's sessions end."""
+    """Set a new password. All of the user's sessions end."""
     chosen = password or _ask_password("New password")
     _do(lambda accounts: accounts.reset_password(email, chosen))
     typer.echo(f"{email} has a new password, and all sessions have ended.")
@@ -139,7 +139,7 @@ def create_key(
     role: Annotated[str, typer.Option(help=f"{ROLES}.")] = "user",
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; by default it never does.")] = None,
 ) -> None:
-    """Create an API key. It is shown this once; only its hash is stored."""
+    """Create an API key. It is shown only now; only its hash is stored."""
     chosen_role = _role(role)
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     made = _do(lambda accounts: accounts.create_key(name, chosen_role, expires_at=expires_at))
@@ -171,6 +171,6 @@ def list_keys() -> None:
 
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="From `amrikyy keys list`.")]) -> None:
-    """Revoke an API key; it stops working within seconds."""
+    """Revoke an API key. It stops working within seconds."""
     _do(lambda accounts: accounts.revoke_key(key_id))
     typer.echo(f"Key {key_id} is revoked.")

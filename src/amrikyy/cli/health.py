@@ -12,7 +12,7 @@ def health_check(
     url: Annotated[str | None, typer.Option(help="The server; by default the one on this machine's port.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 5.0,
 ) -> None:
-    """Ask a running server how it is; exits with 0 when it is healthy or degraded, else with 1."""
+    """Show the health of a running server. Exits with 0 if it is healthy or degraded, else with 1."""
     from urllib.error import HTTPError, URLError
     from urllib.request import ProxyHandler, build_opener
 

@@ -1,4 +1,4 @@
-"""What a server loads, and in which order: what is not needed is left out, and what is let go of comes first."""
+"""What a server loads, and in which order: nothing that it does not need, and first what it soon frees again."""
 
 import sys
 from contextlib import suppress
@@ -18,7 +18,7 @@ uvicorn what watches files, which `amrikyy dev` does in its place (1 MB)."""
 
 
 def leave_out_unused() -> None:
-    """Keep libraries from loading what a server has no use for."""
+    """Keep libraries from loading modules that a server does not use."""
     for name in UNUSED:
         sys.modules.setdefault(name, cast("ModuleType", None))  # as if it were not installed
     modules_only("prometheus_client")  # and nothing that serves metrics by itself: 2 MB
@@ -26,7 +26,7 @@ def leave_out_unused() -> None:
 
 
 def look_up_prices(settings: "Settings") -> None:
-    """Look up what the models cost. The table of all of them takes 5 MB, which what is loaded afterwards then has."""
+    """Look up what the models cost. The table of all prices takes 5 MB, which whatever is loaded afterwards can use."""
     from amrikyy.llm import ModelSpec, Prices
     from amrikyy.llm.prices import forget_table
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from amrikyy.runs.run import Run
 
 OWNER = "cli"
-"""Whose runs these are in the run log."""
+"""The owner of these runs in the run log."""
 
 KIND_WIDTH = 14
-"""Columns of a field's kind; a longer one has a line of its own."""
+"""Width of the column for a field's type; a longer one has a line of its own."""
 
 
 def run(
@@ -78,7 +78,7 @@ async def _run(registry: "Registry", operation: "Operation[Any, Any]", request: 
 
 
 async def _show(run: "Run", is_terminal: bool) -> None:
-    """Tokens go to stdout as they come; progress goes to stderr, so that a pipe gets the text alone."""
+    """Write tokens to stdout as they come, and progress to stderr, so that a pipe gets only the text."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -117,7 +117,7 @@ def _sign(run: "Run") -> None:
 
 
 def _parse(operation: "Operation[Any, Any]", words: list[str]) -> Any:
-    """`--field value` or `--field=value`; a list is given with commas or by repeating the field."""
+    """Read `--field value` or `--field=value`; a list is given with commas or by repeating the field."""
     hint = f"`amrikyy run {operation.agent} {operation.name} --help` lists the fields."
     fields = {(each.alias or name).lower(): (each.alias or name, each) for name, each in _fields(operation)}
     values: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _explain_operation(operation: "Operation[Any, Any]") -> None:
 
 
 def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """What a field takes, from its JSON schema; what may be left out is told apart by its default."""
+    """What a field takes, from its JSON schema, with the default of one that may be left out."""
     options = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
     field = {**definitions.get(options[0].get("$ref", "").rpartition("/")[2], {}), **options[0]}
     if "enum" in field:

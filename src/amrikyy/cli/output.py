@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def stop_on_errors() -> Iterator[None]:
-    """Say what is wrong in plain lines and exit with 1; a traceback is for what nobody foresaw."""
+    """Say in plain lines what is wrong and exit with 1; only an unexpected error gets a traceback."""
     try:
         yield
     except (KeyboardInterrupt, BrokenPipeError):
@@ -41,7 +41,7 @@ def fail(message: str) -> NoReturn:
 
 
 def load_settings() -> "Settings":
-    """The settings of the environment and .env; from here on, logs go to stderr in the form that they ask for."""
+    """The settings from the environment and .env. From here on, logs go to stderr in the form that these ask for."""
     from amrikyy.settings import Settings
     from amrikyy.telemetry.logs import configure_logs
 

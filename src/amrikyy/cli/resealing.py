@@ -1,4 +1,4 @@
-"""What `amrikyy db reseal` does and says."""
+"""What `amrikyy db reseal` does, and how it reports that."""
 
 from collections.abc import Iterable
 

@@ -4,7 +4,7 @@ import typer
 
 
 def secrets() -> None:
-    """Make a JWT secret, an encryption key and an API key, ready to be put into .env."""
+    """Generate a JWT secret, an encryption key and an API key, ready to be put into .env."""
     from amrikyy.auth import generate
 
     typer.echo(f"JWT_SECRET={generate.jwt_secret()}")

@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 RULE = "=" * 60
 
 GC_THRESHOLDS = (10_000, 20, 50)
-"""New objects until the collector looks at them, and how many such looks until it looks at older ones."""
+"""The garbage collector's thresholds: new objects before a collection, and collections before one of older objects."""
 
 LINGERS_S = 0.5
-"""How long a worker that is replaced answers what comes on connections that are kept open; others take new ones."""
+"""How long a worker that is being replaced still answers on its open connections; the others take the new ones."""
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; Linux allows no more by default (net.core.somaxconn)."""
 
 LAST_WORDS_S = 5
-"""How long connections may take, after the last run has ended, to receive what was said."""
+"""How long clients may take, after the last run has ended, to receive what was sent to them."""
 
 
 def serve(
@@ -98,7 +98,7 @@ def serve(
 
 
 async def _serve(app: "Application", server: "Server", listening: socket.socket, link: socket.socket | None) -> None:
-    """Open everything, serve until a signal, close everything. What cannot be opened is raised, in plain words."""
+    """Open everything, serve until a signal, close everything. If something cannot be opened, the error says so."""
     import asyncio
 
     async with app.lifespan():
@@ -125,7 +125,7 @@ async def _serve(app: "Application", server: "Server", listening: socket.socket,
 
 
 def _leave_behind(tasks: "set[asyncio.Task[Any]]") -> None:
-    """End the process if a run is left that ignores its cancellation: asyncio would wait for it for ever."""
+    """End the process if there is still a run that ignores its cancellation: asyncio would wait for it forever."""
     import structlog
 
     names = sorted(task.get_name() for task in tasks if not task.done())
@@ -137,7 +137,7 @@ def _leave_behind(tasks: "set[asyncio.Task[Any]]") -> None:
 
 
 def _join(server: "Server", link: socket.socket, metrics: "Metrics") -> None:
-    """Tell the supervisor that this worker is ready, do what it says, and stop when it is gone."""
+    """Tell the supervisor that this worker is ready, follow its instructions, and stop when it is gone."""
     import asyncio
 
     from amrikyy.cli.supervisor import READY, RESET
@@ -162,7 +162,7 @@ def _send(link: socket.socket, word: bytes) -> None:
 
 
 def _inherited() -> tuple[socket.socket, socket.socket, bool] | None:
-    """What a supervisor gave to this worker: the listening socket, the link to it, whether to greet."""
+    """What the supervisor passed to this worker: the listening socket, the link to itself, and whether to greet."""
     from amrikyy.cli.supervisor import WORKER
 
     given = os.environ.pop(WORKER, None)
@@ -173,7 +173,7 @@ def _inherited() -> tuple[socket.socket, socket.socket, bool] | None:
 
 
 def uvicorn_config(app: "Application", settings: "Settings") -> "Config":
-    """How uvicorn runs the application; the tests use the same."""
+    """The configuration with which uvicorn runs the application, in the tests too."""
     from uvicorn.config import Config
 
     from amrikyy.web.protocol import Protocol
@@ -207,7 +207,7 @@ def dev() -> None:
 
 
 def _folders_of(modules: Iterable[str]) -> Iterator[Path]:
-    """Where the packages of these modules are; nothing is imported. One that cannot be found is named by the server."""
+    """The folders of these modules' packages, without importing them. The server reports any that cannot be found."""
     for name in modules:
         package = name.partition(".")[0]
         with suppress(ImportError, ValueError):
@@ -234,7 +234,7 @@ def raise_descriptor_limit() -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind before anything is opened: a port in use is one line, not a half-started server."""
+    """Bind before anything is opened: a port in use is then one line of output, and no half-started server."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

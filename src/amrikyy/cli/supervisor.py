@@ -28,7 +28,7 @@ READY = b"1"
 """What a worker says on its link once it serves."""
 
 RESET = b"r"
-"""What a worker says when all workers' metrics are to begin anew, and what each of them is told then."""
+"""What a worker says to have all workers' metrics start again from zero, and what each of them is then told."""
 
 READY_TIMEOUT_S = 60
 FIRST_PAUSE_S = 0.5
@@ -147,7 +147,7 @@ class Supervisor:
         log.info("worker_started", worker=process.pid)
 
     def _wait(self, wake: socket.socket) -> set[int]:
-        """The signals that came, after at most half a second; who said that it is ready is marked so."""
+        """Listen to workers for half a second at most, and return the signals that came meanwhile."""
         links = {worker.link: worker for worker in self._workers if not worker.deaf}
         readable, _, _ = select.select([wake, *links], [], [], 0.5)
         for link in readable:
@@ -172,7 +172,7 @@ class Supervisor:
             worker.deaf = True  # it is ending
 
     def _reset_metrics(self) -> None:
-        """Tell every worker, and forget what those have counted that are no more."""
+        """Tell every worker, and forget the counts of those that have ended."""
         living = {str(worker.process.pid) for worker in self._workers}
         for file in Path(self._metrics).glob("*.db"):
             kind, _, pid = file.stem.rpartition("_")
@@ -183,7 +183,7 @@ class Supervisor:
                 worker.link.send(RESET)
 
     def _bury(self) -> None:
-        """Forget the dead. One that was not told to stop makes the next start wait, longer each time."""
+        """Forget workers that have ended. One that was not told to stop delays the next start, longer each time."""
         from prometheus_client.multiprocess import mark_process_dead
 
         for worker in [each for each in self._workers if each.process.poll() is not None]:
@@ -200,7 +200,7 @@ class Supervisor:
             log.warning("worker_died", worker=worker.process.pid, lived_s=round(lived, 1), restart_in_s=pause)
 
     def _pause_longer(self, *, steady: bool = False) -> float:
-        """How long it is until the next start, in seconds."""
+        """Seconds until the next start."""
         self._failures = 0 if steady else self._failures + 1
         pause: float = min(FIRST_PAUSE_S * 2 ** max(self._failures - 1, 0), LONGEST_PAUSE_S)
         self._not_before = time.monotonic() + pause

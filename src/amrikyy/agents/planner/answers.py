@@ -1,4 +1,4 @@
-"""What a model is asked for when it plans, and what of its answer is believed."""
+"""What a model is asked when it plans, and which part of its answer is believed."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -45,27 +45,27 @@ _AS_IT_IS = PlainSerializer(lambda value: value, return_type=Any)
 
 
 class Nothing(BaseModel):
-    """The answer that nothing fits."""
+    """The model's answer when no operation fits."""
 
     call: None
     reason: str = ""
 
 
 def prompt_for(operations: Sequence[Operation[Any, Any]], wanted: str, today: str) -> str:
-    """The question; `wanted` is JSON."""
+    """The prompt; `wanted` is JSON."""
     listed = "\n".join(f"- {each.key}: {each.description}" for each in operations)
     return _PROMPT.format(today=today, operations=listed, wanted=wanted)
 
 
 def repair_for(prompt: str, answer: BaseModel, mistakes: Sequence[Mapping[str, Any]]) -> str:
-    """The question again, with what was wrong about its answer."""
+    """The prompt again, with what was wrong with the answer to it."""
     listed = "\n".join(f"- {each['field']}: {each['message']}" for each in mistakes)
     return _REPAIR.format(prompt=prompt, answer=answer.model_dump_json(by_alias=True), mistakes=listed)
 
 
 @lru_cache(maxsize=256)
 def answer_type(operations: tuple[Operation[Any, Any], ...]) -> type[BaseModel]:
-    """An object `call` with one of the operations or none, and its fields each with the words that say so."""
+    """A schema whose `call` is one of the operations, or none, with each of its fields and the words that say it."""
     calls: Any = Union[(*map(_call_type, operations), None)]
     call: Any = (calls, Field(description="null if the request asks for none of the operations"))
     reason: Any = (str, Field("", description="One short sentence: why this operation and no other."))
@@ -73,7 +73,7 @@ def answer_type(operations: tuple[Operation[Any, Any], ...]) -> type[BaseModel]:
 
 
 def answer(operation: Operation[Any, Any] | None, said: Mapping[str, tuple[Any, str]]) -> BaseModel:
-    """The answer that says this."""
+    """Write this choice as a model would answer it."""
     if operation is None:
         return Nothing(call=None)
     fields = {name: {"value": value, "words": words} for name, (value, words) in said.items()}
@@ -83,7 +83,7 @@ def answer(operation: Operation[Any, Any] | None, said: Mapping[str, tuple[Any, 
 
 
 def reason_in(answer: BaseModel) -> str:
-    """Why the operation was chosen, in a line."""
+    """Why the operation was chosen, on one line."""
     reason: str = getattr(answer, "reason", "")
     return " ".join(reason.split())[:MAX_REASON]
 

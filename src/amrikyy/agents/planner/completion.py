@@ -1,4 +1,4 @@
-"""From fields that somebody has named to a valid request: what is there is understood, and little is assumed."""
+"""From the fields that somebody named to a valid request: values are read as people say them; little is assumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from amrikyy.agents.spoken import Slot, slots_of
 from amrikyy.errors import ValidationFailed
 
 DAYS_AHEAD = 30
-"""From today to the first day, where nothing is said."""
+"""Days from today to the first day, where no day is given."""
 
 DAYS_LONG = 7
-"""From the first day to the last, where nothing is said."""
+"""Days from the first day to the last, where neither a last day nor a length is given."""
 
 
 LAST_START = date(9000, 1, 1)
-"""Far enough from the calendar's end for every length."""
+"""So far from the calendar's end that any length of stay still fits."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ def complete(
 
 
 def understood(slot: Slot, text: str) -> Any:
-    """The value that a text means in this field; the text itself if it means none."""
+    """The value that a text means in this field, or the text itself if it means none."""
     if slot.spoken.read is not None:
         return text if (value := slot.spoken.read(text)) is None else value
     if slot.type is date:
@@ -105,7 +105,7 @@ def _wrong(operation: Operation[Any, Any], values: Mapping[str, Any]) -> set[str
 def _assumptions(
     slots: Mapping[str, Slot], values: Mapping[str, Any], home_airport: str, start: date | None, days_long: int
 ) -> dict[str, Any]:
-    """Values for required fields that nobody has named and that may be assumed."""
+    """Values for the required fields that nobody named and that may be assumed."""
     if start is None:
         end = _day(slots, values, "end")
         start = max(today(), end - timedelta(days=days_long)) if end else today() + timedelta(days=DAYS_AHEAD)

@@ -20,7 +20,7 @@ NUMBER = rf"(?:\d{{1,9}}(?:,\d{{3}}){{0,3}}(?:\.\d{{1,9}})?|{'|'.join(sorted(_WO
 
 _MONTH = "|".join(rf"{name[:3]}(?:{name[3:]})?" if name[3:] else name for name in _MONTHS)
 MAX_LENGTH = 1000
-"""Days; nobody stays longer."""
+"""The longest stay that is understood, in days."""
 
 _SPANS = {"day": 1, "night": 1, "week": 7}
 _DATE = re.compile(
@@ -39,19 +39,19 @@ _DATE = re.compile(
 
 
 class Found(NamedTuple):
-    """A piece of a text that says a day, as YYYY-MM-DD. What looks like a day and is none is left as it was said."""
+    """A piece of a text that names a day, as YYYY-MM-DD. What looks like a day but is none is left as it is."""
 
     words: str
     value: str
 
 
 def days_in(text: str, today: date) -> list[Found]:
-    """The days that a text names, in its order."""
+    """The days that a text names, in the order of the text."""
     return [Found(match["said"], _day(match, today)) for match in _DATE.finditer(text)]
 
 
 def without_days(text: str) -> str:
-    """The text with a comma in the place of each day that it names."""
+    """The text with each day that it names replaced by a comma."""
     return _DATE.sub(",", text)
 
 

@@ -26,7 +26,7 @@ MAX_WANTED = 20_000
 """Characters of the fields, as JSON, that a model is shown; what flows through a workflow may be a megabyte."""
 
 MAX_ANSWER_TOKENS = 8192
-"""A request takes some hundred; the rest is room for the hidden reasoning of a pro model."""
+"""A request takes some hundred tokens; the rest is room for the hidden reasoning of a pro model."""
 
 Fields = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
 
 
 class Wanted(Request):
-    """What somebody wants, and what there is to choose from."""
+    """What somebody wants, and the operations to choose from."""
 
     query: str | None = None
     fields: dict[str, Any] = Field(default={})
@@ -61,7 +61,7 @@ class Wanted(Request):
 
     @property
     def about(self) -> str | None:
-        """What the fields are about, if they were not said in a sentence."""
+        """What the fields are about, if they were given as fields and not in a sentence."""
         return None if self.query else about(self.fields)
 
 
@@ -90,7 +90,7 @@ class Planner:
         self._operations: dict[str, Operation[Wanted, Planned]] = {}
 
     def check_home(self) -> None:
-        """See whether the origin that may be assumed is one to every operation that has an origin.
+        """Check that every operation with an origin accepts the one that may be assumed.
 
         Raises:
             ValueError: saying what is wrong with it.
@@ -107,14 +107,14 @@ class Planner:
     def question(
         self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields
     ) -> tuple[Operation[Any, Any], Request]:
-        """Planning as an operation and its request, for who starts the run; `choice_of` reads its result."""
+        """Planning as an operation and its request, for whoever starts the run itself; `choice_of` reads the result."""
         keys = [operation.key for operation in operations]
         if isinstance(wanted, str):
             return self._operation(operations[0].agent), Wanted(query=wanted, operations=keys)
         return self._operation(operations[0].agent), Wanted(fields=dict(wanted), operations=keys)
 
     def choice_of(self, run: Run) -> Choice:
-        """What a run of a question has chosen.
+        """What a run of planning has chosen.
 
         Raises:
             ValidationFailed: naming what is missing or wrong.
@@ -143,7 +143,7 @@ class Planner:
         allowance: Allowance | None = None,
         within: Span | None = None,
     ) -> Choice:
-        """The operation that is asked for in words, or by a bag of fields, and its request.
+        """Choose the operation that is asked for in words or by loose fields, and build its request.
 
         Cancelling it cancels the planning.
 
@@ -203,7 +203,7 @@ class Planner:
         )
 
     def plan_offline(self, question: Request) -> Planned:
-        """What the offline model's answer to a question comes to.
+        """What the offline model's answer amounts to.
 
         Raises:
             ValidationFailed: naming what is missing or wrong.
@@ -219,7 +219,7 @@ class Planner:
         return self._registry[agent][name]
 
     def _operation(self, agent: str) -> Operation[Wanted, Planned]:
-        """Planning as an operation like any other, so that it is limited, recorded and paid like any other."""
+        """Planning as an operation, so that it is limited, recorded and paid for like any other."""
         if agent not in self._operations:
 
             @Agent(agent, "Plans.").operation(tier="pro", sample=self._sample)
@@ -304,7 +304,7 @@ def _nothing_fits(wanted: Wanted) -> ValidationFailed:
 
 
 def about(fields: Fields) -> str | None:
-    """What some fields are about: the most telling one, else the first text."""
+    """What some fields are about: the most telling field, else the first text."""
     telling = [fields[name] for name in TOPICS if isinstance(fields.get(name), str)]
     return next((text for text in [*telling, *fields.values()] if isinstance(text, str) and text.strip()), None)
 

@@ -1,4 +1,4 @@
-"""What a sentence asks for, without a model: the operation, and the words for each field of its request."""
+"""Reads a sentence without a model: which operation it asks for, and the words for each field of the request."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -13,16 +13,16 @@ from amrikyy.agents.planner.phrases import days_in, number_of, numbers_in, witho
 from amrikyy.agents.spoken import Slot, slots_of
 
 MAX_READ = 2000
-"""Characters of a text that are read; nobody says more in one request."""
+"""The most characters of a text that are read; nobody says more in one request."""
 
 MAX_WORDS = 5
-"""Of a name that is looked for: "San Carlos de Bariloche" has four."""
+"""The most words of a name that is looked for: "San Carlos de Bariloche" has four."""
 
 MAX_NAME = 80
 """Characters of it."""
 
 MAX_STARTS = 40
-"""Words at which a name may begin that are tried: each costs some microseconds, and the event loop waits."""
+"""The most words at which a name is looked for: each costs some microseconds while the event loop waits."""
 
 _END_OF_NAME = re.compile(r"[,;:!?\n]|\s+(?:to|from|for|on|in|with|and|by|via|at|under|as|of|without)\b", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ _IDLE = frozenset(re.findall(
 
 
 Said = dict[str, tuple[Any, str]]
-"""By field the value, and the words that say it."""
+"""The value of each field, and the words that say it."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def read(
 
 
 def _likeness(text: str, operation: Operation[Any, Any]) -> int:
-    """How much of the operation's name, then of its description, is in the text."""
+    """How much of the operation's name, and then of its description, is in the text."""
     said = _words(text)
     name = set(_name_words(operation)) - _IDLE
     stems = {_stem(word) for word in said}
@@ -184,7 +184,7 @@ def _known_before(slot: Slot, text: str) -> tuple[Any, str] | None:
 
 @lru_cache(maxsize=1024)
 def _read_name(read: Callable[[str], Any], name: str) -> Any:
-    """Remembered, because the same words are looked up for each operation."""
+    """What a word means in a field; cached, because the same words are looked up for each operation."""
     return read(name)
 
 
@@ -236,7 +236,7 @@ def _words(text: str) -> set[str]:
 
 
 def _stem(word: str) -> str:
-    """Enough of a stem that "flights" meets "flight" and "ideas" "idea"."""
+    """A rough stem, so that "flights" matches "flight" and "ideas" matches "idea"."""
     for ending, instead in (("ies", "y"), ("sses", "ss"), ("s", "")):
         if word.endswith(ending) and len(word) > 3 and not word.endswith("ss"):
             return word.removesuffix(ending) + instead
