@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from amrikyy.agents import Agent, Request, Result, RunContext, minutes
-from amrikyy.agents.reuse import Flight, Reuse
+from amrikyy.agents.reuse import Asked, Flight, Reuse
 from amrikyy.agents.runner import Runner
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.errors import ModelRefused, NotFound, Unavailable
@@ -594,3 +594,14 @@ async def test_what_an_operations_own_library_has_used_is_accounted_for(runner: 
     assert (spent.input_tokens, spent.output_tokens, spent.models) == (1_000_100, 20, ("claude-x", "gpt-4o"))
     assert spent.cost_usd is not None
     assert spent.cost_usd > 0.25
+
+
+def test_who_could_not_ask_the_other_processes_keeps_nobody_waiting_for_the_answer() -> None:
+    def claim(*_: object) -> None:
+        raise RuntimeError("no connection")
+
+    asking: dict[Flight, asyncio.Event] = {}
+    sharing: Any = SimpleNamespace(claim=claim)
+    with pytest.raises(RuntimeError):
+        Asked(asking, Cache(MemoryCache(1)), sharing, Flight("key", streams=False), "run")
+    assert not asking

@@ -81,10 +81,10 @@ class Asked:
         self._asking = asking
         self._cache = cache
         self._flight = flight
-        asking[flight] = asyncio.Event()
         # In this order, for whoever had the lease before may have left a result.
         self._claiming = sharing.claim(flight.name, run_id)
         self._getting = cache.ask(flight.key)
+        asking[flight] = asyncio.Event()  # last: if the others failed, nobody would ever set it
 
     async def answer(self) -> tuple[Entry | None, Lease | None]:
         """What is kept, and the lease."""
