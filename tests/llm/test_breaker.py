@@ -131,17 +131,17 @@ def test_only_the_first_report_counts(breaker: Breaker) -> None:
     assert state_of(breaker) == "closed"
 
 
-def test_the_log_says_of_which_model_it_opens_and_closes(clock: Clock) -> None:
+def test_the_log_says_of_which_model_it_opens_and_why_and_that_it_closes(clock: Clock) -> None:
     breaker = Breaker("gemini:a", failures=2, monotonic=clock)
     with structlog.testing.capture_logs() as logs:
         entered(breaker).end("succeeded")
-        entered(breaker).end("failed")
-        entered(breaker).end("failed")
+        entered(breaker).end("failed", "model_timeout")
+        entered(breaker).end("failed", "model_key_rejected")
         clock.now = 60
         entered(breaker).end("left")
         entered(breaker).end("succeeded")
         entered(breaker).end("succeeded")
-    assert [(each["event"], each["model"], each["state"]) for each in logs] == [
-        ("model_circuit", "gemini:a", "open"),
-        ("model_circuit", "gemini:a", "closed"),
+    assert [(each["event"], each["model"], each["state"], each.get("code")) for each in logs] == [
+        ("model_circuit", "gemini:a", "open", "model_key_rejected"),
+        ("model_circuit", "gemini:a", "closed", None),
     ]

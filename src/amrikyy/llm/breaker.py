@@ -66,7 +66,7 @@ class Breaker:
             return self._probe
         return None
 
-    def _end(self, call: "Call", outcome: Outcome) -> None:
+    def _end(self, call: "Call", outcome: Outcome, code: str | None = None) -> None:
         if call.probes:
             if self._probe is not call:
                 return
@@ -82,7 +82,7 @@ class Breaker:
             self._failures += 1
             if call.probes or self._failures >= self._limit:
                 self._opened_at = self._monotonic()
-                log.warning("model_circuit", model=self._model, state="open")
+                log.warning("model_circuit", model=self._model, state="open", code=code)
 
 
 class Call:
@@ -101,8 +101,8 @@ class Call:
             self._breaker._end(self, "succeeded")
             self.probes = False  # from here on it is a call like any other
 
-    def end(self, outcome: Outcome) -> None:
-        """The call has ended."""
+    def end(self, outcome: Outcome, code: str | None = None) -> None:
+        """The call has ended; `code` is that of its error, for the log."""
         if not self._ended:
             self._ended = True
-            self._breaker._end(self, outcome)
+            self._breaker._end(self, outcome, code)

@@ -197,7 +197,7 @@ class ModelChain:
                 raise
             return error
         finally:
-            call.end(verdict)
+            call.end(verdict, outcome)
             if made is not None and span is not None:
                 made.outcome = outcome
                 if attempt.begun:
