@@ -138,14 +138,14 @@ async def try_out(
 
 def _show(run: Run, tried: Tried[Any]) -> None:
     shown = None
-    for event in run.execution.events:
+    for number, event in enumerate(run.execution.events, 1):
         if event.kind == "token":
             tried.tokens.append(event.data)
         elif event.kind == "progress":
             tried.progress.append(event.data)
         elif event.kind == "partial" and (kind := run.execution.partial_type) is not None:
             shown = shown or Fold(kind)
-            shown.feed(event.data)
+            shown.feed(event.data, run.execution.partial_types.get(number))
             tried.partials.append(msgspec.json.decode(shown.encoded()))
 
 

@@ -1,6 +1,7 @@
 """The runner: the one way in which anything is executed, however it ends."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution
 from amrikyy.runs.live import LiveRuns
+from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
 from amrikyy.runs.slots import Slots
 from amrikyy.sealing import PLAIN
@@ -550,6 +552,32 @@ async def test_an_object_of_the_operations_own_is_shown_as_it_grows_where_somebo
     assert run.execution.latest_partial[1] == b'{"words":["a","b"]}'
     in_json = await run_of(runner, grow)
     assert not [event for event in in_json.execution.events if event.kind == "partial"]
+
+
+async def test_of_several_objects_each_is_shown_by_itself_to_readers_who_come_later_too(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.agents.context.PARTIAL_INTERVAL_S", 0)
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def three_objects(_: Nothing, run: RunContext) -> Words:
+        """Generate two and show a third."""
+        await run.generate(Number, prompt="a number")
+        await asyncio.gather(run.generate(Words, prompt="words"), run.generate(Number, prompt="another"))
+        run.show({"words": ["own"]})
+        return Words(words=["end"])
+
+    run = await run_of(runner, three_objects, streams=True)
+    assert run.status == "completed", run.outcome
+    fold, late = Fold(Number), []
+    for number, event in enumerate(run.execution.events, 1):
+        if event.kind == "partial":
+            fold.feed(event.data, run.execution.partial_types.get(number))
+            late.append(json.loads(fold.encoded()))
+    assert late[-1] == {"words": ["own"]}
+    assert all(set(each) in ({"number"}, {"words"}) for each in late)
+    assert {"number", "words"} == {name for each in late[:-1] for name in each}
 
 
 async def test_what_is_shared_is_made_of_what_is_shared(runner: Runner) -> None:

@@ -55,8 +55,8 @@ class RunContext:
     """What an operation's function works with: each run gets its own."""
 
     __slots__ = (
-        "_changes", "_message", "_operation", "_percent", "_request", "_run", "_runner", "_said", "_span", "shown_at",
-        "truncated",
+        "_changes", "_message", "_operation", "_percent", "_request", "_run", "_runner", "_said", "_span", "growing",
+        "shown_at", "truncated",
     )  # fmt: skip
 
     def __init__(self, runner: "Runner", run: Run, operation: Operation[Any, Any], request: Request) -> None:
@@ -72,6 +72,8 @@ class RunContext:
         self._message = ""
         self._said = self._changes = 0
         self.truncated = False
+        self.growing: _Growth | None = None
+        """What was shown last."""
         self.shown_at = float("-inf")
         """When a partial object was last shown."""
 
@@ -202,8 +204,12 @@ class RunContext:
         self._count(len(text))
         self.shown_at = now
         execution.shows(self._run.elapsed_s)
-        execution.partial_type = self._operation.result_type
-        execution.latest_partial = (len(execution.events) + 1, fold.encoded())
+        number = len(execution.events) + 1
+        if execution.partial_type is None:
+            execution.partial_type = self._operation.result_type
+        self.growing = None
+        execution.partial_types[number] = self._operation.result_type
+        execution.latest_partial = (number, fold.encoded())
         execution.append(Event("partial", growth))
 
     def progress(self, share: float, message: str) -> None:
@@ -414,8 +420,10 @@ class _Growth:
         self._unsent: list[str] = []
         self._restarts = False
         self._shown = b"{}"
-        if run.execution.streams:
+        self._schema = schema
+        if run.execution.streams and run.execution.partial_type is None:
             run.execution.partial_type = schema
+            context.growing = self
 
     def feed(self, pieces: Pieces, _length: int) -> None:
         if not self._run.execution.streams:
@@ -445,8 +453,13 @@ class _Growth:
         self._shown = encoded
         execution = self._run.execution
         execution.shows(self._run.elapsed_s)
-        execution.latest_partial = (len(execution.events) + 1, encoded)
-        execution.append(Event("partial", Delta("".join(self._unsent), self._restarts)))
+        number, grown, restarts = len(execution.events) + 1, "".join(self._unsent), self._restarts
+        if self._context.growing is not self:  # what was shown last is another object
+            grown, restarts = self._fold.text, True
+            self._context.growing = self
+            execution.partial_types[number] = self._schema
+        execution.latest_partial = (number, encoded)
+        execution.append(Event("partial", Delta(grown, restarts)))
         self._unsent.clear()
         self._restarts = False
         self._report(value)

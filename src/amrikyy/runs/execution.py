@@ -74,6 +74,7 @@ class Execution:
         allowance: what whoever started it may spend; None if nothing limits it.
         outcome: None while it goes on.
         partial_type: what the partial events grow into, once that is known.
+        partial_types: the same from an event of that number on, where an operation goes on with another object.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
             the head of the log need not fold it again.
         first_output_s: seconds from the start to the first token or partial object, once there is one.
@@ -96,6 +97,7 @@ class Execution:
         "outcome",
         "own",
         "partial_type",
+        "partial_types",
         "runs",
         "spent",
         "streams",
@@ -110,6 +112,7 @@ class Execution:
         self.own: dict[str, Spent] = {}
         self.outcome: Outcome | None = None
         self.partial_type: type[BaseModel] | None = None
+        self.partial_types: dict[int, type[BaseModel]] = {}
         self.latest_partial: tuple[int, bytes] | None = None
         self.first_output_s: float | None = None
         self.cause: AmrikyyError | None = None

@@ -22,9 +22,16 @@ class Fold:
         self._model = partial_model(model)
         self._text = ""
 
-    def feed(self, delta: Delta) -> None:
-        """Take in how the text grew."""
+    def feed(self, delta: Delta, model: type[BaseModel] | None = None) -> None:
+        """Take in how the text grew, and what it grows into if that is another object now."""
+        if model is not None:
+            self._model = partial_model(model)
         self._text = delta.text if delta.restarts else self._text + delta.text
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._text
 
     def value(self) -> BaseModel:
         """What the text says so far: every field that is there is valid; what is not there yet is left out."""

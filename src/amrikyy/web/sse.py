@@ -167,10 +167,10 @@ class EventWriter:
         self._fold: Fold | None = None
 
     def skip(self, events: list[Event]) -> None:
-        """Take in events that the client has already seen."""
-        for event in events:
+        """Take in events that the client has already seen, from the first."""
+        for number, event in enumerate(events, 1):
             if event.kind == "partial":
-                self._folded(event)
+                self._folded(number, event)
 
     def bodies(self, first: int, events: list[Event]) -> Iterator[bytes]:
         """The bytes of `events`, the first of which is number `first`, in writes of about `MAX_WRITE` at most."""
@@ -220,15 +220,15 @@ class EventWriter:
 
     def _partial(self, number: int, event: Event) -> bytes:
         latest = self._run.execution.latest_partial
-        fold = self._folded(event)
+        fold = self._folded(number, event)
         return latest[1] if latest is not None and latest[0] == number else fold.encoded()
 
-    def _folded(self, event: Event) -> Fold:
+    def _folded(self, number: int, event: Event) -> Fold:
         if self._fold is None:
             partial_type = self._run.execution.partial_type
             assert partial_type is not None, "a partial event says what it grows into before it is in the log"
             self._fold = Fold(partial_type)
-        self._fold.feed(event.data)
+        self._fold.feed(event.data, self._run.execution.partial_types.get(number))
         return self._fold
 
 

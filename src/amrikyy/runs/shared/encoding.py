@@ -117,9 +117,9 @@ def batch_of(execution: Execution, start: int, stop: int, wholes: Mapping[int, b
 def _folded(execution: Execution, index: int) -> bytes:
     assert execution.partial_type is not None, "a partial event says what it grows into before it is in the log"
     fold = Fold(execution.partial_type)
-    for event in execution.events[: index + 1]:
+    for number, event in enumerate(execution.events[: index + 1], 1):
         if event.kind == "partial":
-            fold.feed(event.data)
+            fold.feed(event.data, execution.partial_types.get(number))
     return fold.encoded()
 
 
