@@ -1,4 +1,4 @@
-"""What covers one call of a model: reserved before it, extended when it writes more than it was allowed, settled."""
+"""The budget for one call to a model: reserved before it, extended if the answer grows longer, settled after it."""
 
 import asyncio
 import math
@@ -11,17 +11,17 @@ from amrikyy.runs.execution import Execution
 from amrikyy.spend import Allowance, Reservation
 
 STEP = 1000 * CHARACTERS_PER_TOKEN
-"""Characters that are reserved at a time for an answer that is longer than was reserved for."""
+"""How many characters are reserved at a time for an answer that outgrows its reservation."""
 
 AHEAD = STEP // 2
-"""How long before its end a cover is extended: what a model writes while the database is asked."""
+"""How many characters before its end a cover is extended: as many as a model writes while the database is asked."""
 
 
 class Cover:
     """A reservation, and how long an answer it covers.
 
     Attributes:
-        look_at: `extend` wants to be called when the answer is longer than so many characters.
+        look_at: the length of the answer, in characters, beyond which `extend` must be called.
     """
 
     __slots__ = ("_covered", "_execution", "_extending", "_models", "_refused", "_reservation", "look_at")
@@ -50,7 +50,7 @@ class Cover:
         return cls(execution, models, reservation, request)
 
     def extend(self, usage: Usage, length: int) -> None:
-        """Reserve ahead for an answer that is this long and goes on; one that passes what could be had is ended."""
+        """Reserve ahead for an answer that is this long and goes on; end one that outgrows what could be reserved."""
         if self._refused is not None:
             if length > self._covered:
                 self._execution.cancel(self._refused)
@@ -73,7 +73,7 @@ class Cover:
             self.look_at = covered - AHEAD
 
     def settle(self, cost_usd: float | None) -> None:
-        """Book what the call has cost; None if that is not known."""
+        """Book what the call has cost; None if the cost is not known."""
         extending = self._extending
         if extending is None or extending.done():
             self._reservation.settle(cost_usd)

@@ -1,4 +1,4 @@
-"""Between an execution and the cache: what is kept of one, and how a kept one is played again."""
+"""Between an execution and the cache: what is kept of an execution, and how that is replayed."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from amrikyy.runs.execution import Execution, Outcome
 
 
 def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
-    """What the cache keeps of an execution that ended well."""
+    """What the cache keeps of a successful execution."""
     assert execution.outcome is not None
     assert execution.outcome.result is not None
     return Entry(
@@ -24,7 +24,7 @@ def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
 
 
 def play(operation: Operation[Any, Any], entry: Entry, execution: Execution, *, similar: bool = False) -> None:
-    """Let an execution that has begun go on and end as the one did that was kept.
+    """Let an execution that has begun continue and end as the kept one did.
 
     A text is written in its pieces; another result is one partial object, whole. `similar`: it was of another request.
     """

@@ -1,4 +1,4 @@
-"""What an operation has returned, checked against what it declared and put into JSON."""
+"""An operation's result, checked against its declaration and put into JSON."""
 
 import inspect
 from typing import Any
@@ -11,7 +11,7 @@ from amrikyy.errors import InternalError
 log = structlog.get_logger(__name__)
 
 MAX_OUTPUT = 8_000_000
-"""Bytes of a result, and characters of what a run shows on the way to it. The longest answers of models are a tenth."""
+"""The most bytes of a result, and characters that a run shows before it: ten times the longest answers of models."""
 
 
 def encode_result(operation: Operation[Any, Any], made: object, request: Request, *, truncated: bool) -> bytes:
@@ -34,7 +34,7 @@ def encode_result(operation: Operation[Any, Any], made: object, request: Request
 
 
 def output_too_large(operation: Operation[Any, Any]) -> InternalError:
-    """The refusal to hold more, for it lies in memory and in the database until it is too old."""
+    """The error for more output than is kept in memory and in the database."""
     said = f"The operation {operation.key} made more than {MAX_OUTPUT / 1e6:g} MB, which is the most that a run may."
     log.error("output_too_large", operation=operation.key, most_bytes=MAX_OUTPUT)
     return InternalError(f"{said} Ask for less.", code="output_too_large")

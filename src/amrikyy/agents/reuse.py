@@ -1,4 +1,4 @@
-"""What need not be made anew: what is kept, also of similar requests, and what is in progress, here or elsewhere."""
+"""What need not be made again: kept results, also of similar requests, and work in progress, here or elsewhere."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Flight(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The same for all processes."""
+        """Its name, the same in all processes."""
         return f"{self.key}:{'stream' if self.streams else 'json'}"
 
 
@@ -55,7 +55,7 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def leader(self) -> Leader | None:
-        """Who executes it already, in another process."""
+        """The other process that executes it already."""
         return self.lease.leader if self.lease is not None else None
 
     @property
@@ -102,7 +102,7 @@ class Asked:
             self._asking.pop(self._flight).set()
 
     def abandon(self) -> None:
-        """Nobody wants to know any more."""
+        """Give up the question: nobody needs the answer any more."""
         self._claiming.abandon()
         self._asking.pop(self._flight).set()
 
@@ -147,7 +147,7 @@ class Reuse:
         self._stopping = False
 
     def key_of(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
-        """Under what a result is kept."""
+        """The key under which a result is kept."""
         whose = None if operation.shared else owner
         return key_of(
             operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint,
@@ -227,7 +227,7 @@ class Reuse:
         return Ahead(values, key, run_id, Asked(self._asking, self._cache, sharing, flight, run_id))
 
     def in_progress(self, flight: Flight | None) -> Execution | None:
-        """What the same request may join here: a stream another stream, a JSON answer either."""
+        """The execution here that the same request may join: a stream joins a stream, a JSON answer joins either."""
         if flight is None:
             return None
         # That one has just ended is noticed a moment later, and it would never end whoever joins it now.
@@ -238,11 +238,11 @@ class Reuse:
         return found if found is not None and not found.ended else None
 
     def begun(self, flight: Flight, execution: Execution) -> None:
-        """From now on the execution can be joined."""
+        """Let others join the execution from now on."""
         self._in_progress[flight] = execution
 
     def ended(self, flight: Flight, execution: Execution) -> None:
-        """It cannot be joined any more."""
+        """Let nobody join the execution any more."""
         if self._in_progress.get(flight) is execution:
             del self._in_progress[flight]
 
@@ -274,7 +274,7 @@ class Reuse:
         return True
 
     def keep(self, operation: Operation[Any, Any], key: str, look: Look | None, execution: Execution) -> None:
-        """Let later runs have what an execution has made."""
+        """Keep an execution's result for later runs."""
         self._cache.put(operation.agent, key, entry_of(operation, execution))
         if self._second_look is not None and look is not None:
             self._second_look.keep(look, key)
@@ -288,11 +288,11 @@ class Reuse:
         self._cache.count(run.agent, result)
 
     def count_stale(self, agent: str) -> None:
-        """Count that no new result could be had, and an old one was served."""
+        """Count that no new result could be made, and an outdated one was served."""
         self._cache.count(agent, "stale")
 
     def stop(self) -> None:
-        """Ask for no leases any more: what is not in progress will not begin."""
+        """Ask for no more leases: what is not in progress will not begin."""
         self._stopping = True
 
 

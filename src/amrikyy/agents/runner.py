@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Records(Protocol):
-    """Where runs are recorded for good."""
+    """Where runs are stored permanently."""
 
     def note(self, run: Run) -> None:
         """Record the run as it is now, soon.
@@ -100,11 +100,11 @@ class Runner:
 
     @property
     def running(self) -> int:
-        """How many executions are in progress or in line."""
+        """How many executions are in progress or waiting in line."""
         return len(self._tasks)
 
     def tally(self, agent: str) -> Tally:
-        """How the agent's runs ended in this process."""
+        """How the agent's runs have ended in this process."""
         return self._tallies[agent]
 
     # --- Beginning ---
@@ -147,13 +147,13 @@ class Runner:
             operation: what to run.
             request: its validated request.
             owner: the principal whose run it is.
-            streams: somebody reads the events as they come.
-            detached: it goes on when nobody reads it.
-            priority: it goes before those without when all slots are taken.
-            reuse: it may use what was made for an earlier or another run of the same request.
-            keep: later runs may use what is made for it.
+            streams: whether somebody reads the events as they come.
+            detached: whether it goes on when nobody reads it.
+            priority: whether it goes before runs without priority when all slots are taken.
+            reuse: whether it may use the result of an earlier or another run of the same request.
+            keep: whether later runs may use its result.
             parent_id: the run that it is a part of.
-            run_id: its id, if it has been given one.
+            run_id: its id, if it already has one.
             deadline_s: how long it may take; the server's own limit if not given.
             allowance: what it may spend; None if nothing limits it.
             within: what it is traced as a part of; None if it is not traced.
@@ -309,7 +309,7 @@ class Runner:
     # --- Ending ---
 
     def _give_up(self, run: Run, task: asyncio.Task[None]) -> None:
-        """End a run whose operation goes on although it was cancelled; what it still does counts for nothing."""
+        """End a run whose operation goes on although it was cancelled; whatever that still does is ignored."""
         log.error(
             "operation_ignores_cancellation",
             operation=f"{run.agent}.{run.operation}",
@@ -327,7 +327,7 @@ class Runner:
         self._end_runs(execution)
 
     def _serve_stale(self, execution: Execution, error: AmrikyyError, work: "_Work") -> bool:
-        """End with an older result instead of an error, if the models failed and nothing has been shown yet."""
+        """End with an outdated result instead of an error, if the models failed and nothing has been shown yet."""
         stale = work.found.stale
         if stale is None or not isinstance(error, ModelError) or error.status < 500:
             return False
@@ -378,7 +378,7 @@ class Runner:
             raise self._refusal
 
     async def drain(self, timeout_s: float) -> None:
-        """Start nothing more, send away who waits in line, and give the others time to finish.
+        """Start nothing more, refuse the runs that wait in line, and give those in progress time to finish.
 
         What still runs after `timeout_s` ends with the error `draining`.
         """
@@ -398,9 +398,9 @@ class Runner:
             run.execution.cancel(self._refusal)
 
     async def close(self) -> None:
-        """Stop what still runs and wait until each run has recorded its end.
+        """Cancel what still runs and wait until the end of each run is recorded.
 
-        Work that ignores that it was cancelled is left behind after `CLEAN_UP_S`.
+        Work that ignores its cancellation is left behind after `CLEAN_UP_S`.
         """
         await self.drain(0)
         stop_at = asyncio.get_running_loop().time() + CLEAN_UP_S + 1
@@ -413,7 +413,7 @@ class Runner:
 
 
 class _Work(NamedTuple):
-    """What an execution has to do, and what is done with what it makes."""
+    """What an execution is to do, and what becomes of its result."""
 
     operation: Operation[Any, Any]
     request: Request

@@ -1,4 +1,4 @@
-"""A second look into the cache: for the result of a request that says the same in other words."""
+"""A second look into the cache, for the result of a request that says the same in other words."""
 
 import re
 import types
@@ -76,11 +76,11 @@ class SecondLook:
         return Look(bucket, meaning, None, usage)
 
     def keep(self, look: Look, key: str) -> None:
-        """A result is kept now for what was looked for."""
+        """Remember that there is now a result for what was looked for."""
         self._requests.keep(look.bucket, look.meaning, key)
 
     def _texts_of(self, operation: Operation[Any, Any]) -> tuple[str, ...]:
-        """The fields that hold a text, by their names in JSON; not those that hold one of some words."""
+        """The fields that hold free text, by their names in JSON; not those with a fixed choice of words."""
         found = self._texts.get(operation.key)
         if found is None:
             fields = operation.request_type.model_fields.items()

@@ -1,4 +1,4 @@
-"""How the fields of a request are said in plain words, for the planner."""
+"""How people say the fields of a request in plain words, for the planner."""
 
 import re
 import types
@@ -16,7 +16,7 @@ how many, and where to publish."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
-    """How a value is said. Write it into the `Annotated` type of a field, or of a kind of value that fields share.
+    """How people say a value. Put it into the `Annotated` type of a field, or of a kind of value that fields share.
 
     Attributes:
         read: makes the value of a text ("Paris" → "CDG"); None if the text is no such value. Without it a text is
@@ -55,12 +55,12 @@ class Slot:
 
     @property
     def required(self) -> bool:
-        """Whether the request is wrong without it."""
+        """Whether the request is invalid without it."""
         return self.field.is_required()
 
 
 def slots_of(request_type: type[Any]) -> tuple[Slot, ...]:
-    """The fields of a request, in their order.
+    """The fields of a request, in order.
 
     A field that says nothing about how it is said follows its name ("dish: pasta") or, if it is a number, precedes it
     ("3 portions"); the only text that is required is what the request is about.

@@ -1,4 +1,4 @@
-"""How an agent's runs ended lately, in this process: what its health is judged by."""
+"""How an agent's runs have ended lately in this process, by which its health is judged."""
 
 import time
 from collections import deque
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from typing import Literal
 
 WINDOW_S = 600
-"""What is longer ago says nothing about now."""
+"""Seconds; what happened earlier says nothing about now."""
 
 SLICE_S = 10
 
 MIN_CALLS = 5
-"""Fewer runs are not judged: one failure of one would be all of them."""
+"""The fewest runs that are judged: with one run, a single failure would be 100 %."""
 
 DEGRADED, UNHEALTHY = 20, 50
-"""Percent of runs that failed, above which an agent is called so."""
+"""The percentage of failed runs above which an agent is called degraded, or unhealthy."""
 
 Health = Literal["healthy", "degraded", "unhealthy"]
 
 
 class Tally:
-    """Counts runs and failures, for good and over the last ten minutes."""
+    """Counts runs and failures, in total and over the last ten minutes."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.calls = 0
@@ -29,7 +29,7 @@ class Tally:
         self._slices: deque[list[int]] = deque()  # [number of the slice, calls, failures]
 
     def count(self, *, failed: bool) -> None:
-        """A run has ended. What the caller got wrong or cancelled is no failure."""
+        """Count a run that has ended. The caller's mistakes and cancellations are not failures."""
         self.calls += 1
         self.failures += failed
         now = int(self._clock() // SLICE_S)
@@ -41,7 +41,7 @@ class Tally:
 
     @property
     def recent(self) -> tuple[int, int]:
-        """Runs, and failures, of the last ten minutes."""
+        """The runs and the failures of the last ten minutes."""
         self._forget(int(self._clock() // SLICE_S))
         return sum(each[1] for each in self._slices), sum(each[2] for each in self._slices)
 
@@ -53,7 +53,7 @@ class Tally:
 
     @property
     def health(self) -> Health:
-        """What the error rate says."""
+        """The agent's health, judged by the error rate."""
         if self.recent[0] < MIN_CALLS:
             return "healthy"
         rate = self.error_rate
