@@ -206,7 +206,7 @@ async def test_a_growing_object_is_shown_ten_times_a_second_at_most_its_end_incl
     runner: Runner, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("amrikyy.agents.context.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("amrikyy.agents.showing.time", SimpleNamespace(monotonic=lambda: now))
 
     async def stream(_: object, emit: Callable[[object], None]) -> None:
         nonlocal now
@@ -557,7 +557,8 @@ async def test_an_object_of_the_operations_own_is_shown_as_it_grows_where_somebo
 async def test_of_several_objects_each_is_shown_by_itself_to_readers_who_come_later_too(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amrikyy.agents.context.PARTIAL_INTERVAL_S", 0)
+    for module in ("context", "showing"):
+        monkeypatch.setattr(f"amrikyy.agents.{module}.PARTIAL_INTERVAL_S", 0)
     own = Agent("own", "Its own.")
 
     @own.operation()

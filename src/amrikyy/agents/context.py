@@ -12,11 +12,12 @@ from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
 from amrikyy.agents.results import MAX_OUTPUT, output_too_large
+from amrikyy.agents.showing import PARTIAL_INTERVAL_S, Answer, Feed, Growth, Prose, share_of_fields
 from amrikyy.errors import ModelMalformed
-from amrikyy.llm.request import Pieces, Usage
 from amrikyy.llm.request import Request as ModelRequest
+from amrikyy.llm.request import Usage
 from amrikyy.runs.events import Delta, Event
-from amrikyy.runs.partial import Fold, encode
+from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
 
 if TYPE_CHECKING:
@@ -24,15 +25,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
-PARTIAL_INTERVAL_S = 0.115
-"""Seconds between partial objects: at most ten a second with the last one, which does not wait. The eye follows no
-more, and each costs a whole object on the wire."""
-
 MAX_CHANGES = 200_000
 """The most texts and progress events that one run may show; each is kept as long as the run can be read."""
-
-PROGRESS_STEP = 10
-"""Percentage points between two progress events of one call, so that they do not swamp a long answer."""
 
 MAX_QUOTED_ERRORS = 20
 """The most validation errors that a repair shows to the model; a hopeless answer has hundreds."""
@@ -72,7 +66,7 @@ class RunContext:
         self._message = ""
         self._said = self._changes = 0
         self.truncated = False
-        self.growing: _Growth | None = None
+        self.growing: Growth | None = None
         """What was shown last."""
         self.shown_at = float("-inf")
         """When a partial object was last shown."""
@@ -128,7 +122,7 @@ class RunContext:
             ModelError: the provider failed; the subclass tells the cause.
         """
         request = self._ask(prompt, system, schema, max_output_tokens, temperature)
-        growth = _Growth(self, schema, done or _share_of_fields(schema), message)
+        growth = Growth(self, schema, done or share_of_fields(schema), message)
         answer = await self._collect(request, growth)
         try:
             return schema.model_validate_json(_json_object(answer))
@@ -171,7 +165,7 @@ class RunContext:
         Raises:
             ModelError: the provider failed; the subclass tells the cause.
         """
-        text = _Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
+        text = Prose(self, (expected_words or 0) * CHARACTERS_PER_WORD, message)
         return await self._answer(self._ask(prompt, system, None, max_output_tokens, temperature), text.feed)
 
     def say(self, text: str) -> None:
@@ -311,17 +305,17 @@ class RunContext:
             calls=None if self._span is None else [],
         )
 
-    async def _collect(self, request: ModelRequest, growth: "_Growth") -> str:
+    async def _collect(self, request: ModelRequest, growth: "Growth") -> str:
         answer = await self._answer(request, growth.feed)
         growth.flush()
         return answer
 
-    async def _answer(self, request: ModelRequest, feed: "_Feed") -> str:
+    async def _answer(self, request: ModelRequest, feed: Feed) -> str:
         """Ask, pass the text on as it comes, and account for what it used, however the call ends. Returns the text."""
         execution, models = self._run.execution, self._runner.models
         allowance = execution.allowance  # None where nothing limits what is spent
         cover = await Cover.of(execution, allowance, models, request) if allowance is not None else None
-        answer = _Answer(feed, cover)
+        answer = Answer(feed, cover)
         finished = False
         try:
             await models.for_tier(request.tier).stream(request, answer)
@@ -348,134 +342,6 @@ class RunContext:
                 model=usage.model if usage else "",
             )
         return "".join(answer.pieces)
-
-
-_Feed = Callable[[Pieces, int], None]
-"""Is handed the pieces of an answer as they come, and how many characters they have."""
-
-
-class _Answer:
-    """Takes in what a model says: passes the text on, and keeps it, and what is known of its use."""
-
-    __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
-
-    def __init__(self, feed: _Feed, cover: Cover | None) -> None:
-        self._feed = feed
-        self._cover = cover
-        self.length = 0
-        self.pieces: Pieces = []
-        self.usage: Usage | None = None
-
-    def __call__(self, item: Pieces | Usage) -> None:
-        if isinstance(item, list):
-            length = sum(map(len, item))
-            self.length += length
-            self.pieces += item
-            self._feed(item, length)
-            if self._cover is not None and self.length > self._cover.look_at and self.usage is not None:
-                self._cover.extend(self.usage, self.length)
-        else:
-            self.usage = item
-
-
-class _Prose:
-    """Turns the pieces of a text into token events, and into progress."""
-
-    __slots__ = ("_context", "_expected", "_length", "_mark", "_message", "_run", "_step")
-
-    def __init__(self, context: RunContext, expected: float, message: str) -> None:
-        self._context = context
-        self._run = context._run
-        self._expected = expected
-        self._message = message
-        self._length = 0
-        self._mark = self._step = expected * PROGRESS_STEP / 100 or float("inf")
-
-    def feed(self, pieces: Pieces, length: int) -> None:
-        execution = self._run.execution
-        self._context._count(length)
-        execution.extend([Event("token", piece) for piece in pieces])
-        if not execution.streams:
-            return
-        if execution.first_output_s is None:
-            execution.shows(self._run.elapsed_s)
-        self._length += length
-        if self._length >= self._mark:
-            self._context.progress(self._length / self._expected, self._message)
-            self._mark = self._length + self._step
-
-
-class _Growth:
-    """Turns the pieces of a JSON answer into partial events, ten a second at most, and into progress."""
-
-    def __init__(
-        self, context: RunContext, schema: type[BaseModel], done: Callable[[dict[str, Any]], float], message: str
-    ) -> None:
-        self._context = context
-        self._run = run = context._run
-        self._done = done
-        self._message = message
-        self._fold = Fold(schema)
-        self._unfolded: list[str] = []
-        self._unsent: list[str] = []
-        self._restarts = False
-        self._shown = b"{}"
-        self._schema = schema
-        if run.execution.streams and run.execution.partial_type is None:
-            run.execution.partial_type = schema
-            context.growing = self
-
-    def feed(self, pieces: Pieces, _length: int) -> None:
-        if not self._run.execution.streams:
-            return
-        self._unfolded += pieces
-        if time.monotonic() - self._context.shown_at >= PARTIAL_INTERVAL_S:
-            self.flush()
-
-    def restart(self) -> None:
-        self._unfolded.clear()
-        self._unsent.clear()
-        self._restarts = True
-
-    def flush(self) -> None:
-        """Append a partial event, if there is more to see than in the one before."""
-        if not self._unfolded:
-            return
-        grown = "".join(self._unfolded)
-        self._fold.feed(Delta(grown, self._restarts and not self._unsent))
-        self._unsent.append(grown)
-        self._unfolded.clear()
-        self._context.shown_at = time.monotonic()
-        value = self._fold.value()
-        encoded = encode(value)
-        if encoded == self._shown:
-            return
-        self._shown = encoded
-        execution = self._run.execution
-        execution.shows(self._run.elapsed_s)
-        number, grown, restarts = len(execution.events) + 1, "".join(self._unsent), self._restarts
-        if self._context.growing is not self:  # what was shown last is another object
-            grown, restarts = self._fold.text, True
-            self._context.growing = self
-            execution.partial_types[number] = self._schema
-        execution.latest_partial = (number, encoded)
-        execution.append(Event("partial", Delta(grown, restarts)))
-        self._unsent.clear()
-        self._restarts = False
-        self._report(value)
-
-    def _report(self, value: BaseModel) -> None:
-        try:
-            share = self._done(value.model_dump(by_alias=True, exclude_none=True))
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            return  # the agent's own estimate stumbled over an object that is not whole yet
-        self._context.progress(share, self._message)
-
-
-def _share_of_fields(schema: type[BaseModel]) -> Callable[[dict[str, Any]], float]:
-    count = len(schema.model_fields)
-    # The newest field is still being written, so it does not count as done.
-    return lambda partial: max(0, len(partial) - 1) / count
 
 
 def _as_text(sample: BaseModel | str) -> str:
