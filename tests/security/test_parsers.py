@@ -14,11 +14,12 @@ from pydantic import BaseModel
 from amrikyy.auth import Tokens
 from amrikyy.errors import ModelError, Unauthenticated
 from amrikyy.http_client import HttpClient, Patience
-from amrikyy.http_client.connection import Connection, Head, HttpFailure
+from amrikyy.http_client.connection import Connection, Head, HttpFailure, Receiver
 from amrikyy.http_client.request import Origin
-from amrikyy.llm.client import Tally, WireClient
+from amrikyy.llm.client import WireClient
 from amrikyy.llm.gemini import GeminiClient
 from amrikyy.llm.openai import OpenAIClient
+from amrikyy.llm.request import Request, Usage
 from amrikyy.llm.wire import Events
 from amrikyy.ratelimit.addresses import Networks, client_address
 from amrikyy.runs.events import Delta
@@ -56,16 +57,36 @@ ALMOST = st.dictionaries(
 """What looks like a provider's answer, with something wrong somewhere."""
 
 
-async def test_whatever_a_model_answers_is_text_or_a_model_s_error() -> None:
-    http = HttpClient()
+class Answering(HttpClient):
+    """Has an answer for every request at once."""
+
+    head = Head(200, {})
+    body = b""
+
+    async def exchange(self, method: str, url: str, receiver: Receiver, **_: Any) -> None:
+        receiver.head(self.head)
+        receiver.data(self.body)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "event"), [(b"application/json", b"%b"), (b"text/event-stream", b"data: %b\n\n")]
+)
+async def test_whatever_a_model_answers_is_text_or_a_model_s_error(media_type: bytes, event: bytes) -> None:
+    http = Answering()
+    http.head = Head(200, {b"content-type": media_type})
     clients: list[WireClient] = [GeminiClient("m", SECRET, http=http), OpenAIClient("m", SECRET, http=http)]
+    asked = Request(prompt="Hello", max_output_tokens=100)
+
+    def emitted(piece: Any) -> None:
+        assert isinstance(piece, Usage) or all(isinstance(each, str) for each in piece)
 
     @FUZZ
     @given(ALMOST.map(lambda answer: json.dumps(answer).encode()) | st.binary(max_size=60))
     def read(data: bytes) -> None:
+        http.body = event % data
         for client in clients:
-            with suppress(ModelError):
-                assert isinstance(client.read(data, Tally(0)), str)
+            with suppress(ModelError, StopIteration):  # it waits for nothing: it ends, or fails
+                client.stream(asked, emitted).send(None)
 
     read()
     await http.close()
