@@ -44,7 +44,7 @@ def count_words(text: str) -> int:
 
 
 def without_closing(heading: str) -> str:
-    """A Markdown heading's text without the signs that may close it: "Small" of "Small ##", but "C#" of "C#"."""
+    """A Markdown heading's text without a closing sequence of #: "Small" from "Small ##", but "C#" from "C#"."""
     heading = heading.rstrip()
     opened = heading.rstrip("#")
     return opened.rstrip() if opened != heading and (not opened or opened[-1].isspace()) else heading
@@ -74,8 +74,8 @@ class Request(BaseModel):
 
 
 EMPTY_LIST: dict[str, Any] = {"default": []}
-"""The default that the schema shows for an optional list. The field itself uses a factory, for pydantic would copy a
-list given as the default with `copy.deepcopy` for each request."""
+"""The default that the schema shows for an optional list. The field itself uses a factory, because pydantic would copy
+a list given as the default with `copy.deepcopy` for each request."""
 
 
 class Result(BaseModel):

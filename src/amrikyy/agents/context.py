@@ -58,16 +58,16 @@ class RunContext:
         self._run = run
         self._operation = operation
         self._request = request
-        self._span = run.span  # the run may end before what it has begun
+        self._span = run.span  # the run may end before the work that it began
         self._percent = 0
-        for event in run.execution.events:  # where another process had begun the work, and readers have seen how far
+        for event in run.execution.events:  # if another process began the work, readers have seen how far it was
             if event.kind == "progress":
                 self._percent = max(self._percent, event.data[0])
         self._message = ""
         self._said = self._changes = 0
         self.truncated = False
         self.growing: Growth | None = None
-        """What was shown last."""
+        """The object that was shown last."""
         self.shown_at = float("-inf")
         """When a partial object was last shown."""
 
@@ -192,7 +192,7 @@ class RunContext:
             return
         text = msgspec.json.encode(partial).decode()
         if self._said + len(text) > MAX_OUTPUT // 2:
-            return  # each is kept as a whole; the result itself comes at the end
+            return  # each is kept whole; the result itself comes at the end
         fold = Fold(self._operation.result_type)
         fold.feed(growth := Delta(text, restarts=True))
         self._count(len(text))

@@ -1,4 +1,4 @@
-"""What metrics say of runs, and of what models have used for them."""
+"""Counts runs in the metrics, and what models used for them."""
 
 from amrikyy.llm.request import Usage
 from amrikyy.runs.run import Run
@@ -6,7 +6,7 @@ from amrikyy.telemetry.metrics import Metrics
 
 
 def count_usage(metrics: Metrics, agent: str, used: Usage) -> None:
-    """Count what a model call has used: once, however its stream has ended."""
+    """Count what a model call used: once, however its stream ended."""
     metrics.model_tokens.inc(used.model, agent, "input", by=used.input_tokens)
     metrics.model_tokens.inc(used.model, agent, "output", by=used.output_tokens)
     if used.cost_usd is None:

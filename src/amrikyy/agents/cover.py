@@ -14,11 +14,11 @@ STEP = 1000 * CHARACTERS_PER_TOKEN
 """How many characters are reserved at a time for an answer that outgrows its reservation."""
 
 AHEAD = STEP // 2
-"""How many characters before its end a cover is extended: as many as a model writes while the database is asked."""
+"""How many characters before its end a cover is extended: as many as a model writes while the database replies."""
 
 
 class Cover:
-    """A reservation, and how long an answer it covers.
+    """A reservation, and the length of answer that it covers.
 
     Attributes:
         look_at: the length of the answer, in characters, beyond which `extend` must be called.
@@ -31,7 +31,7 @@ class Cover:
         self._models = models
         self._reservation = reservation
         self._extending: asyncio.Task[None] | None = None
-        # An answer that comes as a whole has been written, and paid for, before anybody could break it off.
+        # An answer that comes as a whole has been written, and must be paid for, before anybody could stop it.
         self._covered = request.max_output_tokens * CHARACTERS_PER_TOKEN if request.streaming else math.inf
         self._refused: AmrikyyError | None = None
         self.look_at = self._covered - AHEAD
@@ -41,12 +41,12 @@ class Cover:
         """Reserve the most that a call may cost.
 
         Raises:
-            BudgetSpent: it is not covered, and must not be made.
+            BudgetSpent: the budget does not cover the call, which must not be made.
             ValidationFailed: a price is not known (`price_unknown`).
         """
         client = models.for_tier(request.tier)
         reservation = await allowance.reserve(models.most_usd(request), client.name)
-        execution.wake()  # whoever waits to learn whether it is covered
+        execution.wake()  # for whoever waits to learn whether the call is covered
         return cls(execution, models, reservation, request)
 
     def extend(self, usage: Usage, length: int) -> None:
@@ -77,6 +77,6 @@ class Cover:
         extending = self._extending
         if extending is None or extending.done():
             self._reservation.settle(cost_usd)
-        else:  # what it may still reserve is to be given back, too
+        else:  # what it may still reserve must be given back, too
             extending.cancel()
             extending.add_done_callback(lambda _: self._reservation.settle(cost_usd))

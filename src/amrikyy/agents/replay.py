@@ -1,4 +1,4 @@
-"""Between an execution and the cache: what is kept of an execution, and how that is replayed."""
+"""Between an execution and the cache: what is kept of an execution, and how it is replayed."""
 
 import time
 from typing import Any
@@ -24,9 +24,9 @@ def entry_of(operation: Operation[Any, Any], execution: Execution) -> Entry:
 
 
 def play(operation: Operation[Any, Any], entry: Entry, execution: Execution, *, similar: bool = False) -> None:
-    """Let an execution that has begun continue and end as the kept one did.
+    """Let an execution that has begun continue and end as the cached one did.
 
-    A text is written in its pieces; another result is one partial object, whole. `similar`: it was of another request.
+    A text is written in its pieces; any other result is one whole partial object. `similar`: the request was another.
     """
     execution.cached = "similar" if similar else "hit" if entry.is_fresh else "stale"
     execution.spent.models = tuple(entry.model.split(",")) if entry.model else ()

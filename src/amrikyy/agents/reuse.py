@@ -1,4 +1,4 @@
-"""What need not be made again: kept results, also of similar requests, and work in progress, here or elsewhere."""
+"""Avoids repeated work: reuses results, also of similar requests, and joins work in progress, here or elsewhere."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from amrikyy.telemetry.metrics import Metrics
 
 
 class Flight(msgspec.Struct, frozen=True):
-    """An execution in progress that others may join. A stream joins no JSON answer's: it has no partial events. A JSON
-    answer joins a stream's, but only in the same process."""
+    """An execution in progress that others may join. A stream does not join a JSON answer's, which has no partial
+    events. A JSON answer joins a stream's, but only in the same process."""
 
     key: str
     streams: bool
@@ -32,14 +32,14 @@ class Flight(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What there is for a request.
+    """What can be reused for a request.
 
     Attributes:
         entry: a result that answers it.
-        stale: one that is out of date, where none answers it.
-        flight: what others may join once it is executed; None where it need not be, or nothing may be reused.
-        lease: the right to execute it for all processes, or who has that.
-        look: what was looked for by its meaning.
+        stale: an outdated result, if there is no `entry`.
+        flight: what others may join once it is executed; None if it need not be, or nothing may be reused.
+        lease: the right to execute it for all processes, or who holds that.
+        look: what was looked for by meaning.
     """
 
     entry: Entry | None = None
@@ -55,12 +55,12 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def leader(self) -> Leader | None:
-        """The other process that executes it already."""
+        """The other process that is already executing it."""
         return self.lease.leader if self.lease is not None else None
 
     @property
     def word(self) -> CacheResult:
-        """What was found, in a word."""
+        """What was found, as a word for metrics and traces."""
         if self.entry is not None:
             return "similar" if self.is_similar else "hit"
         return "miss" if self.stale is None else "stale"
@@ -70,9 +70,9 @@ NOTHING = Found()
 
 
 class Asked:
-    """What all processes were asked about a request: what is kept of it, and the lease on making it anew.
+    """A query for what all processes share about a request: its cached result, and the lease on executing it.
 
-    It was sent when this is made; until it is answered or abandoned, others here who ask the same wait.
+    It is sent on creation; until it is answered or abandoned, others in this process that ask the same wait.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Asked:
         self._asking = asking
         self._cache = cache
         self._flight = flight
-        # In this order, for whoever had the lease before may have left a result.
+        # In this order, because the previous holder of the lease may have left a result.
         self._claiming = sharing.claim(flight.name, run_id)
         self._getting = cache.ask(flight.key)
-        asking[flight] = asyncio.Event()  # last: if the others failed, nobody would ever set it
+        asking[flight] = asyncio.Event()  # last: if one of the calls above failed, nobody would ever set it
 
     async def answer(self) -> tuple[Entry | None, Lease | None]:
-        """What is kept, and the lease."""
+        """The cached result, and the lease."""
         claiming, key = self._claiming, self._flight.key
         try:
             entry = await self._cache.get(key, self._getting)
@@ -102,19 +102,19 @@ class Asked:
             self._asking.pop(self._flight).set()
 
     def abandon(self) -> None:
-        """Give up the question: nobody needs the answer any more."""
+        """Give up the query: nobody needs the answer any more."""
         self._claiming.abandon()
         self._asking.pop(self._flight).set()
 
 
 class Ahead(NamedTuple):
-    """What was asked for a run before it was known whether it may begin.
+    """A query for a run that was sent before it was known whether the run may begin.
 
     Attributes:
         values: the request as JSON values.
-        key: under what its result is kept.
-        run_id: its id.
-        asked: whom.
+        key: the key under which its result is cached.
+        run_id: the run's id.
+        asked: the query.
     """
 
     values: dict[str, Any]
@@ -124,14 +124,14 @@ class Ahead(NamedTuple):
 
 
 class Reuse:
-    """Finds what there is for a request; of all who ask the same at the same time, it lets one work.
+    """Finds what can be reused for a request; of identical requests at the same time, it lets only one do the work.
 
     Args:
         cache: results of earlier executions.
         second_look: finds results of similar requests, if they may be used.
-        models: what executes them: results of the offline model are kept apart.
-        sealer: hashes requests so that nobody who sees a key can tell what was asked.
-        metrics: is told what looking takes.
+        models: what makes the results: those of the offline model are kept apart.
+        sealer: hashes requests, so that nobody who sees a key can tell what was asked.
+        metrics: counts what looking uses.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Reuse:
         self._stopping = False
 
     def key_of(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
-        """The key under which a result is kept."""
+        """The key under which a result is cached."""
         whose = None if operation.shared else owner
         return key_of(
             operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint,
@@ -165,16 +165,16 @@ class Reuse:
         sharing: Sharing,
         asked: "Asked | None" = None,
     ) -> Found:
-        """Look here, for similar requests, and where all processes look, in this order.
+        """Look in this process, then for similar requests, then in what all processes share.
 
         Args:
             operation: what would be run.
             values: the request.
             key: from `key_of`.
-            streams: somebody would read the events as they come.
-            run_id: under which it would be executed.
-            sharing: what other processes have to do with it.
-            asked: from `look_ahead`, of the same request.
+            streams: whether somebody would read the events as they come.
+            run_id: the id under which it would be executed.
+            sharing: coordinates it with other processes.
+            asked: from `look_ahead`, for the same request.
         """
         entry, look = self._cache.at_hand(key), None
         if self._second_look is not None and not _is_fresh(entry):
@@ -193,18 +193,18 @@ class Reuse:
             entry, lease = await asked.answer()
         elif sharing.is_alone and not self._cache.is_shared:
             if self._second_look is not None:
-                entry = self._cache.at_hand(key)  # looking for similar ones has taken time
+                entry = self._cache.at_hand(key)  # looking for similar ones took time, and it may be there by now
         else:
             entry, lease = await self._ask_others(sharing, flight, run_id)
         if not _is_fresh(entry):
             return Found(None, entry, flight, lease, look)
-        # A lease of our own stays with what was found: others may follow it by now.
+        # A lease of our own stays with what was found: others may be following it by now.
         return Found(entry, lease=lease if lease is not None and lease.leader is None else None, look=look)
 
     async def _ask_others(self, sharing: Sharing, flight: Flight, run_id: str) -> tuple[Entry | None, Lease | None]:
-        """What is kept where all processes can find it, and the lease on making it anew."""
+        """The result that all processes can find, and the lease on executing the request."""
         while asking := self._asking.get(flight):
-            await asking.wait()  # somebody here asks already
+            await asking.wait()  # somebody in this process is already asking
         entry = self._cache.at_hand(flight.key)
         if _is_fresh(entry) or self.in_progress(flight) is not None or self._stopping:
             return entry, None
@@ -213,9 +213,9 @@ class Reuse:
     def look_ahead(
         self, operation: Operation[Any, Any], request: Request, owner: str, *, streams: bool, sharing: Sharing
     ) -> "Ahead | None":
-        """Ask where all processes look, before it is known whether the request may be made.
+        """Query what all processes share before it is known whether the request is allowed.
 
-        None where it is known here already, or cannot be asked for yet.
+        None if this process already has the answer or is working on it, or cannot ask yet.
         """
         values = request.model_dump(mode="json", by_alias=True)
         key, run_id = self.key_of(operation, values, owner), new_run_id()
@@ -227,10 +227,10 @@ class Reuse:
         return Ahead(values, key, run_id, Asked(self._asking, self._cache, sharing, flight, run_id))
 
     def in_progress(self, flight: Flight | None) -> Execution | None:
-        """The execution here that the same request may join: a stream joins a stream, a JSON answer joins either."""
+        """The execution in this process that such a request may join: a stream joins a stream, a JSON answer either."""
         if flight is None:
             return None
-        # That one has just ended is noticed a moment later, and it would never end whoever joins it now.
+        # It is removed a moment after it has ended, and whoever joined it in between would never end.
         found = self._in_progress.get(flight)
         if found is not None and not found.ended:
             return found
@@ -249,14 +249,14 @@ class Reuse:
     async def follow(
         self, operation: Operation[Any, Any], found: Found, run_id: str, execution: Execution, sharing: Sharing
     ) -> bool:
-        """Let another process do the work.
+        """Let another process do the work, and show what it shows.
 
         Returns:
-            False when it cannot any more, and nobody else has done it: this one has to, and has the lease.
+            False if it cannot finish, and no other process has done it: this one must, and has the lease.
 
         Raises:
             RunLost: it died in the middle of what it had shown.
-            Unavailable: what it does cannot be seen.
+            Unavailable: its progress cannot be seen.
         """
         flight, leader = found.flight, found.leader
         assert flight is not None
@@ -265,7 +265,7 @@ class Reuse:
             lease = await sharing.claim(flight.name, run_id, instead_of=leader).lease()
             if lease is None or lease.leader is None:
                 sharing.lead(execution, lease)
-                entry = await self._cache.get(flight.key)  # somebody may have taken over before, and be done
+                entry = await self._cache.get(flight.key)  # another process may have taken over before, and be done
                 if entry is None or not entry.is_fresh:
                     return False
                 play(operation, entry, execution)
@@ -274,13 +274,13 @@ class Reuse:
         return True
 
     def keep(self, operation: Operation[Any, Any], key: str, look: Look | None, execution: Execution) -> None:
-        """Keep an execution's result for later runs."""
+        """Cache an execution's result for later runs."""
         self._cache.put(operation.agent, key, entry_of(operation, execution))
         if self._second_look is not None and look is not None:
             self._second_look.keep(look, key)
 
     def count(self, run: Run, *, asked: bool) -> None:
-        """Count how a run came by its result. `asked`: it was looked for first."""
+        """Count how a run got its result. `asked`: whether a reusable one was looked for."""
         result: CacheResult = "bypass"
         if asked:
             similar = run.execution.cached == "similar"
@@ -292,7 +292,7 @@ class Reuse:
         self._cache.count(agent, "stale")
 
     def stop(self) -> None:
-        """Ask for no more leases: what is not in progress will not begin."""
+        """Claim no more leases: what is not in progress will not begin."""
         self._stopping = True
 
 

@@ -1,4 +1,4 @@
-"""The one way in which any operation is ever executed."""
+"""Runs operations; there is no other way to execute one."""
 
 import asyncio
 from collections import defaultdict
@@ -54,15 +54,15 @@ class Runner:
         live: where runs are found by their id.
         records: where they are kept for good.
         slots: how many runs may work at a time; the parts of a run need no slot of their own.
-        metrics: is told what happens.
+        metrics: counts what happens.
         timeout_s: how long a run may take, waiting in line included.
-        sharing: what other processes have to do with runs, if there may be any.
+        sharing: coordinates runs with other processes, if there may be any.
         second_look: finds results of similar requests, if they may be used.
-        traces_content: what models answer goes into traces, too.
-        sealer: hashes requests, to find what is kept of them.
+        traces_content: whether the answers of models go into traces, too.
+        sealer: hashes requests, to find their cached results.
 
     Attributes:
-        is_alone: no other process has to do with its runs.
+        is_alone: whether no other process takes part in its runs.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Runner:
         self._alone = Alone()
         self._sharing: Sharing = sharing or self._alone
         self.is_alone = self._sharing.is_alone
-        self._loop = asyncio.get_running_loop()  # kept: to ask for it is a system call
+        self._loop = asyncio.get_running_loop()  # kept, because each look-up costs a system call
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_up: set[asyncio.Task[None]] = set()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
@@ -112,9 +112,9 @@ class Runner:
     def look_ahead(
         self, operation: Operation[Any, Any], request: Request, *, owner: str, streams: bool
     ) -> Ahead | None:
-        """Ask other processes about a request for which it is not yet known whether it may be made.
+        """Query the other processes about a request before it is known whether it is allowed.
 
-        What is returned must be given to `start`, or abandoned. None where nobody is to be asked.
+        What is returned must be passed to `start`, or abandoned. None if there is nobody to ask.
         """
         if not operation.cache_for or self.is_alone:
             return None
@@ -178,7 +178,7 @@ class Runner:
                 operation, values, key, streams=streams, run_id=run_id, sharing=sharing, asked=asked
             )
             looked_ns = within.now_ns() if within is not None else 0
-        # From here to the end nothing waits, so that of two who ask the same at the same time one joins the other.
+        # From here on nothing is awaited, so that of two identical requests at the same time one joins the other.
         lease = found.lease
         try:
             if self._refusal is not None and (parent_id is None or self._stopped):
@@ -213,7 +213,7 @@ class Runner:
                 self._end_runs(execution)
             else:
                 self._begin(run, _Work(operation, request, key if keep else None, found), priority=priority)
-                lease = None  # the execution's now
+                lease = None  # the execution has it now
         finally:
             if lease is not None:
                 sharing.release(lease)
@@ -230,7 +230,7 @@ class Runner:
         execution, found = run.execution, work.found
         if found.look is not None and (used := found.look.usage) is not None:
             execution.charge(used.model, used.input_tokens, 0, used.cost_usd, estimated=used.estimated)
-        # Who follows what another process does needs no slot, as who joins an execution here.
+        # A run that follows another process needs no slot, nor does one that joins an execution here.
         has_slot = run.parent_id is not None or found.leader is not None
         place = None if has_slot else self.slots.enter(priority=priority)
         try:
@@ -254,7 +254,7 @@ class Runner:
 
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution, found = work.operation, run.execution, work.found
-        # Half of what asyncio.timeout costs: the task is cancelled for other causes, too, and knows each.
+        # At half the cost of asyncio.timeout: the task is cancelled for other causes, too, each of which is recorded.
         deadline = self._loop.call_later(run.deadline_s, _expire, run)
         try:
             if found.leader is not None:
@@ -273,14 +273,14 @@ class Runner:
             made = await operation.function(work.request, context)
             encoded = encode_result(operation, made, work.request, truncated=context.truncated)
         except asyncio.CancelledError:
-            # The task is the run's own: being cancelled is how the run ends, and the cause is recorded.
+            # The task belongs to the run: cancelling it ends the run, and the cause is recorded.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         except AmrikyyError as error:
             if not self._serve_stale(execution, error, work):
                 self._fail(execution, error)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException:  # `sys.exit()` in a library would end the server, and with it what others wait for
+        except BaseException:  # `sys.exit()` in a library would end the server, and all other runs with it
             log.exception("operation_crashed", operation=operation.key, run_id=run.id)
             message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under {run.id}."
             self._fail(execution, InternalError(message))
@@ -309,7 +309,7 @@ class Runner:
     # --- Ending ---
 
     def _give_up(self, run: Run, task: asyncio.Task[None]) -> None:
-        """End a run whose operation goes on although it was cancelled; whatever that still does is ignored."""
+        """End a run whose operation continues although it was cancelled; whatever it still does is ignored."""
         log.error(
             "operation_ignores_cancellation",
             operation=f"{run.agent}.{run.operation}",
@@ -344,12 +344,12 @@ class Runner:
             if run.duration_s is None:
                 run.finish()
             elif not run.joined:
-                self._note(run)  # it left before the end, and pays for what came after, too
+                self._note(run)  # it left before the end, but pays for what came after, too
         self._sharing.ended(execution)
-        execution.runs = []  # they refer to each other, and would wait for the garbage collector
+        execution.runs = []  # a reference cycle, which would wait for the garbage collector
 
     def _ended(self, run: Run) -> None:
-        span, run.span = run.span, None  # it is kept for minutes, and the span with all around it is not
+        span, run.span = run.span, None  # the run is kept for minutes; the span and all it refers to are not
         if span is not None:
             span.end(describe_run, run)
         outcome = run.outcome
@@ -369,7 +369,7 @@ class Runner:
     # --- Stopping ---
 
     def check_open(self) -> None:
-        """Whether runs may begin.
+        """Raise unless runs may begin.
 
         Raises:
             Unavailable: the server is stopping.
@@ -378,7 +378,7 @@ class Runner:
             raise self._refusal
 
     async def drain(self, timeout_s: float) -> None:
-        """Start nothing more, refuse the runs that wait in line, and give those in progress time to finish.
+        """Start no more runs, refuse those that wait in line, and give those in progress time to finish.
 
         What still runs after `timeout_s` ends with the error `draining`.
         """
@@ -408,12 +408,12 @@ class Runner:
             left_s = stop_at - asyncio.get_running_loop().time()
             if left_s <= 0:
                 break
-            # A second at most: the work may be given up meanwhile.
+            # At most a second at a time: the work may be given up meanwhile.
             await asyncio.wait(tasks, timeout=min(left_s, 1.0))
 
 
 class _Work(NamedTuple):
-    """What an execution is to do, and what becomes of its result."""
+    """What an execution does, and what becomes of its result."""
 
     operation: Operation[Any, Any]
     request: Request

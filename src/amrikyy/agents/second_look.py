@@ -21,10 +21,10 @@ class Look(NamedTuple):
     """What was looked for, and found.
 
     Attributes:
-        bucket: all that must be equal: whose it is, the operation, each field that is no text, all numbers in texts.
+        bucket: all that must be equal: the owner, the operation, every field that is not text, all numbers in texts.
         meaning: the texts.
         entry: the result of the most similar request; None if there is none.
-        usage: what the embedding took.
+        usage: what the embedding used.
     """
 
     bucket: str
@@ -37,8 +37,8 @@ class SecondLook:
     """Finds and remembers requests by their meaning, in this process.
 
     Args:
-        threshold: CACHE_SIMILARITY, how alike two requests must be.
-        embedder: EMBEDDINGS_MODEL; without one the words are compared.
+        threshold: CACHE_SIMILARITY: how alike two requests must be.
+        embedder: EMBEDDINGS_MODEL; without one, the words are compared.
     """
 
     def __init__(self, threshold: float, embedder: Embedder | None) -> None:
@@ -76,11 +76,11 @@ class SecondLook:
         return Look(bucket, meaning, None, usage)
 
     def keep(self, look: Look, key: str) -> None:
-        """Remember that there is now a result for what was looked for."""
+        """Remember that what was looked for now has a result."""
         self._requests.keep(look.bucket, look.meaning, key)
 
     def _texts_of(self, operation: Operation[Any, Any]) -> tuple[str, ...]:
-        """The fields that hold free text, by their names in JSON; not those with a fixed choice of words."""
+        """The JSON names of the fields that hold free text; not those with a fixed choice of words."""
         found = self._texts.get(operation.key)
         if found is None:
             fields = operation.request_type.model_fields.items()
@@ -89,7 +89,7 @@ class SecondLook:
         return found
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the embedder's connections."""
         if self._embedder is not None:
             await self._embedder.close()
 

@@ -1,4 +1,4 @@
-"""Chance that is no chance: a generator of random numbers that the request alone decides."""
+"""A random number generator that is seeded from the request alone."""
 
 import hashlib
 import random

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from amrikyy.agents.context import RunContext
 
 PARTIAL_INTERVAL_S = 0.115
-"""Seconds between partial objects: at most ten a second with the last one, which does not wait. The eye follows no
-more, and each costs a whole object on the wire."""
+"""Seconds between partial objects: at most ten a second, including the last one, which does not wait. The eye cannot
+follow more, and each costs a whole object on the wire."""
 
 PROGRESS_STEP = 10
 """Percentage points between two progress events of one call, so that they do not swamp a long answer."""
 
 
 Feed = Callable[[Pieces, int], None]
-"""Is handed the pieces of an answer as they come, and how many characters they have."""
+"""Receives the pieces of an answer as they arrive, and how many characters they have."""
 
 
 class Answer:
-    """Takes in what a model says: passes the text on, and keeps it, and what is known of its use."""
+    """Receives what a model says: passes the text on, and keeps it along with the usage."""
 
     __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
 
@@ -39,7 +39,7 @@ class Answer:
         self.usage: Usage | None = None
 
     def __call__(self, item: Pieces | Usage) -> None:
-        """Take in what has come."""
+        """Receive pieces or usage."""
         if isinstance(item, list):
             length = sum(map(len, item))
             self.length += length
@@ -65,7 +65,7 @@ class Prose:
         self._mark = self._step = expected * PROGRESS_STEP / 100 or float("inf")
 
     def feed(self, pieces: Pieces, length: int) -> None:
-        """Show what has come, and how far the text is."""
+        """Show the pieces, and the progress of the text."""
         execution = self._run.execution
         self._context._count(length)
         execution.extend([Event("token", piece) for piece in pieces])
@@ -100,7 +100,7 @@ class Growth:
             context.growing = self
 
     def feed(self, pieces: Pieces, _length: int) -> None:
-        """Show what has come if it is time to."""
+        """Take the pieces, and show the object so far if it is time to."""
         if not self._run.execution.streams:
             return
         self._unfolded += pieces
@@ -108,13 +108,13 @@ class Growth:
             self.flush()
 
     def restart(self) -> None:
-        """Begin anew: the answer was not valid, and another one comes."""
+        """Start over: the answer was not valid, and another one follows."""
         self._unfolded.clear()
         self._unsent.clear()
         self._restarts = True
 
     def flush(self) -> None:
-        """Append a partial event, if there is more to see than in the one before."""
+        """Append a partial event, if it shows more than the one before."""
         if not self._unfolded:
             return
         grown = "".join(self._unfolded)
@@ -130,7 +130,7 @@ class Growth:
         execution = self._run.execution
         execution.shows(self._run.elapsed_s)
         number, grown, restarts = len(execution.events) + 1, "".join(self._unsent), self._restarts
-        if self._context.growing is not self:  # what was shown last is another object
+        if self._context.growing is not self:  # another object was shown last
             grown, restarts = self._fold.text, True
             self._context.growing = self
             execution.partial_types[number] = self._schema
@@ -144,7 +144,7 @@ class Growth:
         try:
             share = self._done(value.model_dump(by_alias=True, exclude_none=True))
         except (ArithmeticError, LookupError, TypeError, ValueError):
-            return  # the agent's own estimate stumbled over an object that is not whole yet
+            return  # the agent's own estimate failed on an object that is not complete yet
         self._context.progress(share, self._message)
 
 

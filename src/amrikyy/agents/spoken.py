@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 Assumption = Literal["start", "end", "days", "origin", "count", "platforms"]
-"""What the planner may assume, and nothing else: the first day, the last day, a length in days, where one is at home,
-how many, and where to publish."""
+"""All that the planner may assume: the first day, the last day, a length in days, the home airport, a count, and where
+to publish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +19,14 @@ class Spoken:
     """How people say a value. Put it into the `Annotated` type of a field, or of a kind of value that fields share.
 
     Attributes:
-        read: makes the value of a text ("Paris" → "CDG"); None if the text is no such value. Without it a text is
+        read: turns a text into the value ("Paris" → "CDG"), or None if it is not such a value. Without it, a text is
             taken as it is, and dates and numbers are read as such.
-        after: what the value follows, the most telling first ("from", "about").
-        before: what follows the value ("to" in "Berlin to Madrid", "industry" in "the toy industry").
-        units: what a number precedes, in the singular, and what it is multiplied by ({"day": 1, "week": 7}). A
+        after: words that the value follows, the most telling first ("from", "about").
+        before: words that follow the value ("to" in "Berlin to Madrid", "industry" in "the toy industry").
+        units: words that follow a number, in the singular, and what it is multiplied by ({"day": 1, "week": 7}). A
             choice that has units is only meant if one of them follows ("first class").
-        subject: the field is what the whole request is about, so that any text may be it.
-        assume: what the planner may assume where nothing is said.
+        subject: whether the field is what the whole request is about, so that it may be any text.
+        assume: what the planner may assume if nothing is said.
     """
 
     read: Callable[[str], Any] | None = None
@@ -42,9 +42,9 @@ class Slot:
     """A field of a request as the planner sees it.
 
     Attributes:
-        name: as in JSON.
+        name: its name in JSON.
         type: the bare type: `str`, `int`, `float`, `bool`, `date`, `list`, or whatever it is.
-        options: the values of a `Literal`, or of a list's items that are one.
+        options: the values of a `Literal`, or of a list of them.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Slot:
 def slots_of(request_type: type[Any]) -> tuple[Slot, ...]:
     """The fields of a request, in order.
 
-    A field that says nothing about how it is said follows its name ("dish: pasta") or, if it is a number, precedes it
-    ("3 portions"); the only text that is required is what the request is about.
+    A field without `Spoken` follows its name ("dish: pasta") or, if it is a number, precedes it ("3 portions"); if only
+    one text is required, it is what the request is about.
     """
     slots = [_slot(info.alias or name, info) for name, info in request_type.model_fields.items()]
     texts = [slot for slot in slots if slot.required and slot.type is str]
@@ -84,7 +84,7 @@ def _slot(name: str, info: FieldInfo) -> Slot:
     kind: Any = None
     options: tuple[Any, ...] = ()
     for part in (*_parts(info.annotation), *info.metadata):
-        if isinstance(part, Spoken):  # the outermost comes last, and holds
+        if isinstance(part, Spoken):  # the outermost comes last, and wins
             said |= {each.name: value for each in fields(part) if (value := getattr(part, each.name))}
         elif typing.get_origin(part) is Literal:
             kind, options = kind or Literal, typing.get_args(part)

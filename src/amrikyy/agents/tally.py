@@ -1,4 +1,4 @@
-"""How an agent's runs have ended lately in this process, by which its health is judged."""
+"""How an agent's recent runs in this process ended, by which its health is judged."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""Results of operations, kept for the next caller who asks the same."""
+"""Results of operations, cached for later callers who ask the same."""
 
 from amrikyy.cache.cache import Cache, CacheResult, CacheStats
 from amrikyy.cache.entry import Entry, key_of

@@ -1,4 +1,4 @@
-"""The cache as the runner sees it: memory in front, and behind it, where there is one, what all processes share."""
+"""The cache as the runner sees it: this process's memory, and behind it a cache that all processes share, if any."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -9,43 +9,43 @@ from amrikyy.cache.memory import MemoryCache
 
 
 class SharedCache(Protocol):
-    """What all processes share. Nothing here raises when it cannot be reached: a cache that is away is a cold one."""
+    """The cache that all processes share. Nothing raises when it cannot be reached: it then acts as an empty cache."""
 
     def ask(self, key: str) -> "asyncio.Future[Any] | None":
-        """Send the question now, for `get`; nobody need get the answer."""
+        """Send the query now, for a later `get`, which need not follow."""
         ...
 
     async def get(self, key: str, asked: "asyncio.Future[Any] | None" = None) -> Entry | None:
-        """The entry, if it is there and can be had in time. `asked`: from `ask`."""
+        """The entry, if there is one and it arrives in time. `asked`: from `ask`."""
         ...
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep it until it is dead, soon."""
+        """Store an entry, soon, until it is dead."""
         ...
 
     async def clear(self, agent: str, pattern: str) -> int | None:
-        """Forget what matches, here and in every process' memory. Returns how many; None when it cannot be reached."""
+        """Remove what matches, here and in every process's memory. Returns how many; None if it cannot be reached."""
         ...
 
 
 CacheResult = Literal["hit", "similar", "miss", "join", "stale", "bypass", "store", "clear"]
-"""What happened to a request for a cacheable result, or to a result."""
+"""What happened when a cacheable result was requested, stored or cleared."""
 
 
 class Observe(Protocol):
-    """Is told of each operation."""
+    """Called for each operation on the cache."""
 
     def __call__(self, agent: str, result: CacheResult, /, *, by: int) -> None:
-        """It happened so many times."""
+        """Count `result`, which happened `by` times."""
         ...
 
 
 class CacheStats(Counter[CacheResult]):
-    """How often each happened, in this process."""
+    """How often each result occurred in this process."""
 
     @property
     def hit_rate(self) -> float:
-        """Share of the requests that cost no model call, of those that were allowed to look: 0 to 1."""
+        """Of the requests that were allowed to use the cache, the share that cost no model call: 0 to 1."""
         # What was served stale was a miss first.
         saved = self["hit"] + self["similar"] + self["join"]
         served = saved + self["stale"]
@@ -54,12 +54,12 @@ class CacheStats(Counter[CacheResult]):
 
 
 class Cache:
-    """Gets, keeps and clears results; a failure of what is shared is never the caller's.
+    """Gets, stores and clears results; a failure of the shared cache never reaches the caller.
 
     Args:
-        memory: this process' part.
-        shared: what all processes share.
-        observe: told of each operation.
+        memory: this process's own cache.
+        shared: the cache that all processes share.
+        observe: called for each operation.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class Cache:
 
     @property
     def is_shared(self) -> bool:
-        """Whether there is more than this process has in memory."""
+        """Whether there is a cache besides this process's memory."""
         return self._shared is not None
 
     def at_hand(self, key: str) -> Entry | None:
-        """The entry that memory has, fresh or stale."""
+        """The entry in memory, fresh or stale."""
         return self.memory.get(key)
 
     def ask(self, key: str) -> "asyncio.Future[Any] | None":
-        """Ask for what is shared now, for `get`; nobody need get the answer."""
+        """Query the shared cache now, for a later `get`, which need not follow."""
         return self._shared.ask(key) if self._shared is not None else None
 
     async def get(self, key: str, asked: "asyncio.Future[Any] | None" = None) -> Entry | None:
@@ -98,17 +98,17 @@ class Cache:
         return entry
 
     def put(self, agent: str, key: str, entry: Entry) -> None:
-        """Keep an entry, here at once and elsewhere soon."""
+        """Store an entry: in memory at once, and in the shared cache soon."""
         self.count(agent, "store")
         self.memory.put(key, entry)
         if self._shared is not None:
             self._shared.put(key, entry)
 
     async def clear(self, agent: str, pattern: str | None = None) -> int:
-        """Forget an agent's entries.
+        """Remove an agent's entries.
 
         Args:
-            agent: whose; nothing of another agent is touched, whatever the pattern says.
+            agent: the agent; no entry of another agent is touched, whatever the pattern says.
             pattern: a glob on the key, with or without the agent's name in front; None for all.
 
         Returns:

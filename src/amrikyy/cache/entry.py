@@ -1,4 +1,4 @@
-"""What is kept of a result, and under which key."""
+"""What is stored of a result, and under which key."""
 
 import hashlib
 import time
@@ -11,22 +11,22 @@ import msgspec
 from amrikyy.sealing import PLAIN
 
 OVERHEAD_BYTES = 400
-"""Of one entry in memory beside its texts: key, structure, dictionary slot; measured with tracemalloc."""
+"""Memory of one entry besides its texts: key, structure, dictionary slot; measured with tracemalloc."""
 
 PIECE_BYTES = 60
-"""Of one short string object beside its characters."""
+"""Memory of one short string object besides its characters."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A result, whole, and for a text also the pieces in which it was written.
+    """A complete result, and for a text also the pieces in which it was written.
 
     Attributes:
-        model: who wrote it.
+        model: the model that wrote it.
         result: JSON.
-        pieces: of a text, in order; empty for other results.
+        pieces: the pieces of a text, in order; empty for other results.
         stored_at: Unix seconds.
-        fresh_s: how long it is as good as a new one.
-        stale_s: how much longer it may be served when no new one can be had.
+        fresh_s: seconds for which it is as good as a new one.
+        stale_s: how many more seconds it may be served when no new one can be made.
     """
 
     model: str | None
@@ -48,12 +48,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it may not be served at all any more."""
+        """Whether it may no longer be served at all."""
         return self.age_s >= self.fresh_s + self.stale_s
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """About how many bytes of memory it takes up."""
         return OVERHEAD_BYTES + len(self.result) + sum(map(len, self.pieces)) + PIECE_BYTES * len(self.pieces)
 
 
@@ -76,11 +76,11 @@ def key_of(
     Args:
         agent: the agent's name.
         operation: the operation's name.
-        version: of the operation.
-        owner: whose it is; None when anybody may have it.
-        request: as validated, with its defaults, so that two ways of saying the same have one key.
-        fingerprint: what stands for the request.
-        offline: the offline model makes it, which is nothing to be given out once there is another.
+        version: the operation's version.
+        owner: whose result it is; None when anybody may have it.
+        request: as validated, with its defaults, so that two ways of writing the same request have one key.
+        fingerprint: hashes the request.
+        offline: whether the offline model makes the result, which must not be served once there is a real model.
     """
     whose = ("offline-" if offline else "") + ("shared" if owner is None else _hash(owner)[:16])
     return f"{agent}:{operation}:v{version}:{whose}:{fingerprint(_normal(request))[:40]}"

@@ -1,4 +1,4 @@
-"""The part of the cache that is in this process."""
+"""The part of the cache that is in this process's memory."""
 
 import fnmatch
 import re
@@ -8,7 +8,7 @@ from amrikyy.cache.entry import Entry
 
 
 class MemoryCache:
-    """Entries by key, bounded in bytes; what was used longest ago is forgotten first."""
+    """Entries by key, bounded in bytes; the least recently used are evicted first."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -19,7 +19,7 @@ class MemoryCache:
         return len(self._entries)
 
     def get(self, key: str) -> Entry | None:
-        """The entry, fresh or stale, if it is there."""
+        """The entry, fresh or stale, if there is one."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -30,7 +30,7 @@ class MemoryCache:
         return entry
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry, unless it is larger than a tenth of the whole: it would push out all the others."""
+        """Store an entry, unless it is larger than a tenth of the whole cache: it would evict too many others."""
         self.remove(key)
         size = entry.size
         if size > self._max_bytes // 10:
@@ -42,13 +42,13 @@ class MemoryCache:
             self.bytes -= oldest.size
 
     def remove(self, key: str) -> None:
-        """Forget an entry, if it is there."""
+        """Remove an entry, if there is one."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.bytes -= entry.size
 
     def clear(self, pattern: str) -> int:
-        """Forget every entry whose key matches a glob. Returns how many."""
+        """Remove every entry whose key matches a glob. Returns how many."""
         matches = matcher(pattern)
         doomed = [key for key in self._entries if matches.match(key)]
         for key in doomed:
@@ -57,5 +57,5 @@ class MemoryCache:
 
 
 def matcher(glob: str) -> re.Pattern[str]:
-    """A glob as an expression that takes time proportional to its input (see `fnmatch.translate`)."""
+    """A glob as a regular expression that takes time proportional to its input (see `fnmatch.translate`)."""
     return re.compile(fnmatch.translate(glob))

@@ -20,33 +20,33 @@ from amrikyy.sealing import PLAIN, Sealer
 log = structlog.get_logger(__name__)
 
 SCAN_COUNT = 1000
-"""Keys of the index that one step of clearing looks at."""
+"""About how many keys of the index one step of clearing scans."""
 
 LISTEN_S = 5.0
-"""How long one wait for news lasts; Redis being away is noticed after it at the latest."""
+"""How long one wait for a message lasts; after it at the latest, an unreachable Redis is noticed."""
 
 RETRY_S = 1.0
 
 AGAIN_S = 0.1
-"""After which the listening is stopped once more."""
+"""Seconds after which an attempt to stop the listening is repeated."""
 
 MAX_OWED = 100
-"""Patterns that wait for Redis to be cleared there. Of those beyond, the whole agent is cleared."""
+"""The most patterns that wait to be cleared in Redis. Beyond them, all entries of the agent are cleared."""
 
 SWEEP_S = 10
-"""Between two looks for what is dead in an agent's index."""
+"""Seconds between two removals of dead keys from an agent's index."""
 
 
 class RedisCache:
-    """A `SharedCache`. While Redis is away nothing is found and nothing is kept; nobody waits and nothing fails.
+    """A `SharedCache`. While Redis is unreachable, nothing is found and nothing is stored; nobody waits, nothing fails.
 
-    Each agent has an index of its keys, so that clearing looks at them alone. Clearing is told to all processes, which
-    forget what they have in memory; a process that was cut off from the news forgets everything when it is back.
+    Each agent has an index of its keys, so that clearing scans only those. Clearing is published to all processes,
+    which remove the entries from their memory; a process that missed messages empties its memory when it reconnects.
 
     Args:
-        link: not that of the limits: a large entry must not hold up their decisions.
+        link: not the one of the rate limits: a large entry must not hold up their decisions.
         news: a client for the subscription; its reads may block.
-        memory: this process' part, for what others clear.
+        memory: this process's own cache, from which entries that others clear are removed.
         prefix: of all keys.
         sealer: seals entries.
     """
@@ -66,15 +66,15 @@ class RedisCache:
         self._listening = asyncio.get_running_loop().create_task(self._listen(), name="cache-news")
 
     def ask(self, key: str) -> "asyncio.Future[Reply] | None":
-        """Send the question now, for `get`."""
+        """Send the query now, for a later `get`."""
         with suppress(RedisUnavailable):
             asked = self._link.send("GET", self._key(key))
-            asked.add_done_callback(lambda reply: reply.cancelled() or reply.exception())  # perhaps nobody gets it
+            asked.add_done_callback(lambda reply: reply.cancelled() or reply.exception())  # a `get` need not follow
             return asked
         return None
 
     async def get(self, key: str, asked: "asyncio.Future[Reply] | None" = None) -> Entry | None:
-        """The entry, if it is there and can be had in time. `asked`: from `ask`."""
+        """The entry, if there is one and it arrives in time. `asked`: from `ask`."""
         if self._owed and any(agent == key.partition(":")[0] for agent, _ in self._owed):
             return None
         place = self._key(key)
@@ -93,7 +93,7 @@ class RedisCache:
             return None
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep it until it is dead: sent at once, before what is sent after it on the same link."""
+        """Store an entry until it is dead. It is sent before anything that is sent later on the same link."""
         agent = key.partition(":")[0]
         lives_ms = int(1000 * (entry.fresh_s + entry.stale_s - entry.age_s))
         if lives_ms <= 0:
@@ -107,10 +107,10 @@ class RedisCache:
                 self._link.tell(b"ZREMRANGEBYSCORE", self._index(agent), 0, now)
 
     async def clear(self, agent: str, pattern: str) -> int | None:
-        """Forget what matches, here and in every process' memory.
+        """Remove what matches, here and in every process's memory.
 
         Returns:
-            how many; None when Redis is away: they are forgotten as soon as it is back.
+            how many; None if Redis is unreachable: they are removed as soon as it is back.
         """
         matches = matcher(pattern)
         cleared, cursor = 0, b"0"
@@ -134,13 +134,13 @@ class RedisCache:
         return cleared
 
     async def close(self) -> None:
-        """Wait for what is still on its way, and stop listening."""
+        """Wait for what is still being sent, and stop listening."""
         with suppress(RedisUnavailable):
             await self._link.ping()
         if self._clearing is not None:
             self._clearing.cancel()
             await asyncio.wait([self._clearing])
-        while not self._listening.done():  # redis-py takes a cancellation that comes while it connects for itself
+        while not self._listening.done():  # redis-py swallows a cancellation that comes while it connects
             self._listening.cancel()
             await asyncio.wait([self._listening], timeout=AGAIN_S)
         await self._news.aclose()
@@ -169,7 +169,7 @@ class RedisCache:
             try:
                 async with self._news.pubsub() as news:
                     await news.subscribe(self._channel)
-                    self._memory.clear("*")  # what was told before now has not been heard
+                    self._memory.clear("*")  # messages published before now were missed
                     while True:
                         message = await news.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
                         if message is not None:
@@ -186,4 +186,4 @@ class RedisCache:
 
 
 _well_formed = msgspec.json.Decoder(msgspec.Raw).decode
-"""What is played to callers must at least be JSON; it is looked through without being taken apart."""
+"""Raises unless the input is JSON, which is the least that callers may be served; checked without building objects."""

@@ -1,4 +1,4 @@
-"""Which requests whose results are kept say the same in other words."""
+"""Finds requests that say the same in other words, among those whose results are cached."""
 
 import re
 import unicodedata
@@ -10,23 +10,23 @@ from operator import mul
 from typing import TypeAlias
 
 MAX_REQUESTS = 2000
-"""That are remembered: with embeddings, each takes some six kilobytes."""
+"""The most requests that are remembered; with embeddings, each takes some six kilobytes."""
 
 MAX_IN_BUCKET = 100
-"""Of which each is compared: with embeddings, in 40 microseconds."""
+"""The most requests of a bucket, each of which is compared; with embeddings, that takes 40 microseconds."""
 
 Meaning: TypeAlias = "Sequence[Counter[str]] | array[float]"
-"""The words of each text; or the embedding of all together."""
+"""The words of each text, or one embedding of all texts together."""
 
 
 def words_of(text: str) -> Counter[str]:
-    """How often each word occurs: without case, accents and punctuation."""
+    """How often each word occurs, ignoring case, accents and punctuation."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
     return Counter(re.findall(r"[^\W_]+", plain))
 
 
 def likeness(one: Meaning, other: Meaning) -> float:
-    """0 to 1: the share of words that both have (Sørensen–Dice), in the text that differs most; or the cosine."""
+    """0 to 1: the share of common words (Sørensen–Dice), in the text that differs most; of embeddings, the cosine."""
     if isinstance(one, array) or isinstance(other, array):
         assert isinstance(one, array)
         assert isinstance(other, array)
@@ -36,10 +36,10 @@ def likeness(one: Meaning, other: Meaning) -> float:
 
 
 class SimilarRequests:
-    """Remembers requests by what must be equal (their bucket) and what may be said otherwise (their meaning).
+    """Remembers requests by what must be equal (their bucket) and what may be worded differently (their meaning).
 
     Args:
-        threshold: how alike two must be, 0 to 1.
+        threshold: how alike two requests must be, 0 to 1.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -57,7 +57,7 @@ class SimilarRequests:
         return [key for share, key in sorted(alike, reverse=True) if share >= self._threshold]
 
     def keep(self, bucket: str, meaning: Meaning, key: str) -> None:
-        """Remember a request whose result is kept under `key`. Those that were remembered first are forgotten first."""
+        """Remember a request whose result is cached under `key`. The oldest are dropped first."""
         requests = self._buckets.setdefault(bucket, OrderedDict())
         self._buckets.move_to_end(bucket)
         self._count += key not in requests
@@ -70,7 +70,7 @@ class SimilarRequests:
             self._count -= len(dropped)
 
     def forget(self, bucket: str, key: str) -> None:
-        """Its result is no longer kept."""
+        """Drop a request whose result is no longer cached."""
         requests = self._buckets.get(bucket)
         if requests is not None and requests.pop(key, None) is not None:
             self._count -= 1

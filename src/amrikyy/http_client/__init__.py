@@ -1,6 +1,6 @@
-"""Our own HTTP/1.1 client, for what this server does all day: it hands an answer over as it comes.
+"""Our own HTTP/1.1 client, for what this server does all day: it passes a response on as it arrives.
 
-A call of a model through it costs a third of what the usual client takes, and a token half (docs/decisions/0009).
+A model call through it costs a third of what the usual client takes, and a token half (docs/decisions/0009).
 """
 
 from amrikyy.http_client.client import Collector, HttpClient, Reply

@@ -1,4 +1,4 @@
-"""The client: connections that are kept and shared, deadlines, and a request from its beginning to its end."""
+"""The client: a connection pool, deadlines, and a request from beginning to end."""
 
 import asyncio
 import ssl
@@ -13,12 +13,12 @@ from amrikyy.http_client.proxy import Proxy
 from amrikyy.http_client.request import Origin, encode_headers, encode_request
 
 KEEP_ALIVE_S = 30.0
-"""How long a connection is kept that nobody uses. Servers commonly close theirs after 60 s or more."""
+"""How long an idle connection is kept. Servers commonly close theirs after 60 s or more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer."""
+    """A complete response."""
 
     head: Head
     body: bytes
@@ -30,12 +30,12 @@ class Reply:
 
 
 class HttpClient:
-    """Sends requests. It keeps no cookies, follows no redirects, and knows of no proxy but the one it is given.
+    """Sends requests. It keeps no cookies, follows no redirects, and uses no proxy but the one it is given.
 
     Args:
-        max_connections: open connections, to all servers together; who comes beyond waits for one.
-        tls: how servers are verified; by the system's authorities if not given.
-        proxy: the way to servers over HTTPS.
+        max_connections: the most open connections, to all servers together; further requests wait for one.
+        tls: how servers are verified; by default, with the system's certificate authorities.
+        proxy: used for servers over HTTPS.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class HttpClient:
 
     @property
     def busy(self) -> int:
-        """How many connections are in use, or about to be."""
+        """How many connections are in use or being opened."""
         return self._connecting + len(self._open) - sum(map(len, self._idle.values()))
 
     async def exchange(
@@ -67,26 +67,26 @@ class HttpClient:
         connect_s: float,
         patience: Patience,
     ) -> None:
-        """Send a request, and hand the answer over until its end.
+        """Send a request, and pass the response on until its end.
 
         Cancelling closes the connection at once. A request that was sent on a connection which the server had just
-        given up is sent again, on a new one.
+        closed is sent again, on a new one.
 
         Args:
             method, url: as in HTTP.
-            receiver: is told what comes.
-            headers: lines, from `encode_headers`.
-            body: with it goes its length.
-            connect_s: for a connection to come about or to become free.
-            patience: for the answer, connecting included.
+            receiver: receives the response.
+            headers: header lines, from `encode_headers`.
+            body: its Content-Length is added.
+            connect_s: seconds to open a connection, or to wait for a free one.
+            patience: the deadline of the response, including the time to connect.
 
         Raises:
-            ConnectTimeout, NotConnected, BrokenOff: there is no answer, or not all of it.
-            ValueError: the URL is none.
+            ConnectTimeout, NotConnected, BrokenOff: there is no response, or not all of it.
+            ValueError: the URL is invalid.
             Exception: what the receiver or `patience.passed` raised.
         """
         origin, request = encode_request(method, url, headers, body)
-        body = None  # kilobytes, which a stream of minutes need not hold, nor the connection once it is answered
+        body = None  # kilobytes that a stream of minutes need not hold, nor the connection once the response has begun
         connection = self._take_idle(origin) or await self._connection_to(origin, connect_s)
         while True:
             done = connection.send(request, receiver, patience)
@@ -98,7 +98,7 @@ class HttpClient:
                     raise
                 request = connection.unanswered
             except asyncio.CancelledError:
-                if done.cancelled():  # else the answer had just ended, and the connection may have its next request
+                if done.cancelled():  # else the response had just ended, and the connection may serve the next request
                     connection.abort()
                 raise
             connection = await self._connection_to(origin, connect_s, new=True)
@@ -114,18 +114,18 @@ class HttpClient:
         timeout_s: float,
         max_body: int,
     ) -> Reply:
-        """Send a request and return the whole answer.
+        """Send a request and return the complete response.
 
         Args:
             method, url, body, connect_s: as for `exchange`.
             headers: by name.
-            timeout_s: for everything.
-            max_body: bytes of the answer.
+            timeout_s: for the whole exchange.
+            max_body: the most bytes of the body.
 
         Raises:
             TimeoutError: it took longer.
-            NotConnected, BrokenOff, TooLarge: there is no answer, not all of it, or too much.
-            ValueError: the URL is none, or a header has characters that none may have.
+            NotConnected, BrokenOff, TooLarge: there is no response, not all of it, or too much.
+            ValueError: the URL is invalid, or a header has characters that are not allowed.
         """
         collected = Collector(max_body)
         await self.exchange(
@@ -148,7 +148,7 @@ class HttpClient:
     def _take_idle(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
         while idle:
-            connection = idle.pop()  # the one used last: it is the least likely to have been closed
+            connection = idle.pop()  # the most recently used one, which is the least likely to have been closed
             if connection.is_usable:
                 return connection
         return None
@@ -195,7 +195,7 @@ class HttpClient:
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(ssl.create_default_context)  # reads the authorities' files
+            self._tls = await asyncio.to_thread(ssl.create_default_context)  # reads the authorities' certificates
         return self._tls
 
     async def _freed(self) -> None:
@@ -205,7 +205,7 @@ class HttpClient:
             await free
         except asyncio.CancelledError:
             if free.done() and not free.cancelled():
-                self._wake_one()  # the turn was ours, and goes to the next
+                self._wake_one()  # it was our turn, and passes to the next
             raise
 
     def _wake_one(self) -> None:
@@ -263,10 +263,10 @@ class _Until(Patience):
 
 
 class Collector:
-    """Receives a whole answer.
+    """Collects a complete response.
 
     Args:
-        max_body: bytes of it; with more, the exchange ends with `TooLarge`.
+        max_body: the most bytes of its body; with more, the exchange ends with `TooLarge`.
     """
 
     def __init__(self, max_body: int) -> None:
@@ -275,7 +275,7 @@ class Collector:
         self._parts: list[bytes] = []
 
     def head(self, head: Head) -> None:
-        """The answer begins."""
+        """The response begins."""
         self._head = head
 
     def data(self, data: bytes) -> None:
@@ -286,6 +286,6 @@ class Collector:
         self._parts.append(data)
 
     def reply(self) -> Reply:
-        """What was received."""
+        """The response that was received."""
         assert self._head is not None
         return Reply(self._head, b"".join(self._parts))

@@ -1,4 +1,4 @@
-"""One connection: it sends a request, and hands over what is answered at the moment it comes."""
+"""One connection: it sends a request, and passes the response on the moment it arrives."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MAX_HEAD = 64 * 1024
 
 
 class HttpFailure(Exception):
-    """There is no answer, or not all of it. The text is for people, and holds nothing of what was sent."""
+    """There is no response, or not all of it. The message is for people and repeats nothing that was sent."""
 
 
 class NotConnected(HttpFailure):
@@ -24,15 +24,15 @@ class NotConnected(HttpFailure):
 
 
 class ConnectTimeout(NotConnected):
-    """No connection came about in time, or none was free."""
+    """No connection was made in time, or none became free."""
 
 
 class BrokenOff(HttpFailure):
     """The connection was lost, or what came was not HTTP.
 
     Attributes:
-        untouched: it had served a request before, and was lost before anything of this answer came: very likely the
-            server had closed it already, and has not seen the request.
+        untouched: the connection had served a request before and was lost before any of this response came: very
+            likely the server had already closed it and has not seen the request.
     """
 
     def __init__(self, reason: str, *, untouched: bool = False) -> None:
@@ -41,15 +41,15 @@ class BrokenOff(HttpFailure):
 
 
 class TooLarge(HttpFailure):
-    """The answer is larger than any that is expected."""
+    """The response is larger than allowed."""
 
 
 class Head:
-    """What precedes the body.
+    """The status and the headers of a response.
 
     Attributes:
         status: the status code.
-        fields: the headers, names in lower case; of those that are repeated the first.
+        fields: the headers, with names in lower case; of a repeated header, the first.
     """
 
     __slots__ = ("fields", "status")
@@ -59,7 +59,7 @@ class Head:
         self.fields = fields
 
     def get(self, name: bytes) -> str:
-        """The header of that lower-case name; "" if there is none."""
+        """The header of that name, which must be in lower case; "" if there is none."""
         return str(self.fields.get(name, b""), "latin-1")
 
     @property
@@ -70,19 +70,19 @@ class Head:
 
 @lru_cache(maxsize=64)
 def _media_type(value: bytes) -> str:
-    """Kept, for a server says the same each time."""
+    """Cached, because a server sends the same one each time."""
     return str(value, "latin-1").partition(";")[0].strip().lower()
 
 
 class Receiver(Protocol):
-    """Is told what is answered. What it raises ends the exchange, and is what the exchange raises."""
+    """Receives a response. An exception that it raises ends the exchange, and the exchange raises it."""
 
     def head(self, head: Head) -> None:
-        """The answer begins."""
+        """The response begins."""
         ...
 
     def data(self, data: bytes) -> None:
-        """More of the body: what came with one read of the socket."""
+        """More of the body: what arrived with one read from the socket."""
         ...
 
 
@@ -91,13 +91,13 @@ class Connection(asyncio.Protocol):
 
     Args:
         origin: the server.
-        on_free: is told when an answer has ended and the next request may come.
-        on_lost: is told when the connection is gone, once.
+        on_free: called when a response has ended and the next request may be sent.
+        on_lost: called once, when the connection is gone.
 
     Attributes:
         idle_since: the loop time at which its last exchange ended.
         loop: the event loop that it belongs to.
-        unanswered: the request that was sent last, until something is answered to it.
+        unanswered: the request that was sent last, until any of its response arrives.
     """
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         self, origin: Origin, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]"
     ) -> None:
         self.origin = origin
-        self.loop = asyncio.get_running_loop()  # kept, for each time it is asked for is a system call
+        self.loop = asyncio.get_running_loop()  # kept, because each look-up costs a system call
         self.unanswered = b""
         self._on_free = on_free
         self._on_lost = on_lost
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._patience: Patience | None = None
-        # One for all exchanges, which finds out for itself that it is too early: one of its own for each costs more.
+        # One timer for all exchanges, which may fire too early and is then set again: one timer for each costs more.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._done: asyncio.Future[None] | None = None
@@ -131,11 +131,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request can be sent: nobody waits for an answer, and the other side has not closed it."""
+        """Whether a request can be sent: no response is awaited, and the other side has not closed the connection."""
         return self._receiver is None and self._transport is not None and not self._transport.is_closing()
 
     def send(self, request: bytes, receiver: Receiver, patience: Patience) -> "asyncio.Future[None]":
-        """Send a request. The future is done at the end of the answer, with an exception if there is none."""
+        """Send a request. The future is done when the response has ended, with an exception if it failed."""
         assert self._transport is not None
         self._receiver = receiver
         self._patience = patience
@@ -157,22 +157,22 @@ class Connection(asyncio.Protocol):
             done.set_exception(error)
 
     def abort(self) -> None:
-        """Close the socket now: a polite farewell, as TLS has one, would wait for the other side."""
+        """Close the socket now: an orderly shutdown, as TLS has one, would wait for the other side."""
         self.fail(BrokenOff("the connection was closed on our side"))
 
     # --- The transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        # Not before: it refers to us, and a connection that is given up before it is made is not told that it is lost.
+        """Store the transport."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        # Not earlier: it refers to us, and `connection_lost` is not called for a connection given up before it is made.
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand it over."""
+        """Parse what arrived and pass it on."""
         receiver, patience = self._receiver, self._patience
         if receiver is None or patience is None:
-            self.abort()  # nobody has asked
+            self.abort()  # nothing was asked
             return
         had_head = self._has_head
         if not had_head:
@@ -192,7 +192,7 @@ class Connection(asyncio.Protocol):
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body.clear()
                 receiver.data(body)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the exchange's end, and raised there
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the exchange, which raises it
             self.fail(error)
             return
         if self._receiver is receiver:
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End what goes on: well, if the answer was to end with the connection."""
+        """End the exchange: successfully, if the response was to end with the connection."""
         if self._receiver is not None:
             if error is None and self._has_head and self._ends_with_connection:
                 self._keeps_alive = False
@@ -225,16 +225,16 @@ class Connection(asyncio.Protocol):
     # --- The parser calls ---
 
     def on_message_begin(self) -> None:
-        """A status line. One behind the answer was not asked for, and whoever sends it is not to be trusted."""
+        """A response begins. A second one was not asked for, and a server that sends it is not to be trusted."""
         self._overran = self._has_ended
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which nobody wants."""
+        """A header, or a trailer, which is ignored."""
         if not self._has_head:
             self._fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
-        """The headers are there; those of 1xx only precede the real ones."""
+        """The headers are complete; those of a 1xx response only precede the real ones."""
         if self._overran:
             return
         self._is_interim = 100 <= self._parser.get_status_code() < 200
@@ -244,12 +244,12 @@ class Connection(asyncio.Protocol):
             self._has_head = True
 
     def on_body(self, data: bytes) -> None:
-        """A part of the body; in a chunked one, of a chunk."""
+        """A part of the body; in a chunked body, a part of a chunk."""
         if not self._overran:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """The answer has ended."""
+        """The response has ended."""
         if not self._is_interim and not self._overran:
             self._has_ended = True
             self._keeps_alive = self._parser.should_keep_alive()
@@ -272,11 +272,11 @@ class Connection(asyncio.Protocol):
         self._timer = None
         patience = self._patience
         if patience is None:
-            return  # nobody waits: the next exchange sets another
+            return  # no exchange is in progress; the next one sets another timer
         if monotonic() < patience.until:
             self._set_timer(patience.until)
         else:
-            # It may have been our process that was busy: what has arrived by now is read first.
+            # Our own process may have been busy: what has arrived by now is read first.
             self._timer = self.loop.call_later(0.001, self._decide, patience, patience.until)
 
     def _decide(self, patience: Patience, until: float) -> None:

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 
 
 class Patience(ABC):
-    """A deadline. It may move when something has come, and is looked at whenever that was handed over.
+    """A deadline. It may move when something arrives, and is checked again after that was passed on.
 
     Args:
-        until: the time at which it ends, by `time.monotonic`. An event loop's own may be another one: uvloop's goes on
-            while a Mac sleeps.
+        until: when it ends, by `time.monotonic`. An event loop's own clock may be a different one: uvloop's keeps
+            running while a Mac sleeps.
     """
 
     __slots__ = ("until",)
@@ -18,4 +18,4 @@ class Patience(ABC):
 
     @abstractmethod
     def passed(self) -> Exception:
-        """What to raise when it has ended."""
+        """The exception to raise when it has passed."""

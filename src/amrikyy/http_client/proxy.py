@@ -1,4 +1,4 @@
-"""The way out through a forward proxy: a tunnel that the proxy opens with CONNECT, and never sees into."""
+"""Connections through a forward proxy: a tunnel that the proxy opens on CONNECT and cannot see into."""
 
 import asyncio
 import re
@@ -13,14 +13,14 @@ from amrikyy.http_client.request import Origin
 
 DEFAULT_PORT = 80
 MAX_HEAD = 16_384
-"""Bytes of the proxy's answer."""
+"""The most bytes of the proxy's response."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]{0,100}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A forward proxy, and who is reached without it."""
+    """A forward proxy, and the servers that are reached without it."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ class Proxy:
         """Read HTTPS_PROXY and NO_PROXY.
 
         Raises:
-            ValueError: the URL is not one of a proxy; the message shows no password.
+            ValueError: the URL is not a proxy's; the message shows no password.
         """
         how = "write it like http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128"
         try:
@@ -53,14 +53,14 @@ class Proxy:
         return cls(host, port, authorization, ("*",) if everyone else tuple(filter(None, names)))
 
     def is_for(self, origin: Origin) -> bool:
-        """Whether it is the way to this server. Only what is encrypted goes through it."""
+        """Whether this server is reached through the proxy. Only encrypted connections are."""
         if not origin.tls or self.direct == ("*",):
             return False
         host = origin.host.lower()
         return not any(host == name or host.endswith(f".{name}") for name in self.direct)
 
     async def tunnel(self, origin: Origin) -> socket.socket:
-        """A connection to the server, through the proxy.
+        """Open a connection to the server, through the proxy.
 
         Raises:
             NotConnected: the proxy cannot be reached, or does not let us through.

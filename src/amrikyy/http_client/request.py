@@ -10,11 +10,11 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _KEPT = "!#$%&'()*+,/:;=?@[]~-._"
-"""Characters that a path and a query may have as they are (RFC 3986 §3.3, §3.4); with "%", what is quoted stays so."""
+"""Characters that need no quoting in a path and query (RFC 3986 §3.3, §3.4); "%" is one, so quoted text stays as is."""
 
 
 class Origin(NamedTuple):
-    """Whom to connect to."""
+    """The server to connect to."""
 
     host: str
     port: int
@@ -22,10 +22,10 @@ class Origin(NamedTuple):
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
-    """Header lines.
+    """Encode headers as header lines.
 
     Raises:
-        ValueError: one has characters that could end the line; what it is stays unsaid, for it may be a secret.
+        ValueError: one has characters that could end the line; the message does not repeat it, as it may be a secret.
     """
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
@@ -34,10 +34,10 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
 
 
 def encode_request(method: str, url: str, headers: bytes, body: bytes | None) -> tuple[Origin, bytes]:
-    """Whom to send it to, and what.
+    """The server to send it to, and the bytes to send.
 
     Raises:
-        ValueError: the URL is not one of http or https.
+        ValueError: the URL is not an http or https one.
     """
     origin, host, target = _parts(url)
     length = b"" if body is None else b"content-length: %d\r\n" % len(body)

@@ -1,4 +1,4 @@
-"""Models: one seam, wire clients for the protocols that everyone speaks, and what makes them reliable."""
+"""Models: one interface, clients for the common wire protocols, and what makes calls reliable."""
 
 from amrikyy.llm.breaker import Breaker
 from amrikyy.llm.chain import ModelChain, Retry

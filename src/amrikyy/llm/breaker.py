@@ -1,4 +1,4 @@
-"""A circuit breaker: a model that keeps failing is left alone for a while."""
+"""A circuit breaker: a model that keeps failing is not called for a while."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 FAILURES = 5
-"""Failures in a row that open it."""
+"""Consecutive failures that open it."""
 
 OPEN_S = 60.0
 """Seconds that it stays open."""
@@ -17,14 +17,14 @@ OPEN_S = 60.0
 State = Literal["closed", "open", "half-open"]
 
 Outcome = Literal["succeeded", "failed", "left"]
-"""How a call has ended: well; by the provider's fault; without a verdict, for it was cancelled or the request wrong."""
+"""How a call ended. "left" says nothing about the provider: the call was cancelled, or the request was at fault."""
 
 
 class Breaker:
-    """Opens after `failures` in a row; after `open_s` lets one call through, whose outcome decides.
+    """Opens after `failures` consecutive failures; after `open_s`, it lets one call through, whose outcome decides.
 
     Args:
-        model: for the log, which is told when it opens and closes.
+        model: its name in the log, which records when the breaker opens and closes.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """Whether calls go through, do not, or only one does."""
+        """Whether calls go through (closed), none does (open), or only a single probe does (half-open)."""
         if self._opened_at is None:
             return "closed"
         return "half-open" if self._monotonic() - self._opened_at >= self._open_s else "open"
@@ -58,7 +58,7 @@ class Breaker:
         return max(0.0, self._open_s - (self._monotonic() - self._opened_at))
 
     def enter(self) -> "Call | None":
-        """Ask for leave to call; None means no. Whoever has it reports how the call ended, once."""
+        """Request permission for one call; None if refused. The holder must report once how the call ended."""
         if self._opened_at is None:
             return Call(self, probes=False)
         if self._probe is None and self.state == "half-open":
@@ -72,7 +72,7 @@ class Breaker:
                 return
             self._probe = None
         elif self._opened_at is not None:
-            return  # it began before the breaker opened: old news, which must neither close it nor keep it open
+            return  # it began before the breaker opened: such old news must neither close it nor keep it open
         if outcome == "succeeded":
             self._failures = 0
             if self._opened_at is not None:
@@ -86,7 +86,7 @@ class Breaker:
 
 
 class Call:
-    """Leave to make one call. Only the first report counts, except that a call that answers may still fail."""
+    """Permission for one call. Only the first report counts, except that a call that answers may still fail."""
 
     __slots__ = ("_breaker", "_ended", "probes")
 
@@ -96,13 +96,13 @@ class Call:
         self.probes = probes
 
     def answers(self) -> None:
-        """The first text has come. A probe has proved enough: the others need not wait for the end of its answer."""
+        """Report the first text. It is proof enough for a probe: other calls need not wait for its answer's end."""
         if self.probes and not self._ended:
             self._breaker._end(self, "succeeded")
             self.probes = False  # from here on it is a call like any other
 
     def end(self, outcome: Outcome, code: str | None = None) -> None:
-        """The call has ended; `code` is that of its error, for the log."""
+        """Report how the call ended; `code` is its error's code, for the log."""
         if not self._ended:
             self._ended = True
             self._breaker._end(self, outcome, code)

@@ -1,4 +1,4 @@
-"""Why a provider failed: from what it answered to the error by cause, in words for the operator, without secrets."""
+"""Turns a provider's error response into an error by cause, worded for the operator and free of secrets."""
 
 import re
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from amrikyy.errors import (
 )
 
 MAX_QUOTE = 300
-"""Characters of a provider's own message that we pass on."""
+"""The most characters of a provider's own message that are passed on."""
 
 ECHO = 24
-"""A run of this many characters that also stands in the prompt is an echo of it and is left out of a quote."""
+"""A run of this many characters that also occurs in the prompt is an echo of it and is left out of a quote."""
 
 _KEY = re.compile(
     r"(?i)\b(?:api[-_]?)?key=[^\s&\"']+|\bbearer\s+[^\s\"',]+|\bx-goog-api-key\W+[^\s\"',]+|\b(?:sk-|AIza)[\w\-*.]{4,}"
@@ -32,7 +32,7 @@ _KEY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who failed, and which variables the operator would change.
+    """The model that failed, and the variables that the operator would change.
 
     Attributes:
         model: `provider:model`.
@@ -53,10 +53,10 @@ class Complaint:
     """What a provider said was wrong.
 
     Attributes:
-        message: its own words.
-        code: its own word for a program.
+        message: its own message.
+        code: its own error code.
         kind: the cause, where the protocol names it; else the status decides.
-        retry_after_s: when it is worth asking again.
+        retry_after_s: seconds after which it is worth asking again.
     """
 
     message: str = ""
@@ -79,7 +79,7 @@ _ADVICE: dict[type[ModelError], str] = {
 
 
 def cause(origin: Origin, status: int, complaint: Complaint, prompts: Sequence[str] = ()) -> ModelError:
-    """The error for an answer that is none. `prompts` are kept out of its message."""
+    """The error for a response that holds no answer. `prompts` are kept out of its message."""
     kind = complaint.kind or by_status(status)
     text = _ADVICE[kind].format(
         service=origin.service,
@@ -95,7 +95,7 @@ def cause(origin: Origin, status: int, complaint: Complaint, prompts: Sequence[s
 
 
 def by_status(status: int) -> type[ModelError]:
-    """The cause that an HTTP status names."""
+    """The cause that an HTTP status stands for."""
     named: dict[int, type[ModelError]] = {
         401: ModelKeyRejected,
         402: ModelQuotaExceeded,

@@ -1,4 +1,4 @@
-"""Models in order: each is tried a few times, then the next is asked. Never after the first text."""
+"""A fallback chain of models: each is tried a few times, then the next one, but never after the first text."""
 
 import asyncio
 import random
@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 class Retry:
     """How often one model is tried, and the pauses between: exponential, with equal jitter.
 
-    Half of each pause is fixed, so that a provider that restarts gets the time to, and half is random, so that callers
-    that failed together come back apart (Brooker, "Exponential Backoff and Jitter", AWS 2015).
+    Half of each pause is fixed, which gives a provider the time to restart, and half is random, so that callers that
+    failed together do not all retry together (Brooker, "Exponential Backoff and Jitter", AWS 2015).
 
     Attributes:
-        attempts: calls of one model, the first included.
-        base_s, cap_s: the first pause is `base_s` at most, each next up to twice as much, at most `cap_s`.
+        attempts: the most calls of one model, including the first.
+        base_s, cap_s: the first pause is at most `base_s`, each further one at most twice as long, up to `cap_s`.
     """
 
     attempts: int = 3
@@ -43,11 +43,11 @@ class Retry:
 
 
 Observe = Callable[[str, str, float, str], None]
-"""Told of each call: the model, the agent that it was for, its seconds, and "ok" or the error's code."""
+"""Called after each call with the model, the agent that it was for, its seconds, and "ok" or the error's code."""
 
 
 class _Attempt:
-    """Passes an answer on, and notes when its text has begun: from then on nobody else is asked."""
+    """Passes an answer on, and notes when its text has begun: from then on no other model is asked."""
 
     __slots__ = ("_call", "_emit", "_timeout", "begun", "begun_ns")
 
@@ -72,7 +72,7 @@ class _Link:
     """A model of the chain.
 
     Attributes:
-        label: its name in metrics, without its provider's.
+        label: its name in metrics, without the provider.
     """
 
     __slots__ = ("breaker", "client", "label")
@@ -105,10 +105,10 @@ class ModelChain:
         self.name = ",".join(link.client.name for link in self._links)
 
     async def stream(self, request: Request, emit: Emit) -> None:
-        """Ask the first model that answers; see `Client.stream`.
+        """Ask the models in order until one answers; see `Client.stream`.
 
         Raises:
-            ModelError: of the last model, with what each of them said in `details`.
+            ModelError: the last model's error, with the errors of all models in `details`.
         """
         ends_at = self._now() + self._total_s
         failures: list[ModelError] = []
@@ -120,7 +120,7 @@ class ModelChain:
             for number in range(1, self._retry.attempts + 1):
                 call = breaker.enter()
                 if call is None:
-                    failure = failure or _left_alone(client, breaker)  # the failure before tells more
+                    failure = failure or _left_alone(client, breaker)  # an earlier failure tells more
                     break
                 # The first attempt has all the time that its own deadlines give it.
                 left_s = ends_at - self._now() if failures or failure else None
@@ -164,7 +164,7 @@ class ModelChain:
     async def _attempt(
         self, link: _Link, call: Call, request: Request, emit: Emit, left_s: float | None, number: int
     ) -> ModelError | None:
-        """One call, and its verdict for the breaker. Returns a failure after which somebody may be asked again."""
+        """Make one call and tell the breaker its outcome. Returns a failure after which a model may be asked again."""
         client, began, outcome = link.client, self._now(), "cancelled"
         verdict: Outcome = "left"
         span = made = None
@@ -218,7 +218,7 @@ def _left_alone(client: Client, breaker: Breaker) -> ModelCircuitOpen:
 
 
 def _summary(failures: list[ModelError]) -> ModelError:
-    """The last error, told with what each model said. Models that were merely skipped do not hide what went wrong."""
+    """The last error, with what each model said in `details`. A model that was merely skipped hides no real failure."""
     asked = [failure for failure in failures if not isinstance(failure, ModelCircuitOpen)]
     last = asked[-1] if asked else min(failures, key=lambda failure: failure.retry_after_s or 0)
     last.details = [{"model": each.model, "code": each.code, "message": each.message} for each in failures]

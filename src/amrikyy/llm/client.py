@@ -1,4 +1,4 @@
-"""What the two wire clients have in common: the life of one call. A protocol adds its words (`gemini`, `openai`)."""
+"""What the two wire clients share: the course of one call. Each protocol adds its own format (`gemini`, `openai`)."""
 
 import re
 from abc import ABC, abstractmethod
@@ -38,10 +38,10 @@ log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 MAX_OUTPUT_TOKENS = 1_000_000
-"""More than any model writes: until a server has named its limit, each request's own counts."""
+"""More than any model writes: until a server has named its limit, each request's own limit applies."""
 
 MIN_OUTPUT_TOKENS = 256
-"""A server that does not allow so much is not taken at its word."""
+"""A limit below this is not believed, whatever a server says."""
 
 _LIMIT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxoutputtokens", "max output tokens")
 _TOO_LARGE = ("too large", "at most", "range", "maximum", "exceed", "less than", "greater than", "limit")
@@ -67,12 +67,12 @@ class Tally:
     """What is known about an answer so far.
 
     Attributes:
-        input_tokens, output_tokens: estimated, unless it is `reported`.
-        counted: both, as the server says; less than 0 until it does.
+        input_tokens, output_tokens: estimates, unless they are `reported`.
+        counted: both, as the server counted them; negative until it says so.
         length: characters of text.
-        tokens_came: text or thought came since this was last looked at.
-        finished: the provider said that the answer is at its end.
-        truncated: because of the output limit.
+        tokens_came: whether text or thoughts have come since this was last checked.
+        finished: whether the provider said that the answer is complete.
+        truncated: whether the output limit cut it off.
         refusal: the provider's word for why it will not answer.
     """
 
@@ -93,7 +93,7 @@ class Tally:
         self.refusal = ""
 
     def close(self) -> None:
-        """Take the server's own count, unless it is none: less than nothing would give money back."""
+        """Adopt the server's own count, unless it is missing or implausible: a negative one would refund money."""
         input_tokens, output_tokens = self.counted
         if 0 <= input_tokens <= MAX_COUNTED and 0 <= output_tokens <= MAX_COUNTED:
             self.input_tokens, self.output_tokens, self.reported = input_tokens, output_tokens, True
@@ -102,10 +102,10 @@ class Tally:
 
 
 class WireClient(ABC):
-    """A model behind HTTP. Is a `Client`."""
+    """A model that is reached over HTTP; implements `Client`."""
 
     _ping_url: str
-    """Where the model is described."""
+    """The URL of the model's description."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class WireClient(ABC):
         self._output_limit = MAX_OUTPUT_TOKENS
 
     async def stream(self, request: Request, emit: Emit) -> None:
-        """Ask; see `Client.stream`. A server that rejects how it was asked is asked again, as it wants."""
+        """See `Client.stream`. A server that rejects the form of a request is asked again in a form that it accepts."""
         while True:
             asked = request
             if request.max_output_tokens > self._output_limit:
@@ -160,7 +160,7 @@ class WireClient(ABC):
             log.info("model_asked_again", model=self.name, because=lesson)
 
     async def ping(self) -> None:
-        """Ask for a description, which spends no tokens."""
+        """Fetch the model's description, which spends no tokens."""
         clock = Clock(self._deadlines, self.name, streaming=True)
         collected = Collector(MAX_BODY_BYTES)
         try:
@@ -174,8 +174,8 @@ class WireClient(ABC):
         if reply.status != 200:
             raise cause(self._origin, reply.status, self._complaint(reply.status, reply.body))
 
-    async def close(self) -> None:  # noqa: B027 - meant: no protocol has anything to close
-        """Nothing to do: the HTTP client is its maker's."""
+    async def close(self) -> None:  # noqa: B027 - on purpose: no protocol has anything to close
+        """Nothing to close: the HTTP client belongs to whoever created it."""
 
     @abstractmethod
     def _url(self, request: Request) -> str: ...
@@ -185,10 +185,10 @@ class WireClient(ABC):
 
     @abstractmethod
     def read(self, data: bytes, tally: Tally) -> str:
-        """The text in an event or a body; the rest of it goes into the tally.
+        """Return the text in an event or a body, and record everything else in the tally.
 
         Raises:
-            ModelError: it says that the model has failed.
+            ModelError: it reports that the model failed.
             Exception: one of `UNDECODABLE`.
         """
 
@@ -210,7 +210,7 @@ class WireClient(ABC):
                 return ModelUnreachable(message, model=self.name)
 
     def _check(self, tally: Tally, request: Request) -> None:
-        """Raise if the answer that ended is none."""
+        """Raise if what has ended is not a usable answer."""
         if tally.refusal:
             raise ModelRefused(
                 f"The safety system of {self.name} refused the prompt or the answer ({tally.refusal}); "
@@ -231,7 +231,7 @@ class WireClient(ABC):
         raise ModelMalformed(f"The model {self.name} answered with nothing at all; try again.", model=self.name)
 
     def usage(self, tally: Tally) -> Usage:
-        """What the answer that has ended has used."""
+        """What the finished answer used."""
         return Usage(
             model=self.model,
             provider=self.provider,
@@ -243,20 +243,20 @@ class WireClient(ABC):
         )
 
     def _refusal(self, answer: "_Answer", complaint: Complaint, request: Request) -> ModelError:
-        """The error for an answer with another status than 200."""
+        """The error for a response whose status is not 200."""
         asked_to_wait_s = retry_after_s(answer.header("retry-after"), answer.header("retry-after-ms"))
         if asked_to_wait_s is not None:
             complaint = Complaint(complaint.message, complaint.code, complaint.kind, asked_to_wait_s)
         return cause(self._origin, answer.status, complaint, (request.prompt, request.system))
 
     def not_a_model(self) -> ModelError:
-        """The error for a web page."""
+        """The error for a response that is a web page."""
         return ModelMalformed(
             f"The server of {self.name} answered with a web page; check {self._origin.url_variable}.", model=self.name
         )
 
     def _learn(self, status: int, complaint: Complaint, request: Request, body: dict[str, Any]) -> str | None:
-        """Adapt to a complaint about how it was asked, `body`. Returns what there was to adapt to, if anything."""
+        """Adapt to a complaint about the request's `body`. Returns what there was to adapt to, if anything."""
         if status in (400, 422) and (limit := lower_output_limit(complaint.message, request.max_output_tokens)):
             self._output_limit = min(self._output_limit, limit)
             return f"it writes at most {limit} tokens"
@@ -264,12 +264,12 @@ class WireClient(ABC):
 
 
 class _Answer:
-    """Receives an answer, and emits its text as it comes.
+    """Receives a response, and emits its text as it arrives.
 
     Attributes:
-        sent: the body of the request, until it has been understood: a stream of minutes need not hold it.
-        status: of the answer, once it has begun.
-        tally: what is known about it.
+        sent: the body of the request, until the server has accepted it: a stream of minutes need not keep it.
+        status: the response's status, once it has begun.
+        tally: what is known about the answer.
     """
 
     __slots__ = ("_body", "_client", "_clock", "_emit", "_head", "_streaming", "sent", "status", "tally")
@@ -302,7 +302,7 @@ class _Answer:
             raise client.not_a_model()
         input_tokens = self.tally.input_tokens
         self._emit(Usage(model=client.model, provider=client.provider, input_tokens=input_tokens, estimated=True))
-        # Some servers do not know how to stream and answer plainly instead.
+        # Some servers cannot stream and send a plain response instead.
         if self._streaming and content_type != "application/json":
             self._body = Events(client.name)
 
@@ -323,7 +323,7 @@ class _Answer:
         self._emit(self._client.usage(self.tally))
 
     def whole(self) -> bytes:
-        """The body of an answer with another status than 200."""
+        """The body of a response whose status is not 200."""
         return b"".join(self._body.end())
 
     def _take(self, events: list[bytes]) -> None:
@@ -336,6 +336,6 @@ class _Answer:
         except UNDECODABLE as error:
             raise undecodable(error, self._client.name) from None
         finally:
-            if pieces:  # also those before an event that is an error
+            if pieces:  # also those that came before an error event
                 tally.length += sum(map(len, pieces))
                 self._emit(pieces)

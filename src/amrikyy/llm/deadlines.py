@@ -22,10 +22,10 @@ class Deadlines:
 
 
 class Clock(Patience):
-    """The deadlines of one call as it goes on.
+    """The deadlines of one call in progress.
 
-    A comment that only keeps the connection alive is no token: the stage goes on as it was. A plain call has no first
-    token to wait for: its answer comes at once and whole, so only the total counts.
+    A comment that only keeps the connection alive is not a token and extends no deadline. A plain call has no first
+    token to wait for: its answer comes all at once, so only the total applies.
     """
 
     __slots__ = ("_deadlines", "_end", "_model", "_stage")
@@ -46,7 +46,7 @@ class Clock(Patience):
             self.until = min(self._end, monotonic() + self._deadlines.token_gap_s)
 
     def finish(self) -> None:
-        """The answer is complete; what still comes is a courtesy."""
+        """The answer is complete; whatever still comes is optional."""
         if self._stage != "after":
             self._stage = "after"
             self.until = min(self._end, monotonic() + AFTER_FINISH_S)

@@ -1,4 +1,4 @@
-"""What a server that speaks chat completions has been found not to understand, and how to ask it instead."""
+"""What a chat completions server has turned out not to support, and how to ask it instead."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from amrikyy.llm.request import Request
 from amrikyy.llm.schema import encoded_schema
 
 ADAPTABLE = (400, 404, 422, 501)
-"""Statuses with which servers say that they do not know a parameter."""
+"""Statuses with which servers reject a parameter that they do not know."""
 
 _FORM_WORDS = ("response_format", "response format", "json_schema", "json_object", "json schema", "structured output")
 _USAGE_WORDS = ("stream_options", "include_usage")
@@ -17,17 +17,17 @@ _UNKNOWN_WORDS = (
     "unsupported", "not support", "unknown", "unrecogni", "unexpected", "not permitted", "not allowed",
     "not available", "extra", "instead", "deprecated", "only the default",
 )  # fmt: skip
-"""A complaint with none of these is about a parameter's value, which leaving it out would not mend but hide."""
+"""A complaint with none of these is about a parameter's value: leaving it out would hide the mistake, not fix it."""
 
 _LENGTH_NAMES = ("max_tokens", "max_completion_tokens")
 
 Form = int
 JSON_SCHEMA, JSON_OBJECT, PROMPT = range(3)
-"""How the answer's form is asked for, from the best to what every model understands."""
+"""How JSON is asked for, from the strictest way to the one that every model understands."""
 
 
 class Dialect:
-    """How one server is asked. Every step only ever goes further, so two calls that learn the same do not add up."""
+    """How one server is asked. It adapts in one direction only, so two calls that learn the same do not add up."""
 
     def __init__(self, *, length_name: str) -> None:
         self._form: Form = JSON_SCHEMA
@@ -37,7 +37,7 @@ class Dialect:
         self._usage = True
 
     def body(self, model: str, request: Request) -> dict[str, Any]:
-        """The body of a call, in words that the server is not known to reject."""
+        """The body of a call, without anything that the server is known to reject."""
         body: dict[str, Any] = {
             "model": model,
             "stream": request.streaming,
@@ -64,10 +64,10 @@ class Dialect:
         return body
 
     def learn(self, complaint: str, body: dict[str, Any], schema: type[BaseModel] | None) -> str:
-        """Adapt to what the server says about `body`.
+        """Adapt to the server's complaint about `body`.
 
         Returns:
-            the parameter that will be said otherwise or left out; empty if asking again makes no sense.
+            the parameter that will be sent differently or left out; empty if asking again makes no sense.
         """
         said = complaint.lower()
         if schema is not None and "response_format" in body and any(word in said for word in _FORM_WORDS):
@@ -93,14 +93,14 @@ class Dialect:
 
     def _lower_form(self, body: dict[str, Any], schema: type[BaseModel], *, only_this: bool) -> None:
         used = JSON_SCHEMA if body["response_format"]["type"] == "json_schema" else JSON_OBJECT
-        if only_this:  # the server knows schemas and cannot take this one, for example because it is recursive
+        if only_this:  # the server supports schemas, but not this one, for example because it is recursive
             self._form_of[schema] = max(self._form_of.get(schema, JSON_SCHEMA), used + 1)
         else:
             self._form = max(self._form, used + 1)
 
 
 class Unfence:
-    """Takes the code fence off an answer that is meant to be JSON, piece by piece."""
+    """Strips the code fence from an answer that should be JSON, piece by piece."""
 
     __slots__ = ("_fenced", "_held", "_started")
 
@@ -110,7 +110,7 @@ class Unfence:
         self._fenced = False
 
     def feed(self, piece: str) -> str:
-        """What is certainly not a fence."""
+        """Take a piece, and return the text that is certainly not part of a fence."""
         if self._started and not self._fenced:
             return piece
         self._held += piece
@@ -132,7 +132,7 @@ class Unfence:
         return text
 
     def end(self) -> str:
-        """What was held back and turned out to be no fence."""
+        """Return the text that was held back but is not part of a fence."""
         held = self._held
         return "" if self._fenced or "```".startswith(held.strip()) else held
 

@@ -1,4 +1,4 @@
-"""Embeddings: a text as a vector, so that texts which mean nearly the same lie near each other."""
+"""Embeddings: a text as a vector, so that texts of nearly the same meaning lie near each other."""
 
 from array import array
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 CONNECT_S = 1.0
 TIMEOUT_S = 2.0
-"""For a second look that may save a model call of many seconds; longer, and it costs more than it saves."""
+"""For a second look, which may save a model call of many seconds; a longer wait would cost more than it saves."""
 
 MAX_BODY = 1_000_000
 """Bytes of an answer: the longest vectors in use have 4,096 numbers."""
@@ -43,7 +43,7 @@ class _GeminiAnswer(msgspec.Struct):
 
 
 class Embedded(NamedTuple):
-    """A text's vector, and what it took."""
+    """A text's vector, and the usage of the call."""
 
     vector: "array[float]"
     usage: Usage
@@ -55,10 +55,10 @@ class Embedder:
     Args:
         provider: gemini, openai or ollama.
         model: its name.
-        base_url: of the provider; for openai and ollama with the version.
-        api_key: if it wants one.
+        base_url: the provider's; for openai and ollama, with the version.
+        api_key: if the provider wants one.
         http: sends the requests.
-        prices: what they cost.
+        prices: what the models cost.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Embedder:
         self._failing = False
 
     async def embed(self, text: str) -> Embedded | None:
-        """The vector of a text; None if there is none in time. That is logged once, until it works again."""
+        """The vector of a text; None if none comes in time. A failure is logged once, until embedding works again."""
         try:
             vector, tokens = await self._ask(text)
         except (HttpFailure, TimeoutError, msgspec.DecodeError, AmrikyyError, _Refused) as error:
@@ -122,4 +122,4 @@ class Embedder:
 
 
 class _Refused(Exception):
-    """There is no vector."""
+    """The provider returned no vector."""

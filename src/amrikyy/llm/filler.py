@@ -1,4 +1,4 @@
-"""Fills any pydantic model with values built from a request: the offline model's answer without a sample."""
+"""Fills any pydantic model with values built from a request: the offline model's answer where there is no sample."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ MAX_DEPTH = 6
 """How deep optional parts are filled; a recursive model must end somewhere."""
 
 ROUNDS = 60
-"""How often an answer is mended before it is given up: more than there are alternatives for a value."""
+"""How often an answer is corrected before giving up: more often than a value has alternatives."""
 
 LIST_LENGTH = 3
 
@@ -29,7 +29,7 @@ def fill(schema: type[BaseModel], inputs: Mapping[str, Any]) -> str:
     A field that the inputs have under the same name takes their value where it fits.
 
     Raises:
-        ModelMalformed: no valid answer was found, because a validator wants what no schema says.
+        ModelMalformed: no valid answer was found, because a validator demands what the schema does not say.
     """
     reason = "its schema cannot be written"
     try:
@@ -59,7 +59,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Filler:
-    """Fills a schema; what turned out wrong is done otherwise the next time.
+    """Fills a schema; what was rejected is filled differently the next time.
 
     Attributes:
         turns: by path, how many values have been rejected there.
@@ -80,9 +80,9 @@ class _Filler:
         return self.filled
 
     def mend(self, places: list[tuple[int | str, ...]]) -> None:
-        """Take note of what a validator rejected."""
+        """Note the places that a validator rejected."""
         for path in {self._real(place) for place in places}:
-            # Also all around it: what is wrong may be how it fits its neighbours, or which option of a union it is.
+            # And all around it: the fault may be that it does not fit its neighbours, or the chosen option of a union.
             for length in range(len(path) + 1):
                 part = path[:length]
                 if part == path or self.turns.get(path, 0) % 4 == 3:
@@ -93,7 +93,7 @@ class _Filler:
                     self.dropped.add(droppable)
 
     def _real(self, place: tuple[int | str, ...]) -> Path:
-        """The path in the value: pydantic's has the names of union members and the like in it as well."""
+        """The path within the value; pydantic's path also has the names of union members and the like."""
         path: list[str | int] = []
         value = self.filled
         for part in place:

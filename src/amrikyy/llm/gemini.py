@@ -131,7 +131,7 @@ class GeminiClient(WireClient):
         text = ""
         for part in candidate.content.parts:
             if part.text:
-                tally.tokens_came = True  # a thought too: it has not fallen silent
+                tally.tokens_came = True  # a thought, too, shows that it has not fallen silent
                 if not part.thought:
                     text += part.text
         return text
@@ -150,7 +150,7 @@ class GeminiClient(WireClient):
             tally.refusal = reason
 
     def _failed(self, error: _Error) -> ModelError:
-        """The error for one that came inside an answer that had begun well."""
+        """The exception for an error that came within an answer that had begun well."""
         return cause(self._origin, error.code or 500, _describe(error.code or 500, error))
 
     def _complaint(self, status: int, body: bytes) -> Complaint:

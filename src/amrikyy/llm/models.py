@@ -1,4 +1,4 @@
-"""The configured models: which there are, which serve which tier, and the connections that they share."""
+"""The configured models, the tiers that they serve, and the connections that they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +24,14 @@ PROVIDERS = ("gemini", "openai", "ollama", "offline")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelsConfig:
-    """What decides which models there are; the fields are the variables of the same name.
+    """The settings that decide which models there are; each field is the variable of the same name.
 
     Attributes:
         retry: how often and with what pauses a model is tried.
         allow_offline_default: the offline model serves when nothing is configured.
-        max_connections: open connections to all providers; what comes beyond waits, within MODEL_CONNECT_TIMEOUT_S.
-        proxy: the way to providers over HTTPS.
+        max_connections: the most open connections, to all providers together; further calls wait for one, for at most
+            MODEL_CONNECT_TIMEOUT_S.
+        proxy: used for providers over HTTPS.
     """
 
     models: str | None = None
@@ -92,7 +93,7 @@ class Models:
 
     Attributes:
         clients: each model once, in the order in which they are asked; for health.
-        is_offline: the offline model serves, and no AI.
+        is_offline: whether the offline model serves, and no AI.
         breakers: the circuit breakers by the clients' names; for health.
     """
 
@@ -113,23 +114,23 @@ class Models:
         self._prices = prices
 
     def for_tier(self, tier: Tier) -> Client:
-        """The client that serves a tier: a chain of those that may."""
+        """The client that serves a tier: a chain of the tier's models."""
         return self._tiers[tier]
 
     def estimate(self, usage: Usage, output_length: int) -> Usage:
-        """What a call used that was cut off after so many characters: tokens estimated, cost accordingly."""
+        """The usage of a call that was cut off after `output_length` characters, with tokens and cost estimated."""
         output_tokens = max(usage.output_tokens, estimate_tokens(output_length))
         cost_usd = self._prices.cost(usage.provider, usage.model, usage.input_tokens, output_tokens)
         return structs.replace(usage, output_tokens=output_tokens, cost_usd=cost_usd, estimated=True)
 
     def cost(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
-        """Dollars for so many tokens of any model; None if its price is not known."""
+        """What so many tokens of any model cost, in US dollars; None if its price is not known."""
         return self._prices.cost(provider, model, input_tokens, output_tokens)
 
     def most_usd(self, request: Request) -> float | None:
         """The most that a call may cost: its input, and all the output that it allows; None if a price is unknown.
 
-        Of the models that may come to answer it the dearest one counts.
+        Of the models that may end up answering it, the most expensive one counts.
         """
         names = (name.partition(":") for name in self._tiers[request.tier].name.split(","))
         input_tokens = most_tokens(request)
@@ -151,7 +152,7 @@ class Models:
 
 
 def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
-    """Make the clients; needs a running event loop. Nothing is connected yet. `observe` is told of each call.
+    """Create the clients; needs a running event loop, and connects to nothing yet. `observe` is called for each call.
 
     Raises:
         ValueError: the configuration names no usable model; the message says what to set.
@@ -167,7 +168,7 @@ def open_models(config: ModelsConfig, observe: Observe | None = None) -> Models:
     clients = {spec: _client(spec, config, http, prices) for spec in wanted}
     breakers = {spec: Breaker(clients[spec].name) for spec in wanted}
     for spec in wanted:
-        # Asked now, so that no request waits until the price table is read.
+        # Looked up now, so that no request waits while the price table is read.
         if prices.cost(spec.provider, spec.model, 1, 1) is None:
             log.info("model_price_unknown", model=clients[spec].name, hint="set MODEL_PRICES to count its cost")
     forget_table()
@@ -202,7 +203,7 @@ def _specs_by_tier(config: ModelsConfig) -> dict[Tier, list[ModelSpec]]:
 
 
 def _check(spec: ModelSpec, config: ModelsConfig) -> None:
-    """Refuse what cannot work, naming the variable."""
+    """Raise for what cannot work, naming the variable."""
     key, key_variable, url, url_variable = {
         "gemini": (config.gemini_api_key, "GEMINI_API_KEY", config.gemini_base_url, "GEMINI_BASE_URL"),
         "openai": (config.openai_api_key, "OPENAI_API_KEY", config.openai_base_url, "OPENAI_BASE_URL"),
@@ -212,7 +213,7 @@ def _check(spec: ModelSpec, config: ModelsConfig) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url_variable} is not an address; write one like https://host/v1.")
-    # A server of one's own that speaks OpenAI's protocol often wants no key.
+    # A self-hosted server that speaks OpenAI's protocol often needs no key.
     needs_key = spec.provider == "gemini" or (spec.provider == "openai" and parts.hostname == "api.openai.com")
     if needs_key and not key:
         raise ValueError(f"{key_variable} is not set, and {spec.provider}:{spec.model} needs it.")

@@ -12,7 +12,7 @@ _PIECES = re.compile(r"\s*\S{1,12}|\s+")
 """A word with the space before it is about a token; long words come in parts."""
 
 _TICK_S = 0.01
-"""At high rates the tokens of one such time share a timer."""
+"""Seconds. At high rates, the tokens of one such interval share a timer."""
 
 
 class OfflineClient:
@@ -58,9 +58,9 @@ class OfflineClient:
         loop = asyncio.get_running_loop()
         began = loop.time()
         number = position = 0
-        # One by one: all at once would take 60 KB for as long as it streams, and `finditer` 1.7.
+        # One at a time: a list of all pieces would take 60 KB for as long as it streams, and `finditer` 1.7 KB.
         while piece := _PIECES.match(text, position):
-            # Measured from the beginning, so that late timers do not add up.
+            # Measured from the start, so that the delays of late timers do not add up.
             ahead_s = number / self._tokens_per_s - (loop.time() - began)
             if ahead_s >= min(_TICK_S, 1 / self._tokens_per_s / 2):
                 await asyncio.sleep(ahead_s)
@@ -68,10 +68,10 @@ class OfflineClient:
             number, position = number + 1, piece.end()
 
     async def ping(self) -> None:
-        """It is always there."""
+        """Do nothing: the offline model is always available."""
 
     async def close(self) -> None:
-        """It has nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
 
 def _answer(request: Request) -> str:

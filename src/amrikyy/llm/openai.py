@@ -1,4 +1,4 @@
-"""The client of OpenAI's chat completions, which many servers speak (platform.openai.com/docs/api-reference/chat)."""
+"""A client for OpenAI's chat completions, which many servers offer (platform.openai.com/docs/api-reference/chat)."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ _CODES: dict[str, type[ModelError]] = {
     "content_filter": ModelRefused,
     "content_policy_violation": ModelRefused,
 }
-"""The causes that error codes name; servers that imitate OpenAI have some of their own."""
+"""The causes that error codes stand for; servers compatible with OpenAI have some of their own."""
 
 _TOO_LONG = ("maximum context length", "context window", "available context size", "maximum model length")
 
@@ -119,7 +119,7 @@ class OpenAIClient(WireClient):
     def read(self, data: bytes, tally: Tally) -> str:
         """See `WireClient.read`."""
         if data == b"[DONE]":
-            return ""  # no end of the answer by itself: that is the finish reason, which a cut answer lacks
+            return ""  # not proof that the answer is complete: that is the finish reason, which a cut-off answer lacks
         answer = _answers.decode(data)
         if answer.usage is not None:
             self._read_usage(answer.usage, tally)
@@ -152,7 +152,7 @@ class OpenAIClient(WireClient):
             tally.counted = counted.prompt_tokens, counted.completion_tokens
 
     def _failed(self, error: _Error | str) -> ModelError:
-        """The error for one that came inside an answer that had begun well."""
+        """The exception for an error that came within an answer that had begun well."""
         found = error if isinstance(error, _Error) else _Error(message=error)
         status = found.code if isinstance(found.code, int) else 500
         return cause(self._origin, status, _describe(status, found))

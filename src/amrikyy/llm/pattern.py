@@ -6,7 +6,7 @@ from typing import Any
 try:
     from re import _constants as op
     from re import _parser as parser
-except ImportError:  # not a public module: without it, patterns are met by chance only
+except ImportError:  # not a public module: without it, patterns are matched only by chance
     parser = op = None
 
 _CATEGORIES = {"CATEGORY_DIGIT": "1", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " ", "CATEGORY_NOT_DIGIT": "a"}
@@ -14,7 +14,7 @@ _ANYTHING = "a1 -A"
 
 
 def example_of(pattern: str, turn: int = 0) -> str | None:
-    """A string that matches, another one for another `turn` where there are several; None if none was found."""
+    """A matching string, a different one for each `turn` where there are several; None if none was found."""
     if parser is None:
         return None
     try:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
 MAX_COUNTED = 10**9
-"""Tokens of one call that a server is believed to have counted."""
+"""The largest token count of one call that is believed when a server reports it."""
 
 CHARACTERS_PER_TOKEN = 4
-"""Of English text, as OpenAI's and Google's documentation put it; only estimates use it."""
+"""In English text, according to OpenAI's and Google's documentation; used only for estimates."""
 
 BYTES_PER_TOKEN = 3
 """Few texts have fewer."""
 
 _PUBLIC_PROVIDERS = {"gemini": "google", "ollama": None}
-"""Our names to those of genai-prices, where they differ. A model of one's own machine has no public price."""
+"""Our provider names → those of genai-prices, where they differ. A model on one's own machine has no public price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Prices:
 
 
 class _Rate(NamedTuple):
-    """Dollars per million tokens; above each threshold of input tokens another rate holds, for all tokens."""
+    """Dollars per million tokens; above each threshold of input tokens, another rate applies, to all tokens."""
 
     base: float
     tiers: tuple[tuple[int, float], ...] = ()
@@ -75,9 +75,9 @@ class _Rate(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _public_rates(provider_id: str, model: str, _day: int) -> tuple[_Rate, _Rate] | None:
-    """Rates of input and output, looked up once a day, for prices may change with the date.
+    """The rates for input and output, looked up once a day, because prices may change with the date.
 
-    genai-prices takes 0.1 ms to calculate one price, as long as all else that a call of a model costs us.
+    genai-prices takes 0.1 ms to calculate one price, as long as everything else that a model call costs us.
     """
     found = _public_model(provider_id, model)
     if found is None:
@@ -88,8 +88,8 @@ def _public_rates(provider_id: str, model: str, _day: int) -> tuple[_Rate, _Rate
 
 @lru_cache(maxsize=256)
 def _public_model(provider_id: str, model: str) -> "ModelInfo | None":
-    # 0.15 s and some megabytes, which only a paid model is worth. It reads its own bundled table, never the network:
-    # the client that its package has for newer ones would be 2 MB more.
+    # Imported only for a paid model: it takes 0.15 s and some megabytes. It reads its bundled table, never the network:
+    # the package's client for newer tables would take another 2 MB.
     modules_only("genai_prices")
     from genai_prices.data import providers
     from genai_prices.data_snapshot import DataSnapshot
@@ -101,7 +101,7 @@ def _public_model(provider_id: str, model: str) -> "ModelInfo | None":
 
 
 def forget_table() -> None:
-    """Let go of the public prices of all models but those that were asked for: 4 MB. Another one has it read anew."""
+    """Free the table of public prices (4 MB); rates already looked up are kept. Another model has it read again."""
     if sys.modules.pop("genai_prices.data", None) is not None:
         import genai_prices
 
@@ -117,14 +117,14 @@ def _rate(price: "Decimal | TieredPrices | None") -> _Rate:
 
 
 def estimate_tokens(text_length: int) -> int:
-    """About how many tokens a text of that many characters has."""
+    """About how many tokens a text of so many characters has."""
     return -(-text_length // CHARACTERS_PER_TOKEN)
 
 
 def most_tokens(request: Request) -> int:
     """More tokens than the input of a call is likely to have.
 
-    In bytes, because that holds for every script: a Chinese character is three of them, and about one token.
+    Counted in bytes, which works for every script: a Chinese character has three of them, and is about one token.
     """
     size = len(request.prompt.encode()) + len(request.system.encode())
     if request.schema is not None:

@@ -1,4 +1,4 @@
-"""What is asked of a model, and what comes back: the one seam between agents and providers."""
+"""What is asked of a model, and what comes back: the one interface between agents and providers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
@@ -12,27 +12,27 @@ from amrikyy.telemetry.spans import Span
 Tier = Literal["standard", "pro"]
 
 Pieces = list[str]
-"""Pieces of an answer that came together, none of them empty."""
+"""Pieces of an answer that arrived together; none is empty."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a model.
 
     Attributes:
-        prompt: what the user asks, already written out.
-        system: who the model is to be and what it must keep to.
-        schema: the pydantic model that the answer must be JSON of; None for prose.
+        prompt: the finished prompt.
+        system: the system instruction: the role that the model takes, and its rules.
+        schema: the pydantic model that the answer must match, as JSON; None for prose.
         inputs: the operation's validated request as JSON values; the offline model answers from them.
         sample: writes the offline model's answer (prose, or JSON of `schema`). Without one the offline
             model fills `schema` itself from `inputs`.
-        streaming: the answer is wanted as it is written. False lets a client make one plain call and
-            yield the whole text at once, which is cheaper for both sides.
-        tier: which of the configured models is meant.
+        streaming: whether the answer is wanted as it is written. False lets a client make one plain call and
+            emit the whole text at once, which is cheaper for both sides.
+        tier: which of the configured models serves the call.
         max_output_tokens: upper bound of the answer's length.
-        temperature: 0 to 2; the provider's meaning.
-        agent: whose call it is, for metrics.
-        span: what the call is a part of; None if it is not traced.
-        calls: where each attempt is noted, if it is traced.
+        temperature: 0 to 2, as the provider defines it.
+        agent: the agent that makes the call, for metrics.
+        span: the span that the call is a part of; None if it is not traced.
+        calls: collects the attempts, if they are traced.
     """
 
     prompt: str
@@ -50,10 +50,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call used and cost. A stream yields one before its first text and one last; the later one holds.
+    """What a call used and cost. A stream emits one before its first text and one at its end; the later one counts.
 
-    The first says who answers and estimates the prompt, so that a call that is cut off can still be billed
-    (`Models.estimate`); its cost is not known yet.
+    The first names the model that answers and estimates the prompt, so that a call that is cut off can still be
+    billed (`Models.estimate`); its cost is not known yet.
 
     Attributes:
         model: the model that answered, without its provider ("gemini-2.5-pro"; the offline model is "offline").
@@ -61,8 +61,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         input_tokens: tokens of the prompt, as the provider counted them.
         output_tokens: tokens of the answer, thinking included.
         cost_usd: US dollars; None when the price is unknown, which is not 0.
-        estimated: the provider did not report the tokens, so they are estimated from the length of the text.
-        truncated: the answer was cut off at `max_output_tokens`.
+        estimated: whether the tokens are estimated from the length of the text, as the provider did not report them.
+        truncated: whether the answer was cut off at `max_output_tokens`.
     """
 
     model: str
@@ -75,15 +75,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Emit = Callable[[Pieces | Usage], None]
-"""Is told what a model says, at the moment it comes, from the socket's own callback.
+"""Receives what a model says the moment it arrives, called within the socket's own callback.
 
-A function and no asynchronous generator: each of those that a token passes on its way costs 0.3 microseconds, each call
-some 5, and whoever waits for the next item a turn of the event loop. The log of the run holds what comes, so nobody
-has to be waited for."""
+A function, not an asynchronous generator: each generator on a token's way costs 0.3 microseconds a token and some 5 a
+call, and waiting for the next item costs a turn of the event loop. The run's log keeps what comes, so there is no
+consumer to wait for."""
 
 
 class Client(Protocol):
-    """A model that can be asked. Wire clients, the offline model and the fallback chain are all one of these."""
+    """A model that can be asked. The wire clients, the offline model and the fallback chain all implement it."""
 
     @property
     def name(self) -> str:
@@ -93,8 +93,8 @@ class Client(Protocol):
     async def stream(self, request: Request, emit: "Emit") -> None:
         """Ask, and emit who answers (`Usage`), the answer as it comes (`Pieces`), and what it used (`Usage`), last.
 
-        Cancelling the task closes the connection to the provider at once, and so does an exception out of `emit`,
-        which is raised here.
+        Cancelling the task closes the connection to the provider at once; so does an exception raised by `emit`, which
+        propagates to the caller.
 
         Raises:
             ModelError: one of its subclasses, by cause.
@@ -106,5 +106,5 @@ class Client(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections. Idempotent."""
+        """Close the connections. Idempotent."""
         ...

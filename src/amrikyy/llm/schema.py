@@ -10,7 +10,7 @@ from pydantic import BaseModel
 _KEPT = frozenset({
     "type", "description", "enum", "minimum", "maximum", "minItems", "maxItems",
 })  # fmt: skip
-"""What both Gemini's responseJsonSchema and OpenAI's structured outputs understand. The rest is validated here."""
+"""Keywords that both Gemini's responseJsonSchema and OpenAI's structured outputs support. We validate the rest."""
 
 _FORMATS = frozenset({"date", "time", "date-time"})
 
@@ -19,9 +19,9 @@ _UNIONS = ("anyOf", "oneOf")
 
 @cache
 def wire_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema with references resolved, every object closed, and all its properties required. Do not change it.
+    """The schema with references resolved, every object closed, and all properties required. Cached: do not modify.
 
-    Providers keep to a closed and complete schema best; OpenAI's strict mode accepts no other. A field that may be
+    Models follow a closed and complete schema best; OpenAI's strict mode accepts no other. A field that may be
     absent is nullable already, and null then means absent. Only a recursive model keeps `$defs`.
     """
     schema = model.model_json_schema(by_alias=True, mode="validation")
@@ -76,7 +76,7 @@ class _Writer:
             self.referred.add(name)
             return {"$ref": reference}
         target = self.clean(self.definitions[name], (*inside, name))
-        # What is said where the reference stands is about the field; what the definition says, about its type.
+        # Keywords beside the reference describe the field; those in the definition describe its type.
         return target | ({"description": schema["description"]} if "description" in schema else {})
 
     def _clean_array(self, schema: dict[str, Any], cleaned: dict[str, Any], inside: tuple[str, ...]) -> None:
@@ -97,7 +97,7 @@ class _Writer:
 
 
 def _include_bounds(schema: dict[str, Any], cleaned: dict[str, Any]) -> None:
-    """Exclusive bounds as inclusive ones: exact for integers, and for numbers as near as a provider need come."""
+    """Turn exclusive bounds into inclusive ones: exactly for integers, and closely enough for other numbers."""
     whole = schema.get("type") == "integer"
     if "exclusiveMinimum" in schema:
         bound = schema["exclusiveMinimum"]

@@ -1,4 +1,4 @@
-"""Calls of models as spans, by OpenTelemetry's conventions for generative AI."""
+"""Model calls as spans, following OpenTelemetry's semantic conventions for generative AI."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from amrikyy.llm.request import Request, Usage
 
 _PROVIDERS = {"gemini": "gcp.gemini"}
-"""Names that the conventions have; the others are ours."""
+"""Providers whose names in the conventions differ from ours."""
 
 
 class ModelCall(msgspec.Struct, gc=False):
@@ -19,11 +19,11 @@ class ModelCall(msgspec.Struct, gc=False):
     Attributes:
         model: `provider:model`.
         request: what was asked.
-        attempt: which one of this model it is, from 1.
+        attempt: the number of the attempt with this model, from 1.
         usage: what it used, once that is known.
-        pieces: its answer, if that is wanted.
+        pieces: its answer, if traces are to have it.
         outcome: "ok", or the error's code.
-        first_text_ms: after how long the answer began.
+        first_text_ms: milliseconds until the answer began.
     """
 
     model: str
@@ -36,7 +36,7 @@ class ModelCall(msgspec.Struct, gc=False):
 
 
 def describe_call(call: ModelCall, clean: Clean | None) -> Description:
-    """A call: `chat`."""
+    """Describe the span of a call: `chat`."""
     provider, _, model = call.model.partition(":")
     request, usage = call.request, call.usage
     attributes: dict[str, Value | None] = {

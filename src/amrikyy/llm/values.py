@@ -15,7 +15,7 @@ _NUMBERS = (
     (("year",), 2026), (("percent", "share", "rate"), 25), (("score", "rating"), 7),
     (("price", "cost", "budget", "amount", "fee", "total"), 120), (("minutes", "seconds"), 30),
 )  # fmt: skip
-"""What a number of such a name plausibly is, where no bound says."""
+"""Plausible values of numbers, by words in their names, where the schema sets no bounds."""
 
 _FORMATS = {
     "email": "someone@example.com", "uri": "https://example.com/", "url": "https://example.com/",
@@ -27,14 +27,14 @@ _STRINGS = (
     "JFK", "USD", "US", "en", "12:00", "https://example.com/", "someone@example.com", "1", "123", "#336699",
     "America/New_York", "+14155550100", "192.0.2.1", "6f1c1f1e-0000-4000-8000-000000000001", "a", "example",
 )  # fmt: skip
-"""What validators behind a plain string most often want."""
+"""What validators of plain strings most often accept."""
 
 
 class Values:
     """Makes values from the inputs of one request.
 
     Attributes:
-        alternatives: how many different values there are for a string; beyond them it is no use to go on.
+        alternatives: how many different values there are for a string; more attempts than that are useless.
     """
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
@@ -51,21 +51,21 @@ class Values:
         self.alternatives = len(self._strings) + 4
 
     def restart(self) -> None:
-        """Begin a new answer: dates begin at the first day again."""
+        """Begin a new answer: dates start at the first day again."""
         self._days = 0
 
     def given(self, name: str) -> Any:
-        """The input of that name, also if one is written `in_words` and the other `inWords`."""
+        """The input of that name; `in_words` and `inWords` count as the same name."""
         value = self._inputs.get(name)
         return self._inputs.get(to_words(name)) if value is None else value
 
     def leaf(self, name: str, schema: dict[str, Any], *, position: int, turn: int) -> Any:
-        """A value that is no object and no list.
+        """A value that is neither an object nor a list.
 
         Args:
-            name: the field's.
-            schema: what is known about it.
-            position: in the list that it stands in, from 0.
+            name: the field's name.
+            schema: the field's schema.
+            position: its index in the list that holds it, from 0.
             turn: how many values were rejected here before.
         """
         examples = schema.get("examples") or ()

@@ -1,20 +1,20 @@
-"""What comes over the wire from a provider: split into events, decoded, and bounded."""
+"""What a provider sends over the wire: split into events, decoded, and bounded."""
 
 import msgspec
 
 from amrikyy.errors import ModelMalformed
 
 MAX_EVENT_BYTES = 1_000_000
-"""One upstream event; more is no token."""
+"""The most bytes of one upstream event; no token needs more."""
 
 MAX_BODY_BYTES = 8_000_000
-"""A whole answer."""
+"""The most bytes of an answer that comes as a whole."""
 
 MAX_STREAM_BYTES = 64_000_000
-"""All events of one answer. A million tokens, more than any model writes, with 64 bytes around each."""
+"""The most bytes of all events of one answer: a million tokens, more than any model writes, at 64 bytes each."""
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are not what they should be: garbage, another encoding, endless nesting."""
+"""What decoding raises for malformed bytes: garbage, another encoding, endless nesting."""
 
 
 class Events:
@@ -32,10 +32,10 @@ class Events:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that are complete with what came now.
+        """Take in bytes, and return the events that are now complete.
 
         Raises:
-            ModelMalformed: one is larger than any token, or all together are larger than any answer.
+            ModelMalformed: an event is larger than any token, or all together are larger than any answer.
         """
         self._size += len(data)
         if self._size > MAX_STREAM_BYTES:
@@ -57,13 +57,13 @@ class Events:
         return events
 
     def end(self) -> list[bytes]:
-        """What came last, without the empty line behind it."""
+        """Return the last event if no blank line followed it."""
         rest, self._rest = self._rest, b""
         return [found] if (found := _data(rest)) else []
 
 
 class Whole:
-    """Collects a body that is one event, to be had at its end.
+    """Collects a body that is one event, and returns it at the end.
 
     Args:
         model: for messages.
@@ -77,10 +77,10 @@ class Whole:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Nothing yet.
+        """Take in bytes; there is no event before the end.
 
         Raises:
-            ModelMalformed: it is larger than any answer.
+            ModelMalformed: the body is larger than any answer.
         """
         self._size += len(data)
         if self._size > MAX_BODY_BYTES:
@@ -91,19 +91,20 @@ class Whole:
         return []
 
     def end(self) -> list[bytes]:
-        """The body."""
+        """Return the body."""
         return [b"".join(self._parts)]
 
 
 def undecodable(error: Exception, model: str) -> ModelMalformed:
-    """What to raise when an event or a body is not what the protocol says: `error` is one of `UNDECODABLE`."""
+    """The exception for an event or a body that breaks the protocol; `error` is one of `UNDECODABLE`."""
     what = "JSON that is not of its protocol" if isinstance(error, msgspec.ValidationError) else "no valid JSON"
     return ModelMalformed(f"The model {model} sent {what}.", model=model)
 
 
 def _split(whole: bytes) -> list[bytes]:
-    """The data of whole events."""
-    # What nearly all providers send, one line of data and an empty one, is cut in one go: it was a fifth of a token.
+    """The data of complete events."""
+    # What nearly all providers send, one line of data and a blank one, is split in one go: line by line, it was a fifth
+    # of the cost of a token.
     if whole.startswith(b"data: "):
         end, returns = (b"\r\n\r\n", 2) if whole.endswith(b"\r\n\r\n") else (b"\n\n", 0)
         events = whole[6 : -len(end)].split(end + b"data: ")

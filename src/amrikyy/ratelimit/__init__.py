@@ -1,4 +1,4 @@
-"""Rate limits: how often something may be done, and who decides it."""
+"""Rate limits: how often something may be done, and what decides it."""
 
 from amrikyy.ratelimit.addresses import Networks
 from amrikyy.ratelimit.decision import Charge, Decision, Limiter, State, refusal

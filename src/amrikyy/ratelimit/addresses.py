@@ -1,4 +1,4 @@
-"""Where a request comes from, behind trusted proxies, and under which address it is counted."""
+"""The client's address, behind trusted proxies, and the address that it is counted under."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,18 +11,18 @@ IPV6_PREFIX = 64
 """Bits. Whoever has one IPv6 address usually has the whole /64 (RFC 6177), and could use a new one each time."""
 
 MAX_HOPS = 20
-"""Entries of X-Forwarded-For that are looked at."""
+"""The most entries of X-Forwarded-For that are looked at."""
 
 
 class Networks:
     """A set of addresses and CIDR ranges.
 
     Args:
-        variable: where they were configured, for the message.
+        variable: the variable that configures them, for the message.
         entries: "10.0.0.1", "10.0.0.0/8", "::1".
 
     Raises:
-        ValueError: an entry is none of these.
+        ValueError: an entry is neither an address nor a range.
     """
 
     def __init__(self, variable: str, entries: Iterable[str]) -> None:
@@ -46,13 +46,13 @@ class Networks:
 
 
 def client_address(peer: str | None, forwarded_for: str | None, trusted: Networks) -> str | None:
-    """The address of the client: the last one in X-Forwarded-For that no trusted proxy has.
+    """The address of the client: the last one in X-Forwarded-For that is not a trusted proxy's.
 
-    Nobody vouches for what is to the left of it.
+    Anything to the left of it may be forged.
 
     Args:
-        peer: who is at the other end of the connection.
-        forwarded_for: the header, whole; believed only when `peer` is trusted.
+        peer: the address at the other end of the connection.
+        forwarded_for: the whole header; believed only if `peer` is trusted.
         trusted: TRUSTED_PROXIES.
     """
     if peer is None or not forwarded_for or peer not in trusted:
@@ -70,7 +70,7 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted: Network
 
 @lru_cache(maxsize=4096)
 def counted_as(address: str) -> str:
-    """What an address is counted as: an IPv6 one together with its /64."""
+    """What an address is counted as: an IPv6 address as its /64."""
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, IPV6_PREFIX), strict=False))

@@ -1,8 +1,8 @@
--- Adds to a counter what was used elsewhere, or takes back what was used: see decide.lua for what a counter is.
+-- Adds to a counter what was used elsewhere, or gives back what was used; decide.lua describes counters.
 --
--- KEYS: the hash, and what the teller has told of the counter, if it may be told the same again. ARGV: the counter, the
--- time (0: the server's), the time that ages are counted from (0: the same), window, slice, the number of what is told,
--- and pairs (age, amount); an amount below zero is given back.
+-- KEYS: the hash, and, for a report that may be repeated, the key of the reporter's last report on the counter. ARGV:
+-- the counter, the time (0: the server's), the time that ages are counted from (0: the same), window, slice, the number
+-- of the report, and pairs (age, amount); a negative amount is given back.
 
 local name, now = ARGV[1], tonumber(ARGV[2])
 if now == 0 then
@@ -60,11 +60,11 @@ if total > 0 then
   redis.call('PEXPIRE', KEYS[1], math.ceil((lives - now) / 1000))
 else
   redis.call('HDEL', KEYS[1], name)
-  if redis.call('HLEN', KEYS[1]) == 1 then -- how long it lives, and nothing else
+  if redis.call('HLEN', KEYS[1]) == 1 then -- only the hash's expiry is left
     redis.call('DEL', KEYS[1])
   end
 end
-if KEYS[2] then -- last, for what fails before it has to be told again
+if KEYS[2] then -- last, because what fails before it must be reported again
   redis.call('SET', KEYS[2], ARGV[6], 'PX', math.ceil(window / 1000))
 end
 return total

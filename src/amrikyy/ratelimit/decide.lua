@@ -1,16 +1,16 @@
 -- Takes all charges, or none.
 --
--- What a caller has used is one hash. Each of its fields is a counter: a row of pairs (time, running total), 16 bytes
--- each, oldest first. The first pair has left the window: what was used is the last total less the first. So a hash is
--- read and written with a command each, whatever was used of it. Times are microseconds.
+-- All that a caller has used is in one hash. Each field is a counter: an array of pairs (time, running total), 16 bytes
+-- each, oldest first. The first pair has left the window: what was used is the last total minus the first. So a hash is
+-- read with one command and written with one, however much was used. Times are in microseconds.
 --
--- KEYS: the hashes. ARGV: the time (0: the server's), whether to take, and for each hash: how many counters of it, their
--- names, and in one row of doubles for each of them: count, window, cost, slice (0: each request is remembered).
--- Returns a row of doubles, for a list costs Redis a buffer and a write of its own: the number of the charge that refused
--- (0: none), how long until it would pass, the time, and for each counter: used, how long until some of it is
--- free.
+-- KEYS: the hashes. ARGV: the time (0: the server's), whether to take, and for each hash: how many of its counters,
+-- their names, and an array of doubles with, for each of them: count, window, cost, slice (0: each request is
+-- remembered). Returns an array of doubles, because a list costs Redis a buffer and a write of its own: the number of
+-- the charge that refused (0: none), how long until it would pass, the time, and for each counter: used, how long until
+-- some of it is free.
 
-local UNTIL = '*' -- names what says until when the hash lives: to ask for it would be a command more
+local UNTIL = '*' -- the field with the time at which the hash expires: asking Redis would take another command
 local read, write, part = struct.unpack, struct.pack, string.sub
 
 local now = tonumber(ARGV[1])
@@ -81,7 +81,7 @@ for k, key in ipairs(KEYS) do
     before[place], before[place + 1] = used, oldest and oldest + window - now or 0
     after[place], after[place + 1] = used + cost, (oldest or at) + window - now
   end
-  if needed > tonumber(rows[1] or 0) then -- for an eighth longer, so that it need not be said each time
+  if needed > tonumber(rows[1] or 0) then -- an eighth longer, so that it need not be set each time
     needed = needed + math.floor((needed - now) / 8)
     changes[2 * size + 2], changes[2 * size + 3] = UNTIL, string.format('%.0f', needed)
     changes.lives_ms = math.ceil((needed - now) / 1000)

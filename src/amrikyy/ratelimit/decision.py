@@ -12,8 +12,8 @@ class Charge(NamedTuple):
     """One limit that a request counts against.
 
     Attributes:
-        name: of the limit, as in RATE_LIMITS ("global", "content.generateBlogPost").
-        key: whose: the caller or the address. Together with the name it is what is counted.
+        name: the limit's name, as in RATE_LIMITS ("global", "content.generateBlogPost").
+        key: the caller or the address. Together with the name, it identifies the counter.
         limit: how much is allowed.
         cost: how much the request counts; a workflow counts an operation as often as it uses it.
     """
@@ -25,7 +25,7 @@ class Charge(NamedTuple):
 
 
 class State(NamedTuple):
-    """How a limit stands after a decision.
+    """The state of a limit after a decision.
 
     Attributes:
         charge: the limit.
@@ -39,14 +39,14 @@ class State(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """All charges together: either every one was taken, or none.
+    """The decision on all charges together: either every one was taken, or none.
 
     Attributes:
-        states: how each limit stands, in the order of the charges.
-        refused: the limit that refused; None when the request may go on.
+        states: the state of each limit, in the order of the charges.
+        refused: the charge whose limit refused; None when the request may go on.
         retry_after_s: seconds after which the same request would pass, if no other comes first.
-        taken_at: when, in seconds by the clock of whoever counted, to give it back.
-        counted_in: who counted.
+        taken_at: when the charges were taken, in seconds by the clock that counted them; needed to give them back.
+        counted_in: where they were counted.
     """
 
     states: tuple[State, ...]
@@ -73,11 +73,11 @@ class Limiter(Protocol):
         ...
 
     def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """Begin to decide; the coroutine that is returned must be awaited for the decision. Raises as `decide`."""
+        """Begin to decide; await the coroutine that is returned for the decision. Raises what `decide` raises."""
         ...
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
-        """Whether there is time for other work while it decides: it has to wait, and will probably not refuse."""
+        """Whether other work may be done while it decides: it has to wait, and will probably not refuse."""
         ...
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:
@@ -90,7 +90,7 @@ class Limiter(Protocol):
 
 
 def check_possible(charges: Sequence[Charge]) -> None:
-    """Refuse what no waiting would ever allow.
+    """Raise for a charge that no waiting would ever allow.
 
     Raises:
         ValidationFailed: naming the limit.
@@ -106,7 +106,7 @@ def check_possible(charges: Sequence[Charge]) -> None:
 
 
 def refusal(decision: Decision) -> RateLimited:
-    """The error that a refused request is answered with; its code says which kind of limit it was."""
+    """The error for a refused request; its code says which kind of limit refused."""
     assert decision.refused is not None
     charge = decision.refused
     retry_after_s = max(1, ceil(decision.retry_after_s))

@@ -1,4 +1,4 @@
-"""Limits counted in Redis while it answers, and in memory while it does not."""
+"""Limits counted in Redis while it is reachable, and in memory while it is not."""
 
 import asyncio
 import time
@@ -18,41 +18,41 @@ from amrikyy.redis_link import LinkState, RedisLink
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S = 0.5
-"""How often a process says that it is there; also how soon it tries Redis again that answered with an error."""
+"""How often a process announces itself; also how soon it tries Redis again after an error reply."""
 
 HEARD_S = 10
-"""How long a process that says nothing is believed to be there."""
+"""How long a process that no longer announces itself still counts as alive."""
 
 REFUSED_S = 1.0
-"""For this long after a refusal nothing is done ahead of a caller's decisions: a flood costs only its refusals."""
+"""For this long after a refusal, no work is done ahead of a caller's decisions: a flood costs only its refusals."""
 
 MAX_REFUSED = 10_000
-"""Refused callers that are remembered."""
+"""The most refused callers that are remembered."""
 
 BATCH = 100
-"""Counters that are reported to Redis at once: a few milliseconds of its time."""
+"""How many counters are reported to Redis at a time: a few milliseconds of its time."""
 
 
 class FailoverLimiter:
     """A `Limiter` that never fails and never waits longer than the link's deadline.
 
-    While Redis is away each process allows its share: each limit divided by the number of processes that were last
-    seen, but never less than a single charge. When Redis is back it is first told what was used meanwhile. So in any
-    window Redis allows no more than the limit, and so do all processes together (if the limit is at least the number
-    of processes): at most twice the limit in a window in which Redis goes away, and once in any other. A Redis that
-    comes back without its data has forgotten what it allowed. A decision that was in flight when Redis stopped may
+    While Redis is unreachable, each process allows its share: each limit divided by the number of processes that were
+    last seen, but never less than a single charge. When Redis is back, it is first told what was used meanwhile. So in
+    any window Redis allows no more than the limit, and nor do all processes together (if the limit is at least the
+    number of processes): at most twice the limit in a window in which Redis goes away, and once in any other. A Redis
+    that comes back without its data has lost what it allowed. A decision that was in flight when Redis stopped may
     count twice; what is reported to Redis counts once, however often it has to be reported.
 
     Args:
-        link: to a Redis, started; knows the scripts.
+        link: a started link that has the scripts.
         prefix: of all keys.
-        replicas: how many processes to assume until Redis has said it.
+        replicas: how many processes to assume until Redis has reported the number.
         clock: in seconds; monotonic.
 
     Attributes:
         counts_in: where the next decision is made.
-        replicas: processes that were last seen.
-        decided_in_memory: decisions that were made without Redis since the start.
+        replicas: how many processes were last seen.
+        decided_in_memory: how many decisions were made without Redis since the start.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class FailoverLimiter:
         self._clock = clock
         self._id = uuid.uuid4().hex
         self._redis = RedisLimiter(link, prefix=prefix)
-        self._memory = MemoryLimiter(clock=clock)  # is kept when Redis is back, for it may soon be away again
-        self._untold = MemoryLimiter(clock=clock)  # what Redis does not know yet
-        self._telling: list[Usage] = []  # what it was told, or is to be told next, and has not confirmed
+        self._memory = MemoryLimiter(clock=clock)  # kept when Redis is back, because it may soon go away again
+        self._untold = MemoryLimiter(clock=clock)  # what Redis has not been told yet
+        self._telling: list[Usage] = []  # what it is being told and has not confirmed yet
         self._tellings = 0
         self._refused: dict[str, float] = {}
         self._link_changed = asyncio.Event()
@@ -81,14 +81,14 @@ class FailoverLimiter:
         self.decided_in_memory = 0
 
     async def start(self) -> None:
-        """Count in Redis if it is there, and keep looking."""
+        """Count in Redis if it is reachable, and keep checking."""
         self._link.watch(self._on_change)
         with suppress(RedisUnavailable):
             await self._greet()
         self._task = asyncio.get_running_loop().create_task(self._keep_in_touch(), name="limits-in-redis")
 
     async def close(self) -> None:
-        """Take leave of the other processes."""
+        """Stop, and tell Redis that this process has left."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -101,7 +101,7 @@ class FailoverLimiter:
         return await self.ask(charges)
 
     def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """Begin to decide; what is returned waits for the decision. See `Limiter`."""
+        """Begin to decide; the coroutine that is returned waits for the decision. See `Limiter`."""
         asked = None
         if self.counts_in == "redis":
             try:
@@ -111,7 +111,7 @@ class FailoverLimiter:
         return self._answer(charges, asked)
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
-        """Whether Redis decides, and nothing of the caller was refused a moment ago."""
+        """Whether Redis decides, and has not just refused a request of this caller."""
         return self.counts_in == "redis" and self._refused.get(charges[0].key, 0) < self._clock()
 
     async def _answer(self, charges: Sequence[Charge], asked: Coroutine[Any, Any, Decision] | None) -> Decision:
@@ -143,7 +143,7 @@ class FailoverLimiter:
         return await self._memory.peek(charges)
 
     async def refund(self, decision: Decision) -> None:
-        """Give back what a decision took; what Redis counted stays counted if it is away."""
+        """Give back what a decision took; what Redis counted stays counted while it is unreachable."""
         if decision.counted_in == "memory":
             self._memory.refund_now(decision)
             self._untold.refund_now(decision)
@@ -160,7 +160,7 @@ class FailoverLimiter:
     def _leave_redis(self, reason: str) -> None:
         if self.counts_in == "redis":
             self.counts_in = "memory"
-            if self._link.state.is_up:  # it answers, and refuses; that a link is down is said there
+            if self._link.state.is_up:  # it replied with an error; the link itself logs that it is down
                 self._has_warned = True
                 log.warning("limits_in_memory", divided_by=self.replicas, reason=reason)
 
@@ -177,7 +177,7 @@ class FailoverLimiter:
         there = await self._redis.greet(self._id, HEARD_S)
         now = self._clock()
         if self.counts_in == "memory":
-            self._seen_at = now  # a Redis that was away has still to hear from the others
+            self._seen_at = now  # a Redis that was away has yet to hear from the others
         if there >= self.replicas or now - self._seen_at > HEARD_S:
             self.replicas = self._memory.divide_by = there
             self._seen_at = now
@@ -188,7 +188,7 @@ class FailoverLimiter:
         """Tell Redis what memory counted, and count there again.
 
         Raises:
-            RedisUnavailable: it is away again. It will be told the same again, under the same number.
+            RedisUnavailable: it is unreachable again. The same report will be sent again, under the same number.
         """
         while self.counts_in == "memory" and self._link.state.is_up:
             if not self._telling:
@@ -200,7 +200,7 @@ class FailoverLimiter:
                     batch = self._telling[:BATCH]
                     telling = self._redis.add(batch, self._clock(), teller)
                     if len(self._telling) <= BATCH and not len(self._untold):
-                        self.counts_in = "redis"  # what is decided from now on is sent after this, and comes after it
+                        self.counts_in = "redis"  # decisions from now on are sent, and so made, after this
                         if self._has_warned:
                             self._has_warned = False
                             log.info("limits_in_redis", replicas=self.replicas)

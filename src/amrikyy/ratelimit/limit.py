@@ -1,4 +1,4 @@
-"""A limit as a value: so many in any window of such a length."""
+"""A limit as a value: a count in any window of a given length."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Limit:
         """Read "20/minute", "5/10 seconds" or "1000/day".
 
         Raises:
-            ValueError: the text has another form.
+            ValueError: the text does not have this form.
         """
         match = _FORM.fullmatch(text.strip().lower())
         if match is None:
@@ -37,7 +37,7 @@ class Limit:
 
     @property
     def slice_s(self) -> float:
-        """Seconds that are counted together; 0 when each request is remembered."""
+        """The length of a slice in seconds; 0 when each request is remembered."""
         return 0.0 if self.count <= EXACT_UP_TO else self.window_s / EXACT_UP_TO
 
     def __str__(self) -> str:

@@ -12,8 +12,8 @@ class Limits:
     """The limits, and who is subject to them.
 
     Attributes:
-        table: which limits there are.
-        limiter: counts.
+        table: the limits by name.
+        limiter: counts the requests.
         whitelist: addresses whose requests are not counted.
         trusted_proxies: addresses whose X-Forwarded-For is believed.
     """

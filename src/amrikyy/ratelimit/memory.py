@@ -11,18 +11,18 @@ from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
 
 MAX_COUNTERS = 50_000
-"""Counters at most; one takes 0.4 to 2.5 KB."""
+"""The most counters; one takes 0.4 to 2.5 KB."""
 
 BUSY_SHARE = 0.1
 """A counter is busy once more than this share of its limit, and more than one request, has been used. It is not evicted
-for those that are not, so that a flood of new addresses cannot wash it away."""
+for those that are not, so that a flood of new addresses cannot displace it."""
 
 ROOM_FOR_NEW = 0.1
-"""The share of all counters that busy ones leave to the others."""
+"""The share of all counters that is reserved for those that are not busy."""
 
 
 class Usage(NamedTuple):
-    """What was used of one limit by one caller: (when, how much), oldest first."""
+    """What one caller used of one limit: (when, how much), oldest first."""
 
     name: str
     key: str
@@ -31,14 +31,14 @@ class Usage(NamedTuple):
 
 
 class _Counter:
-    """When how much was used of one limit, oldest first, and the sum."""
+    """How much was used of one limit and when, oldest first, and the sum."""
 
     __slots__ = ("amounts", "limit", "slice_s", "times", "used")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.slice_s = limit.slice_s
-        self.times = array("d")  # a fifth of the memory of a deque of pairs, and as fast
+        self.times = array("d")  # takes a fifth of the memory of a deque of pairs, and is as fast
         self.amounts = array("q")
         self.used = 0
 
@@ -79,7 +79,7 @@ class _Counter:
         return self.times[0] + self.limit.window_s - now if self.times else 0.0
 
     def stamp(self, now: float) -> float:
-        """The time that a request counts from: its own, or the end of its slice."""
+        """The time from which a request counts: its own, or the end of its slice."""
         slice_s = self.slice_s
         return (now // slice_s + 1) * slice_s if slice_s else now
 
@@ -89,17 +89,18 @@ class MemoryLimiter:
 
     Args:
         clock: in seconds; monotonic.
-        max_counters: how many are kept; beyond it the least used go first, and of these the least recent.
+        max_counters: how many are kept; beyond that, those that are not busy are evicted first, least recently used
+            first.
 
     Attributes:
-        divide_by: each limit is divided by it (and is never less than 1): the share of one of several processes that
-            cannot count together.
+        divide_by: each limit is divided by it, down to 1 at least: the share of one of several processes that cannot
+            count together.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, max_counters: int = MAX_COUNTERS) -> None:
         self._clock = clock
         self._max_counters = max_counters
-        self._busy: OrderedDict[tuple[str, str], _Counter] = OrderedDict()  # each in the order of its last use
+        self._busy: OrderedDict[tuple[str, str], _Counter] = OrderedDict()  # each is in the order of last use
         self._others: OrderedDict[tuple[str, str], _Counter] = OrderedDict()
         self.divide_by = 1
 
@@ -116,7 +117,7 @@ class MemoryLimiter:
         return self.decide_now(charges)
 
     def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """The same: there is nothing to begin."""
+        """The same as `decide`: there is nothing to begin."""
         return self.decide(charges)
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
@@ -132,7 +133,7 @@ class MemoryLimiter:
         self.refund_now(decision)
 
     def decide_now(self, charges: Sequence[Charge], *, take: bool = True) -> Decision:
-        """`decide` (or `peek`), for whoever cannot or need not wait."""
+        """`decide` (or `peek`), for callers that cannot or need not await it."""
         check_possible(charges)
         now = self._clock()
         asked: list[tuple[Charge, tuple[str, str], _Counter, int]] = []
@@ -141,7 +142,7 @@ class MemoryLimiter:
         for charge in charges:
             name = charge[:2]
             counter = self._counter(name, charge.limit, now)
-            # A charge that the whole limit allows must fit the share, too, or it could never pass.
+            # A charge that the whole limit allows must fit into the share, too, or it could never pass.
             count = max(charge.limit.count // self.divide_by, charge.cost)
             asked.append((charge, name, counter, count))
             over = counter.used + charge.cost - count
@@ -159,7 +160,7 @@ class MemoryLimiter:
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
-        """Count a charge that was taken, whether the limit allows it or not; no earlier than the last one."""
+        """Count a charge that was taken, whether the limit allows it or not; not earlier than the last one."""
         name = charge[:2]
         counter = self._counter(name, charge.limit, at)
         counter.take(at, charge.cost)
@@ -167,7 +168,7 @@ class MemoryLimiter:
             self._keep(name, counter, at)
 
     def usages(self) -> list[Usage]:
-        """All that counts now."""
+        """All usage that still counts."""
         now = self._clock()
         usages = []
         for counters in (self._busy, self._others):
@@ -179,7 +180,7 @@ class MemoryLimiter:
         return usages
 
     def refund_now(self, decision: Decision) -> None:
-        """`refund`, for whoever cannot or need not wait."""
+        """`refund`, for callers that cannot or need not await it."""
         if decision.refused is not None:
             return
         for charge, *_ in decision.states:
@@ -196,7 +197,7 @@ class MemoryLimiter:
             counter = counters.get(name)
             if counter is None:
                 return _Counter(limit)
-        counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it knocks
+        counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it keeps trying
         counter.forget(now)
         return counter
 
@@ -211,7 +212,7 @@ class MemoryLimiter:
         self._make_room(now)
 
     def _make_room(self, now: float) -> None:
-        """After a new counter: drop two that are idle, so that they never pile up, and one if there are too many."""
+        """After a new counter: drop up to two idle ones of each kind, so that none pile up, and one if too many."""
         for counters in (self._busy, self._others):
             for _ in range(2):
                 name, oldest = next(iter(counters.items()), (None, None))

@@ -1,4 +1,4 @@
-"""Limits counted in Redis: one for all processes, with one round trip a decision."""
+"""Limits counted in Redis, for all processes together, with one round trip a decision."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -15,25 +15,25 @@ from amrikyy.redis_link import Argument, RedisLink, Reply, Script
 PREFIX = "amrikyy:limit"
 
 US = 1_000_000
-"""Microseconds in a second: Redis counts in them, because a Lua number holds them exactly."""
+"""Microseconds in a second: Redis counts in microseconds, because a Lua number holds them exactly."""
 
 _SOURCES = files("amrikyy.ratelimit")
 DECIDE = Script.of(_SOURCES.joinpath("decide.lua").read_text())
 AMEND = Script.of(_SOURCES.joinpath("amend.lua").read_text())
 REPLICAS = Script.of(_SOURCES.joinpath("replicas.lua").read_text())
 SCRIPTS = (DECIDE, AMEND, REPLICAS)
-"""What the link has to load."""
+"""The scripts that the link must load."""
 
 
 class RedisLimiter:
-    """Sliding windows in Redis, decided as in memory, by the server's clock.
+    """Sliding windows in Redis, with the same decisions as in memory, by the server's clock.
 
-    Every method raises `RedisUnavailable` when Redis is away or late; a charge may or may not have been counted then.
+    Every method raises `RedisUnavailable` when Redis is unreachable or late; a charge may or may not then be counted.
 
     Args:
-        link: knows `SCRIPTS`.
+        link: has loaded `SCRIPTS`.
         prefix: of all keys.
-        clock: in seconds; Redis' own unless a test says otherwise.
+        clock: in seconds; Redis's own, unless a test sets another.
     """
 
     def __init__(self, link: RedisLink, *, prefix: str = PREFIX, clock: Callable[[], float] | None = None) -> None:
@@ -48,7 +48,7 @@ class RedisLimiter:
 
     @property
     def counts_in(self) -> Literal["redis"]:
-        """Always there."""
+        """Always in Redis."""
         return "redis"
 
     async def decide(self, charges: Sequence[Charge]) -> Decision:
@@ -56,7 +56,7 @@ class RedisLimiter:
         return await self.ask(charges)
 
     def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """Ask for a decision now; what is returned waits for it."""
+        """Request a decision now; the coroutine that is returned waits for it."""
         return self._ask(charges, take=1)
 
     async def peek(self, charges: Sequence[Charge]) -> Decision:
@@ -75,33 +75,33 @@ class RedisLimiter:
             )
 
     def add(self, usages: Sequence[Usage], now: float, teller: tuple[str, int]) -> Awaitable[object]:
-        """Count what was used elsewhere. It is sent at once: what is decided from now on comes after it.
+        """Count what was used elsewhere. It is sent at once, so that later decisions take it into account.
 
         Args:
-            usages: what.
-            now: by the clock of its entries.
-            teller: who reports it, and the number of the report, which rises: each counter counts a report once.
+            usages: what was used.
+            now: the time by the clock of the entries.
+            teller: who reports it, and the report's number, which increases: each counter counts a report once.
         """
         who, number = teller
         sent = []
         for usage in usages:
             changes = [(round((now - at) * US), amount) for at, amount in usage.entries]
-            # With its source: a script that has to be loaded first would come too late.
+            # With the source: a script that had to be loaded first would run too late.
             args = self._changes(usage, 0, changes, number)
             key = self._key(usage)
             sent.append(self._link.send(b"EVAL", AMEND.source, 2, key, f"{key}:{usage.name}:told:{who}", *args))
         return asyncio.gather(*sent)
 
     async def greet(self, process: str, heard_s: int) -> int:
-        """Say that a process is alive; it counts as alive for `heard_s` seconds.
+        """Announce a process; it counts as alive for `heard_s` seconds.
 
         Returns:
-            how many are there.
+            how many processes are alive.
         """
         return cast("int", await self._link.run(REPLICAS, [f"{self._prefix}:replicas"], [process, heard_s]))
 
     async def leave(self, process: str) -> None:
-        """Say that a process has left."""
+        """Announce that a process has left."""
         await self._link.send("ZREM", f"{self._prefix}:replicas", process)
 
     def _ask(self, charges: Sequence[Charge], take: int) -> Coroutine[Any, Any, Decision]:
@@ -125,7 +125,7 @@ class RedisLimiter:
         return Decision(states, charges[int(refused) - 1] if refused else None, wait_us / US, now_us / US, "redis")
 
     def _numbers(self, charge: Charge) -> bytes:
-        """What the script has to know of a charge, put together once: the same limits are asked again and again."""
+        """What the script needs to know of a charge; packed once, as the same limits are asked again and again."""
         known = self._known.get(charge.name)
         if known is None or known[0] is not charge.limit or known[1] != charge.cost:
             count, window_us, slice_us = _in_us(charge.limit)
@@ -151,9 +151,9 @@ class RedisLimiter:
         return round(self._clock() * US) if self._clock else 0
 
     def _key(self, counter: Charge | Usage) -> str:
-        """The hash that a counter is a field of: all that one caller has used."""
-        # A cluster runs a script only on keys of one slot, which is that of what stands in braces. The charges of a
-        # request have the caller in common; those of a login have not, and are few enough to live together.
+        """The hash that a counter is a field of, which has all that one caller has used."""
+        # A cluster runs a script only on keys of one slot, which is computed from what is in braces. The charges of a
+        # request have the caller in common; those of a login do not, and are few enough to share one slot.
         if counter.name.startswith("login."):
             return f"{self._prefix}:{{login}}:{counter.key}"
         return f"{self._prefix}:{{{counter.key}}}"

@@ -1,6 +1,6 @@
--- Says that a process is alive, and counts those that said so lately.
+-- Records that a process is alive, and counts those that have reported recently.
 --
--- KEYS: the processes, by when they were last heard. ARGV: which one, seconds that it is believed to live.
+-- KEYS: the processes, by when they last reported. ARGV: the process, seconds for which it counts as alive.
 
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000

@@ -1,4 +1,4 @@
-"""Which limits there are: the guide's table, what agents declare, and what RATE_LIMITS says instead."""
+"""Which limits there are: the guide's table, what agents declare, and what RATE_LIMITS overrides."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ DEFAULTS = {
 
 
 REMEMBERED = 4096
-"""Charges that are kept ready: the same callers come again and again."""
+"""How many charges are cached: the same callers come again and again."""
 
 
 class LimitTable:
@@ -28,7 +28,7 @@ class LimitTable:
         overrides: RATE_LIMITS.
 
     Raises:
-        ValueError: RATE_LIMITS names something that does not exist, or gives it something that is not a limit.
+        ValueError: RATE_LIMITS names something that does not exist, or a value of it is not a limit.
     """
 
     def __init__(self, declared: Mapping[str, Limit | None], overrides: Mapping[str, str]) -> None:
@@ -59,7 +59,7 @@ class LimitTable:
         return self.charges(key, (operation.partition(".")[0], operation))
 
     def operations(self, key: str, times: Mapping[str, int]) -> list[Charge]:
-        """What a plan is charged that runs each operation so many times: each limit once, with all that counts."""
+        """What a plan that runs each operation so many times is charged: each limit once, with the total cost."""
         counted: Counter[str] = Counter()
         for operation, count in times.items():
             counted[operation.partition(".")[0]] += count

@@ -1,4 +1,4 @@
-"""Redis: the connections to it, and whether it is there."""
+"""Redis: the connections to it, and whether it is reachable."""
 
 from amrikyy.redis_link.address import RedisAddress
 from amrikyy.redis_link.journal import LinkJournal

@@ -17,7 +17,7 @@ class RedisAddress:
     """A Redis URL, taken apart.
 
     Attributes:
-        path: of a unix socket; then host and port mean nothing.
+        path: the path of a unix socket, if it is one; host and port then mean nothing.
         tls: None without TLS.
     """
 
@@ -35,7 +35,7 @@ class RedisAddress:
         """Read redis://user:password@host:6379/0, rediss://… (TLS) or unix:///path?db=0.
 
         Raises:
-            ValueError: the URL has another form; the message does not repeat it, as it may hold a password.
+            ValueError: the URL has a different form; the message does not repeat it, as it may hold a password.
         """
         try:
             parts: dict[str, Any] = {**parse_url(url)}

@@ -1,4 +1,4 @@
-"""Logs that Redis has gone and that it is back: one line each, however many links notice."""
+"""Logs that Redis is unreachable and that it is back: one line each, however many links notice."""
 
 import time
 
@@ -13,7 +13,7 @@ class LinkJournal:
     """Shared by the links to one Redis, which is down as long as one of them is.
 
     Args:
-        address: where it is.
+        address: where Redis is.
     """
 
     def __init__(self, address: RedisAddress) -> None:

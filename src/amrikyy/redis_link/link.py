@@ -1,4 +1,4 @@
-"""The link to Redis: kept up in the background, so that nobody waits for a Redis that is not there."""
+"""The link to Redis: reconnected in the background, so that nobody waits for a Redis that is unreachable."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ from amrikyy.redis_link.journal import LinkJournal
 from amrikyy.redis_link.wire import GRACE_S, Argument, Reply, Wire
 
 DEADLINE_S = 0.05
-"""How long a reply may take before Redis counts as gone."""
+"""How long a reply may take before Redis counts as unreachable."""
 
 DOUBT_S = 0.1
-"""How long a connection with a longer deadline has to answer once another one has had no reply."""
+"""How long a connection with a longer deadline has to reply once another one has had no reply."""
 
 CONNECT_TIMEOUT_S = 1.0
 FIRST_RETRY_S = 0.05
@@ -31,7 +31,7 @@ STEADY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lua that Redis runs as one step."""
+    """A Lua script that Redis runs atomically."""
 
     source: str
     sha: str
@@ -47,7 +47,7 @@ class LinkState:
     """Whether Redis answers.
 
     Attributes:
-        reason: why it is not up; empty when it is.
+        reason: why it does not; empty if it does.
         since: the monotonic time of the last change.
     """
 
@@ -63,14 +63,14 @@ class RedisLink:
     Redis has shown, within the deadline, that it accepts writes.
 
     Args:
-        address: where it is.
-        scripts: what is loaded on each connection, for `run`.
+        address: where Redis is.
+        scripts: loaded on each connection, for `run`.
         deadline_s: how long a reply may take.
-        journal: of all links to the same Redis; its own if not given.
-        prefix: of the key that it tries to write.
+        journal: shared by all links to the same Redis; by default, the link has its own.
+        prefix: of the key that it writes as a test.
 
     Attributes:
-        state: whether it answers.
+        state: whether Redis answers.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class RedisLink:
         self.state = LinkState(is_up=False, reason="not connected yet")
 
     async def start(self) -> None:
-        """Connect, and go on trying in the background when that fails; returns after the first attempt."""
+        """Connect, and if that fails, keep trying in the background; returns after the first attempt."""
         self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="redis-link")
         await self._tried.wait()
 
@@ -109,14 +109,14 @@ class RedisLink:
                 await self._task
 
     def watch(self, watcher: Callable[[LinkState], None]) -> None:
-        """Have `watcher` called at each change, at once; it must neither wait nor raise."""
+        """Have `watcher` called at once at each change; it must neither block nor raise."""
         self._watchers.append(watcher)
 
     def send(self, *command: Argument) -> asyncio.Future[Reply]:
         """Send a command after all that were sent before it.
 
         Raises:
-            RedisUnavailable: Redis is not there (at once), or its reply did not come in time (from the future).
+            RedisUnavailable: Redis is unreachable (at once), or its reply did not come in time (from the future).
             RedisRefused: the reply is an error (from the future).
         """
         if self._wire is None or not self.state.is_up:
@@ -128,24 +128,24 @@ class RedisLink:
 
         Args:
             command: what is sent.
-            on_reply: called with the future that has the reply or the error, when it is there.
+            on_reply: called with the future of the reply or the error, once it is done.
 
         Raises:
-            RedisUnavailable: Redis is not there.
+            RedisUnavailable: Redis is unreachable.
         """
         if self._wire is None or not self.state.is_up:
             raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
         self._wire.tell(*command, on_reply=on_reply)
 
     def doubt(self) -> None:
-        """Another connection has had no reply: unless this one has one soon, it is given up before its own deadline."""
+        """Test this link, as another has had no reply: without one soon, it is closed before its own deadline."""
         wire, loop = self._wire, asyncio.get_running_loop()
         if wire is None or not self.state.is_up:
             return
 
         def look(*, again: bool) -> None:
             if not answer.done():
-                if again:  # as a wire does: perhaps it was our process that was busy
+                if again:  # as a wire does: perhaps our own process was busy
                     loop.call_later(GRACE_S, lambda: look(again=False))
                 else:
                     wire.close(f"no reply within {DOUBT_S * 1000:.0f} ms")
@@ -156,11 +156,11 @@ class RedisLink:
             loop.call_later(DOUBT_S, lambda: look(again=True))
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
-        """Run a script in one round trip. Raises as `send` does."""
+        """Run a script in one round trip. Raises what `send` raises."""
         return await self.begin(script, keys, args)
 
     def begin(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Coroutine[Any, Any, Reply]:
-        """Send a script now; what is returned waits for its reply. Raises as `send` does."""
+        """Send a script now; the coroutine that is returned waits for its reply. Raises what `send` raises."""
         return self._reply(self.send(b"EVALSHA", script.sha, len(keys), *keys, *args), script, keys, args)
 
     async def _reply(
@@ -174,7 +174,7 @@ class RedisLink:
         return await self.send(b"EVAL", script.source, len(keys), *keys, *args)
 
     def tell_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
-        """Run a script whose reply nobody waits for, after all that was sent before it. Raises as `tell` does."""
+        """Run a script whose reply nobody waits for, after all that was sent before it. Raises what `tell` raises."""
 
         def look(reply: "asyncio.Future[Reply]") -> None:
             error = None if reply.cancelled() else reply.exception()
@@ -185,7 +185,7 @@ class RedisLink:
         self.tell(b"EVALSHA", script.sha, len(keys), *keys, *args, on_reply=look)
 
     async def ping(self) -> float:
-        """Seconds that a reply takes. Raises as `send` does."""
+        """Seconds that a reply takes. Raises what `send` raises."""
         began = time.perf_counter()
         await self.send(b"PING")
         return time.perf_counter() - began
@@ -217,10 +217,10 @@ class RedisLink:
                 await self._wire.closed
 
     async def _connect(self) -> None:
-        """Open a connection, and take it into use when Redis has shown that it can write.
+        """Open a connection, and use it once Redis has shown that it accepts writes.
 
         Raises:
-            OSError, RedisUnavailable: none could be made.
+            OSError, RedisUnavailable: no connection could be made.
         """
         address, loop = self.address, asyncio.get_running_loop()
         wire = Wire(self._deadline_s, self._on_lost)
@@ -235,7 +235,7 @@ class RedisLink:
                 if address.db:
                     greeting.append(wire.send("SELECT", address.db))
                 greeting += [wire.send("SCRIPT", "LOAD", script.source) for script in self._scripts]
-                # A replica, a full server and one whose disk fails answer a PING, too.
+                # A replica, a full server and one with a failing disk answer a PING, too.
                 greeting.append(wire.send("SET", self._trial_key, 1, "PX", 1000))
                 await asyncio.gather(*greeting)
                 if self._lost.is_set():

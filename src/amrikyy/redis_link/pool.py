@@ -8,7 +8,7 @@ from amrikyy.redis_link.address import RedisAddress
 
 MAX_CONNECTIONS = 32
 WAIT_S = 0.5
-"""For a connection of the pool, for the connection itself, and for each reply."""
+"""Seconds to wait for a connection from the pool, for connecting, and for each reply."""
 
 
 def open_pool(address: RedisAddress, *, timeout_s: float = WAIT_S, max_connections: int = MAX_CONNECTIONS) -> Redis:

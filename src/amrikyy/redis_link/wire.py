@@ -1,5 +1,5 @@
-"""One connection to Redis that many callers share: what they send in one turn of the event loop is one write, and what
-nobody waits for goes with it, or a little later."""
+"""One connection to Redis that many callers share: what they send in one turn of the event loop is one write, and
+commands whose replies nobody waits for go with it, or a little later."""
 
 import asyncio
 from collections import deque
@@ -14,27 +14,27 @@ Argument: TypeAlias = bytes | str | int | float
 Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
 
 MAX_PENDING = 10_000
-"""Commands that wait for their reply; more are refused at once."""
+"""The most commands that wait for their replies; more are refused at once."""
 
 TOLD_WITHIN_S = 0.005
 """How long a command whose reply nobody waits for may be held back, to share a write with another one: a write and its
-reply cost both sides more than most commands."""
+reply cost both sides more than most commands do."""
 
 GRACE_S = 0.005
-"""When replies are late, the event loop gets this long to read what may have arrived already: perhaps our process was
-busy, and not Redis."""
+"""When replies are late, the event loop gets this long to read what may have arrived already: perhaps it was our
+process that was busy, not Redis."""
 
 UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
-"""In an error reply: this Redis cannot serve requests now. On Redis 6 a script's error has the word in its middle."""
+"""Words of error replies: this Redis cannot serve requests now. On Redis 6, a script's error has the word inside it."""
 
 
 class Wire(asyncio.Protocol):
-    """A connection. Replies come in the order of the commands, so one that is late makes all behind it late: then the
-    connection is given up, and all fail at once.
+    """A connection. Replies come in the order of the commands, so a late one delays all behind it: then the connection
+    is closed, and all of them fail at once.
 
     Args:
         deadline_s: how long a reply may take.
-        on_lost: called once, at once, with the reason.
+        on_lost: called once, as soon as the connection is lost, with the reason.
     """
 
     def __init__(self, deadline_s: float, on_lost: Callable[[str], None]) -> None:
@@ -68,14 +68,14 @@ class Wire(asyncio.Protocol):
         return future
 
     def tell(self, *command: Argument, on_reply: "Callable[[asyncio.Future[Reply]], None] | None" = None) -> None:
-        """Send a command whose reply nobody waits for, after all that were sent before it, and soon.
+        """Send a command whose reply nobody waits for, soon, and after all that were sent before it.
 
         Args:
             command: what is sent.
-            on_reply: called with the future that has the reply or the error, when it is there.
+            on_reply: called with the future of the reply or the error, once it is done.
 
         Raises:
-            RedisUnavailable: none can be sent.
+            RedisUnavailable: the command cannot be sent.
         """
         future: asyncio.Future[Reply] | None = None
         if on_reply is not None:
@@ -97,7 +97,7 @@ class Wire(asyncio.Protocol):
             self._watch = self._loop.call_at(due, self._look, None)
 
     def close(self, reason: str) -> None:
-        """Give the connection up; whoever waits for a reply is told why."""
+        """Close the connection; whoever waits for a reply gets the reason as an error."""
         if self._lost is not None:
             return
         self._lost = reason
@@ -113,7 +113,7 @@ class Wire(asyncio.Protocol):
         self._on_lost(reason)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; called by the event loop, as are the next two."""
+        """Begin. The event loop calls this and the next two methods."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         if self._lost is not None:
             self._transport.abort()
@@ -125,7 +125,7 @@ class Wire(asyncio.Protocol):
             self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Give each reply to whoever waits for it."""
+        """Pass each reply to the caller that waits for it."""
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
@@ -150,7 +150,7 @@ class Wire(asyncio.Protocol):
         self._unwritten.clear()
 
     def _look(self, busy_until: float | None) -> None:
-        """Whether the oldest command has its reply in time; what was due by `busy_until` has been given the grace."""
+        """Check that the oldest command has its reply in time; what was due by `busy_until` has had its grace."""
         self._watch = None
         if not self._pending:
             return

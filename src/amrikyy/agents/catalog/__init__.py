@@ -1,1 +1,1 @@
-"""The agents that ship with the server: one file or one small package is one agent, complete."""
+"""The agents that ship with the server: each is complete in one file or one small package."""

@@ -29,7 +29,7 @@ TOKENS_PER_ENTRY = 300
 """Upper bound of what one entry of a calendar takes; typical ones take 130."""
 
 CUES_SHARE = 1.4
-"""Words of a script with its headings and visual cues, for each word that is spoken."""
+"""Words of a script, including its headings and visual cues, for each word that is spoken."""
 
 content = Agent(
     "content",
@@ -129,5 +129,5 @@ async def generate_content_calendar(request: ContentCalendarRequest, run: RunCon
 
 
 def _counted(expected: int, name: str) -> Callable[[dict[str, Any]], float]:
-    """The share of the expected entries that are whole; the newest one is still being written."""
+    """The share of the expected entries that are complete; the newest one is still being written."""
     return lambda partial: max(0, len(partial.get(name, ())) - 1) / expected

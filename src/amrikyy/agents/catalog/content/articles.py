@@ -1,4 +1,4 @@
-"""Blog posts: what is read off the text that was written."""
+"""Blog posts: what is derived from the text that was written."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from amrikyy.agents.catalog.content.requests import BlogPostRequest
 EXCERPT_LENGTH = 300
 
 META_DESCRIPTION_LENGTH = 155
-"""What search engines show of a description before they cut it; none of them promises a number."""
+"""Characters of a description that search engines show before they cut it; none of them promises a number."""
 
 
 class ArticleHeading(Result):
@@ -42,7 +42,7 @@ class BlogPost(TextResult):
 
     @classmethod
     def derive(cls, text: str, request: BlogPostRequest) -> dict[str, Any]:
-        """Outline, excerpts and keywords are read off the text."""
+        """Derive outline, excerpts and keywords from the text."""
         fields = super().derive(text, request)
         title = reading.plain(fields["title"])
         lines = reading.prose_lines(text)

@@ -1,4 +1,4 @@
-"""The base of what a model is asked for; a result adds to it what code computes."""
+"""The base of what a model is asked for; a result adds what code computes."""
 
 from pydantic import ConfigDict
 

@@ -1,4 +1,4 @@
-"""The kinds of value that content requests are made of: topics, keywords, platforms, tones."""
+"""The types of value that content requests consist of: topics, keywords, platforms, tones."""
 
 import unicodedata
 from typing import Annotated, Any, Literal
@@ -16,16 +16,16 @@ Frequency = Literal["daily", "weekly"]
 
 
 def _one_line(value: Any) -> Any:
-    """Without control characters and line breaks: a topic becomes a heading, and PostgreSQL stores no NUL."""
+    """Remove control characters and line breaks: a topic becomes a heading, and PostgreSQL stores no NUL."""
     if not isinstance(value, str):
         return value
-    if not value.isprintable():  # nearly all are
+    if not value.isprintable():  # nearly all values are
         value = "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
     return " ".join(value.split())
 
 
 def _without_repeats(items: list[str]) -> list[str]:
-    """Each item once, in the order of first mention; case makes no difference."""
+    """Each item once, in the order of first mention, ignoring case."""
     kept: dict[str, str] = {}
     for item in items:
         kept.setdefault(item.casefold(), item)
@@ -47,7 +47,7 @@ Topic = Annotated[
 """What the content is about, on one line."""
 
 Item = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_one_line)]
-"""One keyword or other short text of a list, on one line."""
+"""A keyword or another short text in a list, on one line."""
 
 Audience = Annotated[
     str,
@@ -55,7 +55,7 @@ Audience = Annotated[
     BeforeValidator(_one_line),
     Spoken(after=("aimed at", "targeting", "for an audience of")),
 ]
-"""Who shall read it, on one line."""
+"""The intended readers, on one line."""
 
 Keywords = Annotated[
     list[Item], Field(max_length=10), AfterValidator(_without_repeats), Spoken(after=("keywords", "keyword"))

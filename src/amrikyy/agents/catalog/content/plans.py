@@ -1,4 +1,4 @@
-"""Content calendars: what a model drafts, and the dated plan that is made of it."""
+"""Content calendars: what a model drafts, and the dated plan that is made from it."""
 
 import datetime as dt
 from collections import Counter
@@ -18,10 +18,10 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 
 class Slot(NamedTuple):
-    """A place in the calendar that is to be filled: what code decides, and not the model.
+    """A place in the calendar to be filled: what code decides, and not the model.
 
     Attributes:
-        number: its place, from 1.
+        number: its number, from 1.
         after_days: how many days after the calendar's first day it is.
         platform: where it is published.
         topic: what it is about; None when the model chooses.
@@ -34,10 +34,10 @@ class Slot(NamedTuple):
 
 
 def slots(request: ContentCalendarRequest) -> list[Slot]:
-    """One slot for each day, or each week begun; platforms and topics take turns.
+    """One slot for each day or each started week; platforms and topics take turns.
 
-    Where the two cycles would always meet in the same pairs (three platforms and three topics), the topics move on by
-    one after each round, so that every topic comes to every platform.
+    Where the two cycles would always form the same pairs (three platforms and three topics), the topics shift by one
+    after each round, so that every topic comes to every platform.
     """
     platforms, topics = request.platforms, request.topics
     step = 1 if request.frequency == "daily" else 7
@@ -54,7 +54,7 @@ def slots(request: ContentCalendarRequest) -> list[Slot]:
 
 
 def first_day() -> dt.date:
-    """Tomorrow in UTC: a calendar that is made late in the day would otherwise begin with a missed date."""
+    """Tomorrow in UTC: a calendar made late in the day would otherwise begin with a date that is missed."""
     return dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
@@ -105,7 +105,7 @@ class ContentCalendar(Result):
 
     @classmethod
     def from_draft(cls, draft: ContentCalendarDraft, request: ContentCalendarRequest) -> Self:
-        """Fill the slots with the drafted entries, by number, and date them."""
+        """Fill the slots with the drafted entries, by number, and add their dates."""
         start = first_day()
         drafted = sorted(draft.entries, key=lambda entry: entry.number)
         entries = [_date(entry, slot, start) for slot, entry in zip(slots(request), drafted, strict=False)]
@@ -136,9 +136,9 @@ def _date(draft: CalendarEntryDraft, slot: Slot, start: dt.date) -> CalendarEntr
 
 @cache
 def calendar_draft(count: int) -> type[ContentCalendarDraft]:
-    """The draft with at least so many entries; one type for each count, 90 at most. What is too much is cut off later.
+    """The draft type with at least `count` entries; cached, 90 types at most. Extra entries are cut off later.
 
-    It is a check rather than a length in the schema: Gemini refuses schemas with long bounded arrays.
+    It is a validator rather than a length in the schema: Gemini rejects schemas with long bounded arrays.
     """
 
     def check(entries: list[CalendarEntryDraft]) -> list[CalendarEntryDraft]:

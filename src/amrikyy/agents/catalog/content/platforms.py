@@ -8,20 +8,20 @@ from typing import NamedTuple
 from amrikyy.agents.catalog.content.fields import SocialPlatform
 
 MAX_HASHTAG_LENGTH = 40
-"""Characters, the sign included: longer ones nobody reads, and three of them would leave a tweet no room."""
+"""Characters, including the #: nobody reads longer ones, and three of them would leave no room in a tweet."""
 
 _SIGN = re.compile(r"(?<![\w&/])[#＃](?=[^\W\d])")
-# Possessive and anchored at the start of a run, so that no text makes it slow.
+# Possessive and anchored at the start of a run, so that no text makes them slow.
 _LINK = re.compile(r"(https?://)?(?<![\w.-])([\w-]++(?:\.[\w-]++)++)(?:/[!-~]*+)?", re.IGNORECASE)
 _LINK_WEIGHT = 23
 
 
 class Platform(NamedTuple):
-    """What a network allows and what we keep to there.
+    """What a network allows, and our own rules for it.
 
     Attributes:
-        label: its name, for people.
-        limit: most characters of a post, hashtags included, for an account that does not pay.
+        label: its display name.
+        limit: the most characters of a post, including hashtags, for a free account.
         max_hashtags: how many we put under a post: what is customary, well below what is allowed.
         advice: what works there, for the prompt.
     """
@@ -50,9 +50,9 @@ PLATFORMS: dict[SocialPlatform, Platform] = {
 def post_length(platform: SocialPlatform, text: str) -> int:
     """Characters as the network counts them: code points, except on Twitter.
 
-    There a link counts 23, and what lies outside the Latin, Greek, Cyrillic, Arabic and similar ranges counts 2
-    (twitter-text, config/v3.json). An emoji made of several code points counts 2 there, and each code point here: we
-    may cut a little early, never too late.
+    There a link counts as 23, and a character outside the Latin, Greek, Cyrillic, Arabic and similar ranges as 2
+    (twitter-text, config/v3.json). An emoji of several code points counts as 2 there, while we count each code point:
+    we may cut a little early, never too late.
     """
     if platform != "twitter":
         return len(text)
@@ -62,12 +62,12 @@ def post_length(platform: SocialPlatform, text: str) -> int:
 
 
 def _saved_by_link(match: re.Match[str]) -> int:
-    """By how much a link counts less than its characters; negative if it counts more."""
+    """By how much a link counts for less than its characters; negative if it counts for more."""
     top_level = match[2].rpartition(".")[2]
     if len(top_level) < 2 or not top_level.isalpha():
         return 0  # 3.5, e.g
     written = sum(map(_weight, match[0].rstrip(".,;:!?)]}'\"")))
-    # What only looks like an address may be none, and then its letters count.
+    # What looks like an address may not be one, and then its letters count.
     return written - (_LINK_WEIGHT if match[1] else max(_LINK_WEIGHT, written))
 
 
@@ -78,7 +78,7 @@ def _weight(char: str) -> int:
 
 
 def normalize_hashtags(tags: Iterable[str], at_most: int) -> list[str]:
-    """Hashtags as the networks link them: one sign, letters, digits and underscores, words joined in CamelCase.
+    """Hashtags as the networks link them: one #, letters, digits and underscores, with words joined in CamelCase.
 
     Repeats (whatever their case), tags without a letter and overlong ones are dropped.
     """
@@ -92,13 +92,13 @@ def normalize_hashtags(tags: Iterable[str], at_most: int) -> list[str]:
 
 
 def _in_hashtag(char: str) -> bool:
-    # Vowel signs of Indian and other scripts are marks and no letters; so are the selectors of an emoji's look.
+    # Vowel signs of Indian and other scripts are marks, not letters; so are an emoji's variation selectors.
     mark = unicodedata.category(char).startswith("M") and char not in "\ufe0e\ufe0f"
     return char.isalnum() or char == "_" or mark
 
 
 def split_hashtags(text: str) -> tuple[str, list[str]]:
-    """The text without the hashtags below it, and these; a single one that ends a sentence belongs to the sentence."""
+    """The text without its trailing hashtags, and these; a single one that ends a sentence belongs to the sentence."""
     text = text.strip()
     words = text.split()
     count = next((place for place, word in enumerate(reversed(words)) if not _is_hashtag(word)), len(words))

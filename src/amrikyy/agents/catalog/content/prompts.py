@@ -1,4 +1,4 @@
-"""What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
+"""What the models are told: their role and rules, the caller's request as data, and the exact task."""
 
 from amrikyy.agents.catalog.content.fields import Length, Style, Tone
 from amrikyy.agents.catalog.content.plans import slots
@@ -163,5 +163,5 @@ def for_calendar(request: ContentCalendarRequest) -> str:
 
 
 def scene_count(duration: int) -> int:
-    """How many scenes a video of so many seconds has: one for about 20 s in a short one, for 80 s in a long one."""
+    """How many scenes a video of so many seconds has: one per 20 s or so in a short video, per 80 s in a long one."""
     return max(3, round(duration / min(80, 15 + duration / 12)))

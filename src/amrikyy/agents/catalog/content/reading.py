@@ -1,4 +1,4 @@
-"""Reading Markdown: headings, paragraphs and plain words, and cutting a text where a word ends."""
+"""Reading Markdown: headings, paragraphs and plain words, and cutting a text at the end of a word."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ _NOT_PROSE = re.compile(r"\s*($|#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3
 
 
 def prose_lines(text: str) -> list[str]:
-    """The lines of the text, those in code fences left out: a comment in code is no heading."""
+    """The lines of the text except those in code fences, where a comment is not a heading."""
     lines = text.splitlines()
     return list(_unfenced(lines)) if "`" in text or "~" in text else lines
 
@@ -33,7 +33,7 @@ def _unfenced(lines: Iterable[str]) -> Iterator[str]:
 
 
 def heading_of(line: str) -> tuple[int, str] | None:
-    """Level 1 to 6 and plain text, if the line is a heading."""
+    """The level (1 to 6) and the plain text, if the line is a heading."""
     match = _HEADING.fullmatch(line)
     return (len(match[1]), plain(without_closing(match[2]))) if match else None
 
@@ -53,22 +53,22 @@ def plain(text: str) -> str:
     """The words of a piece of Markdown on one line: links are their text, and emphasis is dropped."""
     if "](" in text:
         text = _LINK.sub(r"\1", text)
-    if "_" in text:  # one inside a word is a part of it
+    if "_" in text:  # one within a word is part of it
         text = _UNDERLINES.sub("", text)
     text = text.replace("~~", "").replace("*", "").replace("`", "")
     return " ".join(text.split())
 
 
 def fold(text: str) -> str:
-    """The words of a piece of Markdown as `count_phrase` wants them: plain, and without a difference of case."""
+    """The words of a piece of Markdown as `count_phrase` needs them: plain and case-folded."""
     return plain(text).casefold()
 
 
 def count_phrase(phrase: str, folded: str) -> int:
-    """How often a word or phrase occurs as such in a text: case and kind of white space make no difference.
+    """How often a word or phrase occurs as such in a text, whatever its case and kind of white space.
 
-    A letter that has a case, or a digit, must not continue at the phrase's ends ("art" is not in "start"). Other
-    scripts write words together or with prefixes, so there any occurrence counts.
+    Where the phrase begins or ends with a cased letter or a digit, the word must not go on ("art" is not in "start").
+    Other scripts write words together or with prefixes, so there any occurrence counts.
     """
     phrase = " ".join(phrase.casefold().split())
     starts_word, ends_word = _ends_words(phrase[:1]), _ends_words(phrase[-1:])
@@ -86,10 +86,10 @@ def count_phrase(phrase: str, folded: str) -> int:
 def shorten(text: str, limit: int, measure: Callable[[str], int] | None = None) -> str:
     """The text if it measures no more than `limit`, else as many whole words of it as fit, and an ellipsis.
 
-    Without a space in the second half of what fits (one very long word, or a script without spaces) it is cut inside.
+    Without a space in the second half of what fits (one very long word, or a script without spaces), a word is cut.
 
     Args:
-        measure: how long a text is; in characters, if not given.
+        measure: how long a text is; by default, in characters.
     """
     if (measure or len)(text) <= limit:
         return text
@@ -102,7 +102,7 @@ def shorten(text: str, limit: int, measure: Callable[[str], int] | None = None) 
 
 
 def _longest(text: str, limit: int, measure: Callable[[str], int]) -> int:
-    """How many characters, with an ellipsis behind them, measure no more than `limit`."""
+    """How many characters, followed by an ellipsis, measure no more than `limit`."""
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -111,14 +111,14 @@ def _longest(text: str, limit: int, measure: Callable[[str], int]) -> int:
 
 
 def _whole_character(text: str, end: int) -> int:
-    """The last place up to `end` at which no mark or joiner loses what it belongs to."""
+    """The last position up to `end` that separates no mark or joiner from its base character."""
     while end and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f" or text[end - 1] == "\u200d"):
         end -= 1
     return end
 
 
 def slugify(text: str, default: str) -> str:
-    """Lower-case words joined by hyphens, accents removed from Latin letters, for the end of a URL."""
+    """Lower-case words joined by hyphens, with accents removed from Latin letters, for the end of a URL."""
     text = text.casefold()
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text)

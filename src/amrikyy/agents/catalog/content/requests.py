@@ -1,4 +1,4 @@
-"""What the content operations take."""
+"""The requests of the content operations."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ TARGET_WORDS: dict[Length, int] = {"short": 400, "medium": 800, "long": 1500}
 
 SPEAKING_WORDS_PER_MINUTE = 150
 """Between the 140 of lectures and the 160 of radio monologues in Tauroza and Allison, "Speech Rates in British
-English" (Applied Linguistics 11, 1990): the pace of a narrator who wants to be followed."""
+English" (Applied Linguistics 11, 1990): the pace of a narrator who is easy to follow."""
 
 
 class BlogPostRequest(Request):
@@ -48,7 +48,7 @@ class BlogPostRequest(Request):
 
     @property
     def target_words(self) -> int:
-        """About how many words it should have."""
+        """About how many words the post should have."""
         return TARGET_WORDS[self.length]
 
 
@@ -109,5 +109,5 @@ class ContentCalendarRequest(Request):
 
     @property
     def entry_count(self) -> int:
-        """How many entries the calendar has: the days, or the weeks begun."""
+        """How many entries the calendar has: one for each day or started week."""
         return self.duration if self.frequency == "daily" else -(-self.duration // 7)

@@ -1,4 +1,4 @@
-"""Research: what a model drafts from memory, and the claims to verify that are made of it."""
+"""Research: what a model drafts from memory, and the claims to verify that are made from it."""
 
 import math
 import re
@@ -26,7 +26,7 @@ _DOT_INSIDE = re.compile(r"\.[\w-]")
 
 
 def without_addresses(text: Any) -> Any:
-    """The text with web addresses and DOIs taken out: a model writes them from memory, and many lead nowhere."""
+    """The text without web addresses and DOIs: a model writes them from memory, and many lead nowhere."""
     if not isinstance(text, str):
         return text
     if "://" in text or _DOT_INSIDE.search(text):  # every address has one or the other, and few sentences have
@@ -36,14 +36,14 @@ def without_addresses(text: Any) -> Any:
 
 def _removed(match: re.Match[str]) -> str:
     host = match["host"]
-    # Node.js and 18.2 are no addresses.
+    # Node.js and 18.2 are not addresses.
     if host and host.rpartition(".")[2].lower() not in _DOMAINS and not host.lower().startswith("www."):
         return match[0]
     return "(address removed)"
 
 
 def _round(value: Any) -> Any:
-    # Models that are told 0 to 100 still answer 72.5 now and then.
+    # Models that are told 0 to 100 still answer 72.5 from time to time.
     return round(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
@@ -57,7 +57,7 @@ Confidence = Annotated[
     AfterValidator(_clamp),
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100}),
 ]
-"""0 to 100. What is beyond, or between two numbers, is not a mistake worth a second call."""
+"""0 to 100. A value out of range or with a fraction is adjusted: it is not a mistake worth a second call."""
 
 Prose = Annotated[str, StringConstraints(min_length=3, max_length=2000), BeforeValidator(without_addresses)]
 Term = Annotated[str, StringConstraints(min_length=2, max_length=200), BeforeValidator(without_addresses)]
@@ -128,7 +128,7 @@ class Research(Result):
 
     @classmethod
     def from_draft(cls, draft: ResearchDraft, request: ResearchRequest) -> Self:
-        """Number the claims, say how far to trust each, and keep to the size that the depth allows."""
+        """Number the claims, say how far to trust each, and cut them to the number that the depth allows."""
         most = MAX_CLAIMS[request.depth]
         claims = [
             Claim(**claim.model_dump(), number=number, confidence_level=_level(claim.confidence))

@@ -1,4 +1,4 @@
-"""Video scripts: their scenes, time codes and speaking time, read off the text that was written."""
+"""Video scripts: their scenes, time codes and speaking time, derived from the text that was written."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from amrikyy.agents.catalog.content import reading
 from amrikyy.agents.catalog.content.requests import SPEAKING_WORDS_PER_MINUTE, VideoScriptRequest
 
 FIT_TOLERANCE = 0.15
-"""Of the asked duration; a narrator can be this much slower or faster without it being noticed."""
+"""Share of the requested duration; a narrator can be this much slower or faster without it being noticed."""
 
 _CODE = r"(?:(\d{1,2}):)?(\d{1,3}):(\d{2})"
 _TIMED = re.compile(rf"[\[(]?\s*{_CODE}\s*(?:-|–|—|to)\s*{_CODE}\s*[\])]?\s*[:|–—-]?\s*(.*)")
@@ -52,9 +52,9 @@ class VideoScript(TextResult):
 
     @classmethod
     def derive(cls, text: str, request: VideoScriptRequest) -> dict[str, Any]:
-        """Scenes and times are read off the text."""
+        """Derive scenes and times from the text."""
         passages = _passages(text)
-        # A script whose headings have times has nothing spoken outside them: notes, sources, a summary of the style.
+        # If headings have times, nothing outside those sections is spoken: notes, sources, a summary of the style.
         scenes = [passage for passage in passages if passage.times] or passages
         spoken = sum(scene.words for scene in scenes)
         seconds = round(60 * spoken / SPEAKING_WORDS_PER_MINUTE)
@@ -73,7 +73,7 @@ class VideoScript(TextResult):
 
 @dataclass
 class _Passage:
-    """What stands under one heading."""
+    """The text under one heading."""
 
     title: str
     times: tuple[int, int] | None
@@ -85,7 +85,7 @@ class _Passage:
 
 
 def _passages(text: str) -> list[_Passage]:
-    """The script cut at its headings below the title; what stands before the first of them belongs to an opening."""
+    """The script, split at its headings below the title; text before the first of them is the opening."""
     passages = [_Passage("Opening", None)]
     for line in reading.prose_lines(text):
         heading = reading.heading_of(line)
@@ -99,7 +99,7 @@ def _passages(text: str) -> list[_Passage]:
 
 
 def _spoken(line: str) -> str:
-    """What of a line is spoken: nothing of a cue or a table, and no stage directions."""
+    """The spoken part of a line: nothing of a cue or a table, and no stage directions."""
     if _CUE.match(line) or line.lstrip().startswith(("|", ">", "<")):
         return ""
     if speaker := _SPEAKER.match(line):
@@ -108,7 +108,7 @@ def _spoken(line: str) -> str:
 
 
 def _written_times(scenes: Sequence[_Passage], duration: int) -> list[tuple[int, int]] | None:
-    """The script's own times, if each scene begins where the one before ended, and they fill the video."""
+    """The script's own times, if each scene begins where the one before ends and they fill the video."""
     times = [scene.times for scene in scenes if scene.times]
     if not times or len(times) < len(scenes) or times[0][0] != 0 or abs(times[-1][1] - duration) > 1:
         return None

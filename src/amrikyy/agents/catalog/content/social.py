@@ -1,4 +1,4 @@
-"""Social posts: what a model drafts, and the posts ready to publish that are made of it."""
+"""Social posts: what a model drafts, and the posts ready to publish that are made from it."""
 
 from functools import cache
 from typing import Annotated, Self
@@ -70,7 +70,7 @@ def _finish(draft: SocialPostDraft, request: SocialPostsRequest) -> SocialPost:
     hashtags = normalize_hashtags([*draft.hashtags, *trailing], network.max_hashtags) if request.hashtags else []
     if not request.hashtags:
         text = without_hashtags(text)
-    # A draft of nothing but hashtags still needs something to read.
+    # A draft that has only hashtags still needs something to read.
     text = text or request.topic
     footer = "\n\n" + " ".join(hashtags) if hashtags else ""
     room = network.limit - post_length(draft.platform, footer)
@@ -90,9 +90,9 @@ def _finish(draft: SocialPostDraft, request: SocialPostsRequest) -> SocialPost:
 
 @cache
 def social_draft(platforms: frozenset[SocialPlatform]) -> type[SocialPostsDraft]:
-    """The draft with a post for each of the platforms; 31 types at most. What is drafted beyond that is ignored.
+    """The draft type with a post for each of the platforms; 31 types at most. Any further posts are ignored.
 
-    It is a check rather than a length in the schema, because the schema cannot say which platforms.
+    It is a validator rather than a length in the schema, because the schema cannot say which platforms.
     """
 
     def check(posts: list[SocialPostDraft]) -> list[SocialPostDraft]:

@@ -117,5 +117,5 @@ async def create_business_model_canvas(request: CanvasRequest, run: RunContext) 
 
 
 def _counted(expected: int, name: str) -> Callable[[dict[str, Any]], float]:
-    """The share of the expected entries that are whole; the newest one is still being written."""
+    """The share of the expected entries that are complete; the newest one is still being written."""
     return lambda partial: max(0, len(partial.get(name, ())) - 1) / expected

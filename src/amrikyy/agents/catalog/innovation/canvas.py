@@ -1,4 +1,4 @@
-"""Business model canvases: what a model drafts, and the nine blocks that are made of it."""
+"""Business model canvases: what a model drafts, and the nine blocks that are made from it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
@@ -92,7 +92,7 @@ class BusinessModelCanvas(Result):
 
     @classmethod
     def from_draft(cls, draft: CanvasDraft, request: CanvasRequest) -> Self:
-        """Make the shares of revenue and of costs sum to 100, and sum up what kind they are."""
+        """Make the shares of revenue and of costs add up to 100, and summarise their kinds."""
         revenue = [
             RevenueStream(**item.model_dump(exclude={"share_percent"}), share_percent=share)
             for item, share in zip(draft.revenue_streams, shares(draft.revenue_streams), strict=True)
@@ -114,7 +114,7 @@ class BusinessModelCanvas(Result):
 def shares(items: Sequence[MoneyItem]) -> list[float]:
     """The shares, scaled to sum to exactly 100.0 with one decimal; equal ones if all are zero.
 
-    What rounding leaves over goes to the items that lost most by it (largest remainder).
+    What rounding leaves over goes to the items that lost most by it (largest remainder method).
     """
     weights = [item.share_percent for item in items]
     if not sum(weights):

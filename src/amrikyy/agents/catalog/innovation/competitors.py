@@ -1,4 +1,4 @@
-"""Competitors: what a model drafts about each, and the comparison that is made of it."""
+"""Competitors: what a model drafts about each, and the comparison that is made from it."""
 
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -15,7 +15,7 @@ COMPETITOR_WEIGHTS: dict[Focus, dict[str, float]] = {
     "features": {"pricing": 0.15, "features": 0.70, "marketing": 0.15},
     "marketing": {"pricing": 0.15, "features": 0.15, "marketing": 0.70},
 }
-"""The side in focus decides; the others still matter a little, because nobody is bought for one thing alone."""
+"""The side in focus decides; the others still matter a little, because nobody buys for one reason alone."""
 
 MAX_PRICE = 10_000_000
 
@@ -103,7 +103,7 @@ class CompetitorAnalysis(Result):
 
     @classmethod
     def from_draft(cls, draft: CompetitorsDraft, request: CompetitorsRequest) -> Self:
-        """Put them in the request's order and under its names, leave out what is out of focus, and rank them."""
+        """Put them in the request's order and under its names, drop what is out of focus, and rank them."""
         drafted = {entry.number: entry for entry in reversed(draft.competitors)}
         pairs = [(drafted[number], name) for number, name in enumerate(request.competitors, 1) if number in drafted]
         weights = COMPETITOR_WEIGHTS[request.focus]
@@ -113,7 +113,7 @@ class CompetitorAnalysis(Result):
                 **_in_focus(entry, request.focus),
                 name=name,
                 overall_score=score,
-                # Equals share a rank, and the next one is counted on from all before it.
+                # Equals share a rank, and the next rank counts all before it.
                 rank=1 + sum(other > score for other in scores),
             )
             for (entry, name), score in zip(pairs, scores, strict=True)
@@ -150,9 +150,9 @@ def _ordered(pricing: PricingDraft) -> dict[str, float]:
 
 @cache
 def competitors_draft(count: int) -> type[CompetitorsDraft]:
-    """The draft with an entry for each number up to `count`; ten types at most.
+    """The draft type with an entry for each number up to `count`; ten types at most.
 
-    Competitors go by number, because a model spells names its own way.
+    Competitors are identified by number, because a model spells names its own way.
     """
 
     def check(entries: list[CompetitorDraft]) -> list[CompetitorDraft]:

@@ -1,4 +1,4 @@
-"""The base of what a model is asked for, and the values that drafts are made of."""
+"""The base of what a model is asked for, and the types of value that drafts consist of."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ class Draft(Result):
 
 
 def _round(value: Any) -> Any:
-    # Models that are told 0 to 100 still answer 72.5 now and then.
+    # Models that are told 0 to 100 still answer 72.5 from time to time.
     return round(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def clamp(value: int) -> int:
-    """The value, or 0 or 100 if it is beyond them."""
+    """The value, limited to 0 to 100."""
     return max(0, min(100, value))
 
 
@@ -36,7 +36,7 @@ Score = Annotated[
     AfterValidator(clamp),
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100}),
 ]
-"""0 to 100. What is beyond is taken for the end of the scale, not for a mistake worth a second call."""
+"""0 to 100. A value out of range becomes the end of the scale: it is not a mistake worth a second call."""
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=400)]
 """One entry of a list, a sentence at most."""

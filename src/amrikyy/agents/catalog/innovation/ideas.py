@@ -1,4 +1,4 @@
-"""Business ideas: what a model drafts, and the ranked list that is made of it."""
+"""Business ideas: what a model drafts, and the ranked list that is made from it."""
 
 from typing import Literal, Self
 

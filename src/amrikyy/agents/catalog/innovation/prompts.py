@@ -1,4 +1,4 @@
-"""What the models are told: their role and rules, the caller's request as data, and what exactly is wanted."""
+"""What the models are told: their role and rules, the caller's request as data, and the exact task."""
 
 from amrikyy.agents.catalog.innovation.requests import (
     CanvasRequest,
@@ -34,7 +34,7 @@ FOCUS: dict[Focus, str] = {
 
 
 def system(role: str) -> str:
-    """Who the model is to be, and the rules that every operation shares."""
+    """The model's role, and the rules that all operations share."""
     return f"You are {role}\n{_RULES}"
 
 
@@ -90,7 +90,7 @@ def for_trends(request: TrendsRequest) -> str:
 
 
 def for_competitors(request: CompetitorsRequest) -> str:
-    """Ask for a comparison. Competitors go by number, so that no name needs to be spelled right."""
+    """Ask for a comparison. Competitors are numbered, so that no name needs to be spelled right."""
     listed = [{"number": number, "name": name} for number, name in enumerate(request.competitors, start=1)]
     task = [
         f"Describe each of the {len(listed)} competitors in the niche: one entry for each number.",

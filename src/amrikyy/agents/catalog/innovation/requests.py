@@ -1,4 +1,4 @@
-"""What the innovation operations take."""
+"""The requests of the innovation operations."""
 
 import unicodedata
 from typing import Annotated, Any, Literal
@@ -14,14 +14,14 @@ Focus = Literal["pricing", "features", "marketing", "all"]
 
 
 def _printable(value: Any) -> Any:
-    """Without control characters other than white space: PostgreSQL stores no NUL."""
+    """Remove control characters other than white space: PostgreSQL stores no NUL."""
     if not isinstance(value, str):
         return value
     return "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
 
 
 def _at_most(length: int) -> BeforeValidator:
-    """The bound of the documentation, on what was sent: cleaning must not make a text fit that is too long."""
+    """Check the documented bound on what was sent: cleaning must not make a text fit that is too long."""
 
     def check(value: Any) -> Any:
         if isinstance(value, str) and len(value) > length:
@@ -36,7 +36,7 @@ def _one_line(value: Any) -> Any:
 
 
 def _without_repeats(items: list[str]) -> list[str]:
-    """Each item once, in the order of first mention; case makes no difference."""
+    """Each item once, in the order of first mention, ignoring case."""
     kept: dict[str, str] = {}
     for item in items:
         kept.setdefault(item.casefold(), item)

@@ -1,4 +1,4 @@
-"""Trends: what a model drafts, and the ranked analysis that is made of it."""
+"""Trends: what a model drafts, and the ranked analysis that is made from it."""
 
 from typing import Literal, Self
 
@@ -14,7 +14,7 @@ TREND_WEIGHTS = {"impact": 0.50, "momentum": 0.30, "confidence": 0.20}
 """A trend that changes little is not worth following however fast it moves."""
 
 HORIZONS: dict[Timeframe, tuple[int, int]] = {"current": (0, 12), "emerging": (12, 36), "future": (36, 120)}
-"""Months from now between which a trend of each timeframe is felt."""
+"""The range of months from now in which a trend of each timeframe is felt."""
 
 
 class TrendScores(Draft):

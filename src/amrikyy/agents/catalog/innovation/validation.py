@@ -14,7 +14,7 @@ CRITERIA_WEIGHTS = {"problem": 0.25, "market": 0.20, "differentiation": 0.20, "f
 GO_SCORE, REFINE_SCORE = 70, 50
 
 WEAK_CRITERION = 35
-"""A criterion this low stops a "go": a high mean must not hide what alone would sink the idea."""
+"""A criterion this low prevents a "go": a high mean must not hide what would sink the idea on its own."""
 
 Verdict = Literal["go", "refine", "stop"]
 Level = Literal["low", "medium", "high"]
@@ -128,7 +128,7 @@ class IdeaValidation(Result):
 
     @classmethod
     def from_draft(cls, draft: ValidationDraft, request: IdeaValidationRequest) -> Self:
-        """Compute the overall score, the verdict, how severe each risk is, and what the experiments take."""
+        """Compute the overall score, the verdict, the severity of each risk, and what the experiments take in total."""
         scores = {name: getattr(draft.criteria, name).score for name in CRITERIA_WEIGHTS}
         overall = weighted(scores, CRITERIA_WEIGHTS)
         risks = [

@@ -30,7 +30,7 @@ THINKING_TOKENS = 8192
 """Room for the hidden reasoning of a pro model, which counts as output."""
 
 CHILDREN_SHARE = 0.75
-"""Of a package's work is done when flights, hotels and itinerary are there."""
+"""The share of a package's work that is done when flights, hotels and itinerary are there."""
 
 travel = Agent(
     "travel",
@@ -156,7 +156,7 @@ async def create_complete_package(request: PackageRequest, run: RunContext) -> T
             hotels = group.create_task(child(search_hotels, plan.hotels, "Hotels"))
             itinerary = group.create_task(child(generate_itinerary, plan.itinerary, "Itinerary"))
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # the caller asked for a trip, and is told what went wrong with it
+        raise failed.exceptions[0] from None  # the caller asked for one trip, and gets the one error that stopped it
     parts = TripParts.assemble(plan, flights.result(), hotels.result(), itinerary.result())
     words = await run.generate(
         PackageDraft,
@@ -169,5 +169,5 @@ async def create_complete_package(request: PackageRequest, run: RunContext) -> T
 
 
 def _counted(expected: int, *lists: str) -> Callable[[dict[str, Any]], float]:
-    """The share of the expected entries that are whole; the newest one is still being written."""
+    """The share of the expected entries that are complete; the newest one is still being written."""
     return lambda partial: max(0, sum(len(partial.get(name, ())) for name in lists) - 1) / expected

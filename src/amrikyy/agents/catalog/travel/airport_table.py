@@ -1,4 +1,4 @@
-"""The world's airports, cities and countries, indexed by what people call them; read when first asked for."""
+"""The world's airports, cities and countries, indexed by what people call them; loaded on first use."""
 
 import csv
 import re
@@ -31,14 +31,14 @@ class Airport(Result):
 
 
 def fold(text: str) -> str:
-    """Reduce a name to what two spellings of it share: no case, accents, punctuation, or "Saint" for "St"."""
+    """Reduce a name to what its spellings have in common: no case, accents or punctuation, and "st" for "Saint"."""
     spelled = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
     bare = "".join(character for character in spelled if not unicodedata.combining(character))
     return " ".join("st" if word == "saint" else word for word in re.findall(r"[^\W_]+", bare))
 
 
 def _read(table: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file of `airportsdata`, one at a time: its own `load` holds all 28,000, and 20 MB, at once."""
+    """The rows of a file of `airportsdata`, one at a time: its own `load` holds all 28,000 at once, in 20 MB."""
     with files("airportsdata").joinpath(table).open(encoding="utf-8") as file:
         yield from csv.DictReader(file, quoting=csv.QUOTE_NONNUMERIC)
 
@@ -50,7 +50,7 @@ def airports() -> Packed[Airport]:
 
 @cache
 def metropolitan_areas() -> dict[str, tuple[str, ...]]:
-    """The airports of each metropolitan code, busiest first; codes that are an airport's too are left out."""
+    """The airports of each metropolitan code, busiest first; codes that are also an airport's are left out."""
     return {code: ranked(codes) for code, (_, codes) in _areas().items() if code not in airports()}
 
 
@@ -64,7 +64,7 @@ def countries() -> dict[str, str]:
 
 @cache
 def country_codes() -> dict[str, str]:
-    """ISO 3166 codes by everything that a country and its people are called, folded."""
+    """ISO 3166 codes by every name of a country and its people, folded."""
     codes = {fold(name): code for code, name in countries().items()}
     codes |= {fold(name): code for code, name in names.entries(names.COUNTRY_SYNONYMS)}
     return codes | {code.casefold(): code for code in countries()}
@@ -82,12 +82,12 @@ def regions_of(code: str) -> frozenset[str]:
 
 @cache
 def precedence() -> dict[str, int]:
-    """Code of an airport with much traffic → its place among them, 0 the busiest."""
+    """Code of an airport with much traffic → its rank, 0 being the busiest."""
     return {code: place for place, code in enumerate(names.BUSIEST.split())}
 
 
 def ranked(codes: Iterable[str]) -> tuple[str, ...]:
-    """Airports with the one that is most likely meant first."""
+    """Airports, with the one that is most likely meant first."""
     order, table = precedence(), airports()
 
     def rank(code: str) -> tuple[int, bool, str]:
@@ -97,7 +97,7 @@ def ranked(codes: Iterable[str]) -> tuple[str, ...]:
 
 
 def load_tables() -> None:
-    """Build every table now instead of at the first request that needs one: about 0.2 s."""
+    """Build every table now rather than at the first request that needs one; takes about 0.2 s."""
     for table in (_tables, metropolitan_areas, countries, country_codes, precedence):
         table()
 
@@ -111,7 +111,7 @@ class _Tables(NamedTuple):
 
 @cache
 def _tables() -> _Tables:
-    """Read all airports. That takes 0.2 s, so it waits until the first is asked for."""
+    """Read all airports. That takes 0.2 s, so it is done on first use."""
     usual = dict(names.entries(names.CITY_OF_AIRPORT))
     airports, cities = Rows(), Rows()
     for name, codes in reversed(_areas().values()):
@@ -120,9 +120,9 @@ def _tables() -> _Tables:
         if not (code := row["iata"]):
             continue
         shown = usual.get(code) or row["city"] or row["name"]
-        where = round(row["lat"], 4), round(row["lon"], 4), row["tz"] or "UTC"  # Antarctica has none
+        where = round(row["lat"], 4), round(row["lon"], 4), row["tz"] or "UTC"  # Antarctica has no time zone
         airports.add(code, (row["name"], shown, row["country"], row["subd"], *where))
-        # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by each half.
+        # "Toulouse/Blagnac" and "Yogyakarta, Java Island" are also known by either half.
         for name in {shown, row["city"], *re.split(r"[/,(]", row["city"])}:
             _note(cities, name, {code: shown})
     packed = Packed(airports, _airport)
@@ -137,7 +137,7 @@ def _tables() -> _Tables:
 
 
 def _note(cities: Rows, name: str, shown: dict[str, str]) -> None:
-    """Code of an airport → the name to show, for a city that is called so."""
+    """Add a city of that name; `shown` maps airport codes → the name to show."""
     if folded := fold(name):
         cities.add(folded, shown)
 
@@ -158,7 +158,7 @@ def _airport(code: str, packed: Sequence[Any]) -> Airport:
 
 @cache
 def _areas() -> dict[str, tuple[str, list[str]]]:
-    """Name and airports of each metropolitan code."""
+    """The name and the airports of each metropolitan code."""
     areas: dict[str, tuple[str, list[str]]] = {}
     for row in _read("iata_macs.csv"):
         areas.setdefault(row["City Code"], (row["City Name"], []))[1].append(row["Airport Code"])

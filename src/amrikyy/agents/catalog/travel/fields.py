@@ -1,4 +1,4 @@
-"""The kinds of value that travel requests are made of: airports, places, dates, amounts of money."""
+"""The types of value that travel requests consist of: airports, places, dates, amounts of money."""
 
 import re
 from datetime import UTC, date, datetime
@@ -11,11 +11,11 @@ from amrikyy.agents.catalog.travel.places import MAX_PLACE_LENGTH, resolve_count
 from amrikyy.agents.spoken import Spoken
 
 LAST_DAY = date(9998, 12, 31)
-"""A year short of the calendar's end, so that no sum of a date and a duration can run over it."""
+"""A year short of the calendar's end, so that adding a duration to a date cannot overflow."""
 
 
 def today() -> date:
-    """The day it is in UTC; a caller west of it may find that its own today is already over."""
+    """The current day in UTC; for a caller west of Greenwich, its own today may already count as past."""
     return datetime.now(UTC).date()
 
 
@@ -28,7 +28,7 @@ def _check_airport(code: str) -> str:
 
 
 def _read_date(value: Any) -> Any:
-    # Without this pydantic would take 1767225600 and "2026-01-01T00:00" for dates too.
+    # Without this, pydantic would accept 1767225600 and "2026-01-01T00:00" as dates, too.
     if type(value) is date:
         return value
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
@@ -48,7 +48,7 @@ def _check_future(day: date) -> date:
 
 
 def _airport_of(text: str) -> str | None:
-    """The main airport of a place that is named in whatever way."""
+    """The main airport of a place, however it is named."""
     place = resolve_place(text)
     return place.airport.code if place else None
 
@@ -58,7 +58,7 @@ def _known_place(text: str) -> str | None:
 
 
 def known_country(text: str) -> str | None:
-    """A country or its people, also several of them, as it is said."""
+    """The text, perhaps without its plural s, if it names a country or its people."""
     return next((name for name in (text, text.removesuffix("s")) if resolve_country(name)), None)
 
 
@@ -75,7 +75,7 @@ AirportCode = Annotated[
         }
     ),
 ]
-"""An airport's IATA code in upper case. What is a place but no airport is refused with the codes to use instead."""
+"""An airport's IATA code in upper case. A place that is not an airport is refused with the codes to use instead."""
 
 FutureDate = Annotated[date, BeforeValidator(_read_date), AfterValidator(_check_future)]
 """Today (UTC) or later, written YYYY-MM-DD."""

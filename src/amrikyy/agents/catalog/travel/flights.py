@@ -1,4 +1,4 @@
-"""Flights: what a model drafts, and the offers that are made of it."""
+"""Flights: what a model drafts, and the offers that are made from it."""
 
 import datetime as dt
 from typing import Literal, Self

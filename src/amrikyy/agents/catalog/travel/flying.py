@@ -1,4 +1,4 @@
-"""How far it is, how long it takes, what the clock says on arrival, and what season it is there."""
+"""Distances, flight times, local times of arrival, and seasons."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ EARTH_RADIUS_KM = 6371.0088
 """Mean radius R1 = (2a + b) / 3 of the GRS 80 ellipsoid (Moritz, Geodetic Reference System 1980)."""
 
 CRUISE_KMH = 805.0
-"""500 mph: the average over ground of an airliner, which the common estimators use (travelmath.com)."""
+"""500 mph: an airliner's average ground speed, as used by common estimators (travelmath.com)."""
 
 GROUND_AND_CLIMB_MINUTES = 30
-"""Taxiing, take-off and landing, which the same estimators add to each leg. Winds are not considered."""
+"""For taxiing, take-off and landing; the same estimators add it to each leg. Winds are not considered."""
 
 _TROPIC = 23.44
 _NORTHERN = ("winter", "spring", "summer", "autumn")
@@ -38,22 +38,22 @@ def flight_minutes(distance_km: float) -> int:
 
 
 def journey_minutes(stops: Sequence[Airport]) -> int:
-    """Gate to gate over all legs, `stops` being every airport from first to last, without the waits between them."""
+    """Gate-to-gate time over all legs, without layovers; `stops` is every airport from first to last."""
     return sum([flight_minutes(great_circle_km(start, end)) for start, end in pairwise(stops)])
 
 
 def departure(day: date, clock: time, start: Airport) -> datetime:
-    """The moment at which the clock at `start` says so, with that place's offset from UTC."""
+    """The moment at which it is that local time at `start`, with that place's offset from UTC."""
     return datetime.combine(day, clock, tzinfo=ZoneInfo(start.timezone))
 
 
 def arrival(leaves_at: datetime, minutes: int, end: Airport) -> datetime:
-    """The local time at `end` so much later. (Adding to a local time would be off when the clocks change.)"""
+    """The local time at `end` after so many minutes. (Adding to a local time would be off when the clocks change.)"""
     return (leaves_at.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(ZoneInfo(end.timezone))
 
 
 def season(day: date, airport: Airport) -> str:
-    """The meteorological season there on that day; the tropics have none of the four."""
+    """The meteorological season at the airport on that day; the tropics have none of the four."""
     if abs(airport.latitude) < _TROPIC:
         return "tropical, with wet and dry seasons instead of summer and winter"
     quarter = day.month % 12 // 3

@@ -1,4 +1,4 @@
-"""Hotels: what a model drafts, and the offers that are made of it."""
+"""Hotels: what a model drafts, and the offers that are made from it."""
 
 import datetime as dt
 from functools import cache
@@ -71,7 +71,7 @@ class HotelOptions(Result):
 
 @cache
 def hotels_draft(stars: int | None) -> type[HotelsDraft]:
-    """The draft in which every hotel has so many stars. One type for each number, because types are not free."""
+    """The draft type in which every hotel has so many stars; cached, because creating a type is not free."""
     if stars is None:
         return HotelsDraft
 

@@ -1,4 +1,4 @@
-"""Itineraries: what a model drafts, and the plan that is made of it."""
+"""Itineraries: what a model drafts, and the plan that is made from it."""
 
 from functools import cache
 from typing import Annotated, Literal, Self
@@ -112,9 +112,9 @@ def _daily_cost(day: DayDraft) -> float:
 
 @cache
 def itinerary_draft(duration: int) -> type[ItineraryDraft]:
-    """The draft with exactly so many days. One type for each duration, thirty at most, because types are not free.
+    """The draft type with exactly so many days; cached, thirty types at most, because creating a type is not free.
 
-    It is a check rather than a length in the schema: Gemini refuses schemas with long bounded arrays.
+    It is a validator rather than a length in the schema: Gemini rejects schemas with long bounded arrays.
     """
 
     def check(days: list[DayDraft]) -> list[DayDraft]:

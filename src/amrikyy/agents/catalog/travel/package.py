@@ -1,4 +1,4 @@
-"""Packages: a whole trip made of the other operations' results."""
+"""Packages: a whole trip made from the other operations' results."""
 
 import datetime as dt
 from typing import Annotated, Literal, Self
@@ -13,10 +13,10 @@ from amrikyy.agents.catalog.travel.places import Location, ResolvedPlace, resolv
 from amrikyy.agents.catalog.travel.requests import FlightSearch, HotelSearch, ItineraryRequest, PackageRequest
 
 MAX_BOOKING = 9
-"""Passengers that one booking, and so one flight search, holds; all pay the same fare."""
+"""The most passengers of one booking, and so of one flight search; all pay the same fare."""
 
 GROUND_SHARE = 0.25
-"""Of the budget, kept for meals and activities: the three children run at once, so that one cannot await another."""
+"""The share of the budget kept for meals and activities: the three children run at once, so none can await another."""
 
 Line = Annotated[str, StringConstraints(min_length=3, max_length=300)]
 
@@ -109,7 +109,7 @@ class TravelPackage(TripParts):
 class PackagePlan:
     """The three requests that a package is divided into.
 
-    They follow from a request that was validated, and are not validated again: at midnight "today" would be past.
+    They follow from a validated request and are not validated again: after midnight, "today" would be in the past.
     """
 
     def __init__(self, request: PackageRequest) -> None:
@@ -139,7 +139,7 @@ class PackagePlan:
         )
 
     def assumptions(self) -> list[str]:
-        """What was decided that the request left open, in sentences."""
+        """What was decided because the request left it open, in sentences."""
         made = [
             f"Flights from {self.start.airport.code} to {self.end.airport.code} and back, in economy.",
             f"{self.hotels.rooms} room{'s' if self.hotels.rooms > 1 else ''}: two travellers share one.",

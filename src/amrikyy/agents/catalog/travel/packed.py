@@ -1,4 +1,4 @@
-"""A table that is made once, is read now and then, and takes a tenth of a dictionary's memory."""
+"""A table that is built once, is read occasionally, and takes a tenth of a dictionary's memory."""
 
 from array import array
 from bisect import bisect_left
@@ -15,13 +15,13 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 REMEMBERED = 1024
-"""Values that are kept as they were made; what people ask for is always the same few."""
+"""How many values are cached as objects; people ask for the same few again and again."""
 
 
 class Rows:
-    """What a table is made of: keys and JSON values, behind each other in one piece of memory.
+    """The rows of a table to be built: keys and JSON values, contiguous in memory.
 
-    As objects they would take so much until the table is made that some of it would stay with the process.
+    As objects, they would take so much memory until the table is built that the process would keep some of it.
     """
 
     def __init__(self) -> None:
@@ -35,19 +35,19 @@ class Rows:
         self._values.append(_pack(value))
 
     def __iter__(self) -> Iterator[tuple[bytes, bytearray]]:
-        """Keys and values as bytes, by key; those of one key in the order in which they were added."""
+        """Keys and values as bytes, sorted by key; those of one key in the order in which they were added."""
         for initial in sorted(self._places):
             for place in sorted(self._places[initial], key=self._keys.__getitem__):
                 yield bytes(self._keys[place]), self._values[place]
 
 
 class Packed(Mapping[str, V], Generic[V]):
-    """Maps texts to values that are made of JSON values, which lie behind each other in one piece of memory.
+    """Maps texts to values that are made from JSON values, which are contiguous in memory.
 
     Args:
-        rows: each key, and what its value is made of.
+        rows: each key, and what its value is made from.
         make: makes the value.
-        join: makes one of two rows with the same key; without it the later one holds.
+        join: merges two rows with the same key; by default, the later one wins.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Packed(Mapping[str, V], Generic[V]):
         self._remembered = lru_cache(REMEMBERED)(self._read)
 
     def seen_as(self, make: "Callable[[str, Any], W]") -> "Packed[W]":
-        """The same table with other values, without a copy."""
+        """The same table with a different `make`, without a copy."""
         other: Packed[W] = Packed(Rows(), make)
         other._keys, other._values = self._keys, self._values
         return other
@@ -88,7 +88,7 @@ class Packed(Mapping[str, V], Generic[V]):
 
 
 class _Pieces:
-    """Bytes by number, one behind the other."""
+    """Pieces of bytes by number, contiguous in memory."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()

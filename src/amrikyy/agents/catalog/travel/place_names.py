@@ -1,7 +1,7 @@
-"""What people call places where the airport table says something else, and which namesake they mean.
+"""What people call places that the airport table names differently, and which namesake they mean.
 
-The table (`airportsdata`) gives an airport's municipality: Toronto's is in Mississauga, Osaka's visitors may be going
-to Kyoto. It has no passenger numbers either, so that Paris, Texas, looks as large as Paris.
+The table (`airportsdata`) gives an airport's municipality: Toronto's is in Mississauga, and Osaka's visitors may be
+going to Kyoto. It has no passenger numbers either, so that Paris, Texas, looks as large as Paris.
 """
 
 BUSIEST = """
@@ -40,7 +40,7 @@ YYZ Toronto | ZNZ Zanzibar | ZTH Zakynthos | ACE Lanzarote | KBV Krabi | BKI Kot
 BGI Barbados | UVF Saint Lucia | KTI Phnom Penh | JRO Kilimanjaro | GIG Rio de Janeiro | SDU Rio de Janeiro
 GRU São Paulo | CGH São Paulo | LED St Petersburg | SPG St Petersburg
 """
-"""The name that results show where the table has a suburb, an island's longer name or another language's."""
+"""The name that results show where the table has a suburb, an island's longer name or a name in another language."""
 
 SERVED_FROM = """
 KIX Kyoto | KIX Nara | ITM Kobe | DPS Ubud | CUN Tulum | CUN Playa del Carmen | NCE Monaco | NCE Cannes | NAP Amalfi
@@ -55,7 +55,7 @@ PMI Mallorca | PMI Majorca | SID Cape Verde | DPS Seminyak | HKT Patong | LGK La
 KEF Blue Lagoon | SAI Angkor | DEL Delhi | CTG Cartagena de Indias | LPA Las Palmas | SSH Sinai | CAI Giza | RAK Atlas
 LCA Cyprus | MLA Valletta | IGR Iguazú | IGR Iguazu Falls
 """
-"""Places that people travel to, without an airport of their own in the table, and the airport that they fly to."""
+"""Places that people travel to but that have no airport of their own in the table, and the airport to fly to."""
 
 COUNTRY_OF_CITY = {"Basel": "CH", "Monaco": "MC", "Vatican City": "VA"}
 """Cities that are in another country than the airport, by ISO 3166 code."""
@@ -90,7 +90,7 @@ CO Colombian | PE Peruvian | VE Venezuelan | ZA South African | NG Nigerian | KE
 MA Moroccan | TN Tunisian | DZ Algerian | LY Libyan | SD Sudanese | JO Jordanian | LB Lebanese | SY Syrian | IQ Iraqi
 IR Iranian | IL Israeli | PS Palestinian | QA Qatari | KW Kuwaiti | BH Bahraini | OM Omani | YE Yemeni
 """
-"""Names of countries and of their people beside those of the time zone database, by ISO 3166 code."""
+"""Names of countries and of their people besides those in the time zone database, by ISO 3166 code."""
 
 COUNTRY_NAMES = """
 GB United Kingdom | KR South Korea | KP North Korea | CZ Czechia | MM Myanmar | CD DR Congo | CG Congo | XK Kosovo

@@ -1,4 +1,4 @@
-"""Places: what a person means by a code, a city's name or a country's."""
+"""Places: what a person means by a code, or by the name of a city or country."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from amrikyy.agents.catalog.travel.place_names import COUNTRY_OF_CITY
 __all__ = ["Airport", "Country", "Location", "ResolvedPlace", "find_airport", "resolve_country", "resolve_place"]
 
 MAX_PLACE_LENGTH = 80
-"""Characters; the longest name of a town in use has 58."""
+"""Characters; the longest town name in use has 58."""
 
 MAX_SUGGESTIONS = 6
-"""Airports that a message names; no city has more with scheduled traffic."""
+"""The most airports that a message names; no city has more with scheduled traffic."""
 
 
 class Country(NamedTuple):
@@ -110,7 +110,7 @@ def resolve_country(text: str) -> Country | None:
 
 
 def country_of(text: str) -> Country | None:
-    """The country that a text names, or in which the city is that it names. None if it is neither."""
+    """The country that a text names, or that of the city it names. None if it names neither."""
     if country := resolve_country(text):
         return country
     place = resolve_place(text)
@@ -118,7 +118,7 @@ def country_of(text: str) -> Country | None:
 
 
 def suggest_airports(text: str) -> str | None:
-    """Why a text is no airport code although it is a place, and which codes to use: a sentence for a message."""
+    """A sentence that says why a place is not an airport code and which codes to use; None if it is not a place."""
     place = resolve_place(text)
     if place is None:
         return None
@@ -128,7 +128,7 @@ def suggest_airports(text: str) -> str | None:
 
 
 def _readings(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The ways to read a text as a city and the regions it is in, the likeliest first."""
+    """The ways to read a text as a city and the regions that it is in, the likeliest first."""
     head, *rest = [fold(part) for part in text.split(",")]
     yield head, [part for part in rest if part]
     if not rest:
@@ -151,12 +151,12 @@ def _by_name(name: str, regions: list[str]) -> ResolvedPlace | None:
     if not ranked:
         return None
     main = table.airports()[ranked[0]]
-    # The other airports are the same city's, not those of its namesakes, and no airfields without traffic.
+    # The other airports must be the same city's, not its namesakes', and not airfields without traffic.
     same = tuple(code for code in ranked if code in table.precedence() and _is_close(table.airports()[code], main))
     city = found[ranked[0]]
     return ResolvedPlace(city, COUNTRY_OF_CITY.get(city, main.country), main, same or ranked[:1])
 
 
 def _is_close(one: Airport, other: Airport) -> bool:
-    """Within about a hundred kilometres, as the airports of one city are."""
+    """Whether two airports are within about a hundred kilometres, as those of one city are."""
     return abs(one.latitude - other.latitude) < 1 and abs(one.longitude - other.longitude) < 1.5

@@ -32,7 +32,7 @@ live prices and no availability, so never claim that something is available, boo
 
 
 def system(role: str, subject: str = "travel wish") -> str:
-    """Who the model is to be, and the rules that every operation shares."""
+    """The model's role, and the rules that all operations share."""
     return f"You are {role}\n{_RULES.format(subject=subject)}"
 
 
@@ -140,7 +140,7 @@ def for_visa(request: VisaRequest) -> str:
 
 
 def for_package(plan: PackagePlan, parts: TripParts) -> str:
-    """Ask for the words about a package whose parts are there."""
+    """Ask for the text about a package whose parts are complete."""
     start, end = plan.start.airport, plan.end.airport
     distance = flying.great_circle_km(start, end)
     facts = [

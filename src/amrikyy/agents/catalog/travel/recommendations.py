@@ -1,4 +1,4 @@
-"""Recommendations: what a model drafts, and the destinations that are made of it."""
+"""Recommendations: what a model drafts, and the destinations that are made from it."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -26,12 +26,12 @@ Month = Literal[
 
 
 def _whole(value: Any) -> Any:
-    # Models that are told 0 to 100 still answer 92.5 or 105 now and then.
+    # Models that are told 0 to 100 still answer 92.5 or 105 from time to time.
     return max(0, min(100, round(value))) if isinstance(value, int | float) and math.isfinite(value) else value
 
 
 MatchScore = Annotated[int, BeforeValidator(_whole), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
-"""0 to 100. What is beyond, or between two numbers, is not a mistake worth a second call."""
+"""0 to 100. A value out of range or with a fraction is adjusted: it is not a mistake worth a second call."""
 
 Highlight = Annotated[str, StringConstraints(min_length=2, max_length=200)]
 
@@ -83,7 +83,7 @@ class DestinationRecommendations(Result):
 
     @classmethod
     def from_draft(cls, draft: RecommendationsDraft, request: RecommendationRequest) -> Self:
-        """Add the whole stay's cost and the airport."""
+        """Add the cost of the whole stay, and the airport."""
         destinations = [_complete(destination, request) for destination in draft.destinations]
         destinations.sort(key=lambda destination: -destination.match_score)
         return cls(**request.model_dump(), destinations=destinations)

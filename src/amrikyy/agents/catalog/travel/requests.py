@@ -1,4 +1,4 @@
-"""What the travel operations take."""
+"""The requests of the travel operations."""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -91,7 +91,7 @@ class HotelSearch(Request):
 
     @property
     def nights(self) -> int:
-        """Nights between the two days."""
+        """The number of nights between the two days."""
         return (self.check_out - self.check_in).days
 
 

@@ -1,4 +1,4 @@
-"""Visas: what a model drafts, and the requirements that are made of it."""
+"""Visas: what a model drafts, and the requirements that are made from it."""
 
 from typing import Annotated, Literal, Self
 
@@ -62,7 +62,7 @@ class VisaRequirements(Result):
 
     @classmethod
     def from_draft(cls, draft: VisaDraft, request: VisaRequest) -> Self:
-        """Name the countries, compare the stay with the limit, and say who knows for certain."""
+        """Name the countries, compare the stay with the limit, and say where to verify the requirements."""
         there, holder = country_of(request.destination), country_of(request.nationality)
         embassy_of = there.spoken if there else request.destination
         passport_of = holder.spoken if holder else request.nationality

@@ -1,4 +1,4 @@
-"""What the offline model answers: texts and drafts made of the request alone, the same for the same request."""
+"""What the offline model answers: texts and drafts made from the request alone, the same for the same request."""
 
 from amrikyy.agents.catalog.content.samples.blog import blog_post
 from amrikyy.agents.catalog.content.samples.calendar_entries import calendar

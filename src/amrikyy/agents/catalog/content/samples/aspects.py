@@ -1,4 +1,4 @@
-"""What can be said about almost any subject, aspect by aspect: the stock that the offline texts are made of."""
+"""What can be said about almost any subject, aspect by aspect: the material of the offline texts."""
 
 from typing import NamedTuple
 

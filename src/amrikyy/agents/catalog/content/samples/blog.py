@@ -1,4 +1,4 @@
-"""The offline model's blog posts: one section for each aspect, as many and as long as the length asks for."""
+"""The offline model's blog posts: one section for each aspect, as many and as long as the requested length needs."""
 
 import random
 from itertools import cycle
@@ -34,7 +34,7 @@ def blog_post(request: BlogPostRequest) -> str:
         "topic": subject(request.topic),
         "who": request.target_audience or DEFAULT_READERS,
     }
-    # In the stock's order, which goes from the goal to growth.
+    # In the order of `ASPECTS`, from the goal to growth.
     aspects = [ASPECTS[place] for place in sorted(rng.sample(range(len(ASPECTS)), SECTIONS[request.length]))]
     opening = rng.choice(voice.openings).format(**words)
     closing = rng.choice(voice.closings).format(**words)
@@ -76,7 +76,7 @@ def _section(
     order: list[str],
     rng: random.Random,
 ) -> str:
-    """The aspect's own paragraphs, a list of steps among them, until the budget is used up; then lenses."""
+    """The aspect's own paragraphs, with a list of steps, then lenses, until the budget of words is used up."""
     lenses = (lens.format(aspect=aspect.name, **words) for lens in order)
     steps = f"Three things to do here:\n\n{_bullets(aspect.steps)}"
     rest = [steps, aspect.example.format(**words), f"{aspect.mistake.format(**words)} {aside}"]

@@ -60,7 +60,7 @@ def calendar(request: ContentCalendarRequest) -> ContentCalendarDraft:
             CalendarEntryDraft(
                 number=slot.number,
                 topic=(topic := slot.topic or own[index % len(own)]),
-                # Aspects take turns, and each comes back under another title: 108 entries without a repeat.
+                # Aspects take turns, and each returns under a different title: 108 entries without a repeat.
                 title=titles[(index + index // len(aspects)) % len(titles)].format(
                     topic=headline(topic), aspect=aspects[index % len(aspects)].name
                 ),

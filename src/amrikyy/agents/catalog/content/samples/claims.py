@@ -1,4 +1,4 @@
-"""The offline model's research: claims that hold for most subjects, said of this one, with how to verify them."""
+"""The offline model's research: claims that hold for most subjects, made about this one, with how to verify them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from amrikyy.agents.seeding import seeded
 
 
 class Stock(NamedTuple):
-    """A claim about `{it}`, without the subject, and the words to search it by."""
+    """A claim about `{it}`, without the subject, and the words to search for."""
 
     claim: str
     explanation: str
@@ -152,7 +152,7 @@ ANGLES = (
 
 
 def research(request: ResearchRequest) -> ResearchDraft:
-    """A brief of the depth that was asked for."""
+    """A brief of the requested depth."""
     rng = seeded(request, "research")
     it = subject(request.topic)
     thorough = request.depth == "comprehensive"

@@ -1,9 +1,9 @@
-"""Sentences that look at one aspect of a subject; with the aspects they give hours of narration without a repeat."""
+"""Sentences that look at one aspect of a subject; with the aspects, they make hours of narration without a repeat."""
 
 from collections.abc import Sequence
 
 STRIDE = 5
-"""No divisor of the number of lenses, so that every one of them comes first somewhere."""
+"""Shares no divisor with the number of lenses, so that every one of them comes first somewhere."""
 
 LENSES = (
     "Stay with {aspect} for a moment, because the rest hangs on it.",
@@ -39,7 +39,7 @@ LENSES = (
 
 
 def lenses_for(place: int, order: Sequence[str]) -> list[str]:
-    """All lenses, beginning elsewhere for each place in a text, so that neighbours do not begin with the same ones."""
+    """All lenses, from a different start for each place in a text, so that neighbours begin with different ones."""
     start = STRIDE * place % len(order)
     return [*order[start:], *order[:start]]
 

@@ -1,4 +1,4 @@
-"""The offline model's social posts: what each network's readers are used to, in the requested tone."""
+"""The offline model's social posts: in the form that each network's readers are used to, in the requested tone."""
 
 import random
 import re
@@ -32,14 +32,14 @@ QUESTIONS = (
 
 GENERIC_TAGS = ("HowTo", "LessonsLearned", "SmallSteps", "WorkInProgress", "GoodHabits", "StartHere", "Notes")
 
-# What joins words and says nothing alone.
+# Words that say nothing on their own.
 _SMALL_WORDS = re.compile(
     "a|an|and|are|as|at|by|for|from|how|in|into|is|it|of|on|or|that|the|to|what|why|with|your", re.IGNORECASE
 )
 
 
 def social_posts(request: SocialPostsRequest) -> SocialPostsDraft:
-    """One post for each platform, each about another aspect."""
+    """One post for each platform, each about a different aspect."""
     rng = seeded(request, "social")
     aspects = rng.sample(ASPECTS, len(request.platforms))
     hooks = rng.sample(HOOKS[request.tone], 3)

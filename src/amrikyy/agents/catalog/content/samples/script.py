@@ -1,4 +1,4 @@
-"""The offline model's video scripts: as many scenes and spoken words as the duration takes."""
+"""The offline model's video scripts: as many scenes and spoken words as fill the duration."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from amrikyy.agents.seeding import seeded
 VIEWERS = "people who want to get it right"
 
 VISITS = ("{heading}", "{heading}: in practice", "{heading}: what to watch for")
-"""The titles of an aspect's first scene and of those in which it comes back."""
+"""The titles of an aspect's first scene and of those in which it returns."""
 
 SHOTS = ("Close-up.", "Wide shot.", "Over the shoulder.", "Slow pan.", "Static, eye level.", "Hand-held.")
 
@@ -41,9 +41,9 @@ def video_script(request: VideoScriptRequest) -> str:
     for number in range(count):
         visit, place = divmod(number, len(material))
         source = material[place]
-        # The same picture comes back in another shot.
+        # The same picture returns in a different shot.
         shot = SHOTS[(first_shot + number + visit) % len(SHOTS)]
-        # What one scene says too much, the next says less: the whole must fit, not each part.
+        # If one scene is too long, the next is shorter: the whole must fit, not each part.
         room = round(request.target_words * (number + 1) / count) - said
         first, last = number == 0, number == count - 1
         before, after = [opening] * first, [closing] * last
@@ -76,12 +76,12 @@ class _Material:
         self._sentences = deque(own[:1] + lenses[:1] + own[1:3] + lenses[1:3] + own[3:] + lenses[3:])
 
     def title(self) -> str:
-        """A scene's title; another one each time."""
+        """A scene's title, different each time until they repeat."""
         self._visits += 1
         return VISITS[(self._visits - 1) % len(VISITS)].format(heading=self.aspect.heading)
 
     def take(self, room: int) -> list[str]:
-        """About so many words that were not said before; what is too long for the room waits."""
+        """Sentences not used before, of about `room` words; a sentence that is too long is kept for later."""
         taken: list[str] = []
         waiting: list[str] = []
         while self._sentences and room > 0:

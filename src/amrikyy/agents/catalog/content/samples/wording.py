@@ -1,4 +1,4 @@
-"""A topic as part of a sentence."""
+"""Fits a topic into a sentence."""
 
 import re
 

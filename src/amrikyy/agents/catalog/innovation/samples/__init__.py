@@ -1,4 +1,4 @@
-"""What the offline model answers: drafts made of the request alone, the same for the same request."""
+"""What the offline model answers: drafts made from the request alone, the same for the same request."""
 
 from amrikyy.agents.catalog.innovation.samples.business import canvas
 from amrikyy.agents.catalog.innovation.samples.judgement import validation

@@ -1,4 +1,4 @@
-"""The offline model's canvases: nine blocks of notes that fit each other, told for the idea and its industry."""
+"""The offline model's canvases: nine blocks of notes that fit each other, worded for the idea and its industry."""
 
 from collections.abc import Mapping, Sequence
 
@@ -72,7 +72,7 @@ def canvas(request: CanvasRequest) -> CanvasDraft:
 
     def notes(block: str) -> list[CanvasItem]:
         stock = BLOCKS[block]
-        # In the stock's order, which goes from the most to the least important.
+        # In the order in which they are written above, from the most to the least important.
         kept = sorted(rng.sample(range(len(stock)), min(3, len(stock))))
         return [
             CanvasItem(title=title.format(industry=request.industry), detail=detail.format(industry=request.industry))

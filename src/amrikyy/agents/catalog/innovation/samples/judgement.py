@@ -1,4 +1,4 @@
-"""The offline model's judgements: five criteria, risks, and experiments that keep to the budget."""
+"""The offline model's judgements: five criteria, risks, and experiments within the budget."""
 
 from amrikyy.agents.catalog.innovation.requests import IdeaValidationRequest
 from amrikyy.agents.catalog.innovation.samples.wording import around, gist
@@ -12,9 +12,9 @@ from amrikyy.agents.catalog.innovation.validation import (
 from amrikyy.agents.seeding import seeded
 
 EVEN = 55
-"""A criterion from here on is good news."""
+"""The score from which a criterion is good news."""
 
-# For each criterion: what is said of a high score, and of a low one.
+# For each criterion: what is said about a high score, and about a low one.
 REASONS = {
     "problem": (
         "{Who} seem to solve this today with patience and spreadsheets, which is a good sign: they notice the "

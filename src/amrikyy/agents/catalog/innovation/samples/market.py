@@ -1,4 +1,4 @@
-"""The offline model's trends: movements that reach most industries, told for this one."""
+"""The offline model's trends: movements that reach most industries, worded for this one."""
 
 import random
 from typing import Literal, NamedTuple
@@ -143,7 +143,7 @@ MOVEMENTS = (
 
 
 def trends(request: TrendsRequest) -> TrendsDraft:
-    """Six trends, further away and less certain the further the timeframe looks."""
+    """Six trends, more distant and less certain the further ahead the timeframe looks."""
     rng = seeded(request, "trends")
     chosen = rng.sample(MOVEMENTS, COUNT)
     where = f" in {request.region}" if request.region else ""

@@ -1,10 +1,10 @@
-"""Kinds of business that exist in almost every niche: the stock of the offline model's ideas."""
+"""Kinds of business that exist in almost every niche: the material of the offline model's ideas."""
 
 from typing import NamedTuple
 
 
 class Pattern(NamedTuple):
-    """A kind of business. `{niche}` stands for the niche, `{Niche}` for the same with a capital.
+    """A kind of business. `{niche}` stands for the niche, `{Niche}` for the same with a capital letter.
 
     The three numbers are impact, feasibility and novelty, 0 to 100, before the request shifts them a little.
     """

@@ -1,4 +1,4 @@
-"""The offline model's business ideas: as many kinds of business as were asked for, in the request's niche."""
+"""The offline model's business ideas: as many kinds of business as requested, in the request's niche."""
 
 import random
 
@@ -10,7 +10,7 @@ from amrikyy.agents.seeding import seeded
 
 
 def ideas(request: IdeasRequest) -> IdeasDraft:
-    """Exactly `count` ideas; each names the problem and one of the constraints, where there are any."""
+    """Exactly `count` ideas; each names the problem and one of the constraints, if there are any."""
     rng = seeded(request, "ideas")
     chosen = rng.sample(PATTERNS, request.count)
     return IdeasDraft(ideas=[_idea(pattern, number, request, rng) for number, pattern in enumerate(chosen)])

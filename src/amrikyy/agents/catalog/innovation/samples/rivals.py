@@ -98,7 +98,7 @@ MARKETING = (
 
 
 def competitors(request: CompetitorsRequest) -> CompetitorsDraft:
-    """One entry for each name; more names than characters make a character come back with other numbers."""
+    """One entry for each name; if there are more names than characters, a character returns with other numbers."""
     rng = seeded(request, "competitors")
     characters = rng.sample(CHARACTERS, len(CHARACTERS))
     count = len(request.competitors)

@@ -1,4 +1,4 @@
-"""Scores with some variety, and the request's words as parts of a sentence."""
+"""Scores with some variation, and the request's words as parts of a sentence."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ def around(value: int, rng: random.Random, spread: int = 7) -> int:
 
 
 def capital(text: str) -> str:
-    """The text with a capital, unless its first word has one of its own (iOS)."""
+    """The text with an initial capital, unless its first word has a capital of its own (iOS)."""
     first = text.split(maxsplit=1)[0] if text.split() else ""
     return text[:1].upper() + text[1:] if first.islower() else text
 

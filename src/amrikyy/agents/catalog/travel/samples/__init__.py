@@ -1,4 +1,4 @@
-"""What the offline model answers: drafts made of the request alone, the same for the same request."""
+"""What the offline model answers: drafts made from the request alone, the same for the same request."""
 
 from amrikyy.agents.catalog.travel.samples.flights import flights
 from amrikyy.agents.catalog.travel.samples.hotels import hotels

@@ -62,7 +62,7 @@ def flights(search: FlightSearch) -> OneWayDraft:
 
 def _direction(rng: random.Random, start: Airport, end: Airport, search: FlightSearch) -> list[FlightDraft]:
     distance = great_circle_km(start, end)
-    # Fares grow slower than distances: a landing costs the same after one hour as after ten.
+    # Fares grow more slowly than distances: a landing costs the same after one hour as after ten.
     base = (38 + 1.9 * distance**0.62) * _CABIN_FACTOR[search.cabin_class]
     services = islice(cycle(_services(start, end, distance)), _OFFERS)
     slots = sorted(rng.sample(_SLOTS, _OFFERS))
@@ -84,7 +84,7 @@ def _direction(rng: random.Random, start: Airport, end: Airport, search: FlightS
 
 
 def _services(start: Airport, end: Airport, distance: float) -> list[_Service]:
-    """Who could fly the route: airlines at home at either end nonstop, then those whose hub is least out of the way."""
+    """Airlines that could fly the route: nonstop from a hub at either end, then those whose hub is the least detour."""
     nonstop, connecting = [], []
     for airline in _airlines():
         if airline.code in _SHORT_HAUL and distance > _SHORT_HAUL_KM:
@@ -106,7 +106,7 @@ def _first(pair: tuple[float, _Service]) -> float:
 
 
 def _distinct(services: list[_Service]) -> list[_Service]:
-    """One service of each airline, the earlier one."""
+    """The first service of each airline."""
     return list({service.airline.name: service for service in reversed(services)}.values())[::-1]
 
 

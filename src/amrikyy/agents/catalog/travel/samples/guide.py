@@ -111,8 +111,8 @@ class City:
     """A city in the guide.
 
     Attributes:
-        daily_cost: bed, meals, activities and getting around for one person a day, US dollars.
-        tags: the interests it serves.
+        daily_cost: bed, meals, activities and getting around, for one person a day, in US dollars.
+        tags: the interests that it serves.
         sights: what to see, with the price for one person in US dollars.
     """
 
@@ -129,14 +129,14 @@ class City:
 
 @cache
 def guide() -> dict[str, City]:
-    """The cities that the guide knows, by their folded name."""
+    """The cities in the guide, by their folded names."""
     lines = _CITIES.strip().splitlines()
     cities = (_read(*lines[start : start + 4]) for start in range(0, len(lines), 4))
     return {fold(city.name): city for city in cities}
 
 
 def describe(place: Location) -> City:
-    """The city in the guide, or one with the same sort of things that every city has."""
+    """The city in the guide, or else one with the kind of things that every city has."""
     return guide().get(fold(place.name)) or City(
         name=place.name,
         country=place.country or "",

@@ -1,4 +1,4 @@
-"""The offline model's hotels: names that sound like the country, prices by stars and by how dear the city is."""
+"""The offline model's hotels: names that sound like the country, prices by stars and by how expensive the city is."""
 
 from amrikyy.agents.catalog.travel.hotels import HotelDraft, HotelsDraft
 from amrikyy.agents.catalog.travel.places import Location
@@ -23,7 +23,7 @@ _NAMES = {
 _ANYWHERE = ("The {city} Grand", "{city} Central", "The {city} House", "Park View {city}", "Old Town Lodge {city}")
 
 _STAR_PRICE = {1: 0.30, 2: 0.42, 3: 0.62, 4: 1.0, 5: 2.1}
-"""Of a city's cost of a day: a middle-class room for two is about what one person spends."""
+"""Share of a city's daily cost: a mid-range room for two costs about what one person spends a day."""
 
 _AMENITIES = {
     1: ("Free Wi-Fi", "Luggage room", "Shared kitchen", "Lockers"),

@@ -1,4 +1,4 @@
-"""What one can do in any city: title, description and price for one person in US dollars."""
+"""Things to do in any city: title, description and price for one person in US dollars."""
 
 MORNINGS = (
     ("Coffee and a slow walk through {where}", "Start at a corner café and take the side streets while shops open.", 0),
@@ -105,7 +105,7 @@ INTERESTS = {
         ("The unmarked paths near {where}", "Follow the locals' shortcuts and get lost on purpose.", 0),
     ),
 }
-"""Ideas by the beginning of a word in the interest; each has a free one."""
+"""Ideas by the beginning of a word in the interest; each list has a free one."""
 
 OTHER_INTEREST = (
     ("{interest} in {where}", "Ask at the café for the locals' favourite place for {interest}.", 0),

@@ -1,4 +1,4 @@
-"""The offline model's itineraries: sights first, then interests, and never more than the budget."""
+"""The offline model's itineraries: sights first, then interests, and never over the budget."""
 
 import random
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class _Idea(NamedTuple):
 
 
 class _Purse:
-    """What one traveller may still spend on activities; what a day leaves over is there on the next."""
+    """What one traveller may still spend on activities; what is left over from a day can be spent on the next."""
 
     def __init__(self) -> None:
         self._dollars = 0.0
@@ -30,7 +30,7 @@ class _Purse:
         self._dollars += dollars
 
     def pay_for_first_affordable(self, ideas: list[_Idea]) -> _Idea:
-        """Take the first idea that it can pay for; the dearer ones wait. Every pool has a free one for each day."""
+        """Take the first affordable idea; more expensive ones wait. Every pool has a free one for each day."""
         idea = next(idea for idea in ideas if idea.cost <= self._dollars)
         ideas.remove(idea)
         self._dollars -= idea.cost
@@ -38,7 +38,7 @@ class _Purse:
 
 
 def itinerary(request: ItineraryRequest) -> ItineraryDraft:
-    """A plan of exactly as many days as were asked for."""
+    """A plan of exactly the requested number of days."""
     rng = seeded(request, "itinerary")
     place = Location.of(request.destination)
     city = describe(place)
@@ -74,7 +74,7 @@ def _sights(city: City, rng: random.Random) -> list[_Idea]:
 
 
 def _ideas(templates: Sequence[tuple[str, str, int]], city: City, rng: random.Random, **words: str) -> list[_Idea]:
-    """Every template in every neighbourhood, so that the same template comes back as late as possible."""
+    """Every template in every neighbourhood, ordered so that the same template returns as late as possible."""
     templates = rng.sample(templates, len(templates))
     hoods = rng.sample(city.neighbourhoods, len(city.neighbourhoods))
     ideas = []

@@ -1,4 +1,4 @@
-"""The offline model's words about a package; its parts have their own samples."""
+"""The offline model's text about a package; its parts have their own samples."""
 
 from amrikyy.agents.catalog.travel.flying import season
 from amrikyy.agents.catalog.travel.package import PackageDraft

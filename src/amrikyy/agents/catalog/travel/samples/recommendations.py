@@ -20,7 +20,7 @@ _SEASONS = {
 
 
 def recommendations(request: RecommendationRequest) -> RecommendationsDraft:
-    """The five best matches, the best first."""
+    """The five best matches, best first."""
     rng = seeded(request, "recommendations")
     scored = sorted(((_score(city, request, rng), city.name, city) for city in guide().values()), reverse=True)
     return RecommendationsDraft(destinations=[_draft(score, city, request) for score, _, city in scored[:5]])
@@ -41,7 +41,7 @@ def _score(city: City, request: RecommendationRequest, rng: random.Random) -> in
 
 
 def _served(city: City, request: RecommendationRequest) -> list[str]:
-    """The interests that the city serves: "historic places" where there is history, "beach" where beaches are."""
+    """The interests that the city serves: "historic places" where there is history, "beach" where there are beaches."""
 
     def serves(interest: str) -> bool:
         words = [word for word in fold(interest).split() if len(word) > 2]

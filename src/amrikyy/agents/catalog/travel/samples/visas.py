@@ -1,4 +1,4 @@
-"""The offline model's visa answers: the usual rule of a country for a strong or an ordinary passport."""
+"""The offline model's visa answers: a country's usual rule for a strong or an ordinary passport."""
 
 from typing import Literal, NamedTuple
 
@@ -7,7 +7,7 @@ from amrikyy.agents.catalog.travel.places import Country, country_of
 from amrikyy.agents.catalog.travel.requests import VisaRequest
 from amrikyy.agents.catalog.travel.visas import VisaDraft
 
-# Split when it is read: a list of as many strings takes a line each.
+# Split on import: a list of so many strings would take a line each.
 SCHENGEN = frozenset("AT BE BG HR CZ DK EE FI FR DE GR HU IS IT LV LI LT LU MT NL NO PL PT RO SK SI ES SE CH".split())  # noqa: SIM905
 FREE_MOVEMENT = SCHENGEN | {"IE", "CY"}
 GULF = frozenset({"AE", "SA", "KW", "QA", "BH", "OM"})
@@ -70,7 +70,7 @@ _BEYOND_A_VISIT = {
 
 
 def visa(request: VisaRequest) -> VisaDraft:
-    """What usually applies."""
+    """The entry requirements that usually apply."""
     there, holder = country_of(request.destination), country_of(request.nationality)
     rule, extra = _rule(there, holder, request)
     to = there.spoken if there else request.destination
@@ -88,7 +88,7 @@ def visa(request: VisaRequest) -> VisaDraft:
 
 
 def _rule(there: Country | None, holder: Country | None, request: VisaRequest) -> tuple[_Rule, str | None]:
-    """The rule, and a document that it asks for beyond the usual ones."""
+    """The rule, and a document that it requires beyond the usual ones."""
     if there is not None and there == holder:
         return _AT_HOME, None
     theirs, ours = (there.code if there else ""), (holder.code if holder else "")
