@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from amrikyy.web.connection import Leaving
+from amrikyy.web.connection import CONNECTION, Leaving
 from amrikyy.web.endpoint import JsonBytes
 from amrikyy.web.protocol import Protocol
 from amrikyy.web.server import Server
@@ -72,6 +72,34 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
         head, _, body = (await ask(GET)).partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
     assert body == b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"
+
+
+async def test_a_body_that_is_there_is_taken_and_never_that_of_another_request() -> None:
+    how: list[str] = []
+
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        body = scope[CONNECTION].take_body(scope)
+        how.append("received" if body is None else "taken")
+        if body is None:
+            message = await receive()
+            assert not message["more_body"]
+            body = message["body"]
+        assert scope[CONNECTION].take_body(scope) in (b"", None), "it is there once"
+        await JsonBytes(body)(scope, receive, send)
+
+    def post(body: bytes) -> bytes:
+        return b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+    async with served(echo) as ask:
+        assert (await ask(post(b"[0]"))).endswith(b"[0]")
+        answers = await ask(post(b"[1]") + post(b"[22]") + post(b"[333]"))
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers.split(b"HTTP/1.1 ")[1:]] == [
+        b"[1]",
+        b"[22]",
+        b"[333]",
+    ]
+    assert how[0] == "taken"
+    assert "received" in how, "of requests that were sent ahead"
 
 
 @pytest.mark.parametrize("request_line", [b"HEAD / HTTP/1.1", b"GET / HTTP/1.1"])

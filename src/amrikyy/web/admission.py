@@ -163,19 +163,24 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
 async def _read_body(call: Call) -> bytes:
     length = call.header(b"content-length")
     if length is not None and (not length.isdecimal() or int(length) > MAX_BODY):
-        raise BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
+        raise _too_large()
     connection: Connection | None = call.scope.get(CONNECTION)
-    if connection is not None and connection.has_whole_body:
-        body = await _received(call.receive)
-    else:
+    body = connection.take_body(call.scope) if connection is not None else None
+    if body is None:
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await _received(call.receive)
         except TimeoutError:
             raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
+    if len(body) > MAX_BODY:
+        raise _too_large()
     if body and not _is_json(call.header(b"content-type") or ""):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
     return body
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
 
 
 async def _received(receive: Receive) -> bytes:
@@ -185,9 +190,7 @@ async def _received(receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise BodyTooLarge(f"The body may have at most {MAX_BODY} bytes.")
-        if not message.get("more_body", False):
+        if len(body) > MAX_BODY or not message.get("more_body", False):
             return bytes(body)
 
 

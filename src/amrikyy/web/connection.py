@@ -18,6 +18,10 @@ class Connection(Protocol):
         """Whether the body of the request has arrived, so that nobody will wait for it."""
         ...
 
+    def take_body(self, scope: Scope) -> bytes | None:
+        """The body of the request of this scope, if all of it has arrived, and nobody has received any of it."""
+        ...
+
     @property
     def is_backed_up(self) -> bool:
         """Whether the client takes so little that whoever writes must wait."""

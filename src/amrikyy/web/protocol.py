@@ -117,6 +117,20 @@ class Protocol(HttpToolsProtocol):
         """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
         return self.cycle is None or not self.cycle.more_body
 
+    def take_body(self, scope: Any) -> bytes | None:
+        """The body of the request of this scope, if all of it is there; `receive` has none of it then.
+
+        Requests that were sent ahead are not the last one, whose `cycle` is at hand: theirs have to be received.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not scope or cycle.more_body:
+            return None
+        body = bytes(cycle.body)
+        cycle.body = bytearray()
+        cycle.message_event.clear()
+        self.flow.resume_reading()
+        return body
+
     @property
     def is_backed_up(self) -> bool:
         """Whether the client takes so little that whoever writes must wait."""
