@@ -1,4 +1,4 @@
-"""The application: what is opened, the layers in the order in which a request passes them, the routes."""
+"""The application: its resources, its layers in the order in which a request passes them, and its routes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -48,7 +48,7 @@ EXPOSED_HEADERS = (
     "ratelimit-policy",
     "server-timing",
 )
-"""Which response headers a browser shows to a page of another origin."""
+"""The response headers that a browser exposes to a page of another origin."""
 
 OnReady = Callable[[Runtime], None]
 
@@ -78,7 +78,7 @@ def endpoints_of(registry: Registry, *, metrics_public: bool = False) -> list[En
 
 
 def create_app(settings: Settings, *, on_ready: OnReady | None = None) -> "Application":
-    """The ASGI application. Everything with a lifetime is opened by its lifespan and closed by it in reverse.
+    """The ASGI application. Its lifespan opens everything that has a lifetime, and closes it in reverse order.
 
     Raises:
         ValueError: an agent of AGENTS cannot be loaded.
@@ -111,19 +111,19 @@ class Application:
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
         self.http: ASGIApp = Observe(app, self._opened, self._access_log, self.metrics, self._tracer)
-        """The layers without the lifespan, for a server that opens that itself."""
+        """The layers without the lifespan, for a server that enters the lifespan itself."""
 
     async def drain(self) -> None:
-        """Refuse new runs, and let the others finish within DRAIN_TIMEOUT_S."""
+        """Refuse new runs, and let those in progress finish within DRAIN_TIMEOUT_S."""
         await self.runtime.drain()
 
     def flush_access_log(self) -> None:
-        """Write the access lines that wait for company."""
+        """Write the access lines that are buffered."""
         self._access_log.flush()
 
     @property
     def runtime(self) -> Runtime:
-        """What the lifespan opened."""
+        """The runtime that the lifespan has opened."""
         return self._opened()
 
     def _opened(self) -> Runtime:
@@ -131,7 +131,7 @@ class Application:
         return self._runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer to ASGI."""
+        """Handle an ASGI scope."""
         if scope["type"] == "lifespan":
             await _serve_lifespan(self.lifespan, receive, send)
         else:
@@ -152,9 +152,9 @@ class Application:
 
 
 class _Cors(CORSMiddleware):
-    """Starlette's, which no request passes that comes from no web page: most do not."""
+    """Starlette's middleware, skipped for requests that are not from a web page, which most are not."""
 
-    # Starlette's is a coroutine function; what this returns is awaited all the same, and costs no coroutine of its own.
+    # Starlette's is a coroutine function; this one returns an awaitable, which saves a coroutine.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         if scope["type"] == "http" and b"origin" in exchange_of(scope).headers:
             return super().__call__(scope, receive, send)
@@ -177,7 +177,7 @@ def _cors(settings: Settings) -> dict[str, Any]:
 async def _serve_lifespan(
     lifespan: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
 ) -> None:
-    """The lifespan protocol of ASGI 3, around one context manager."""
+    """Run ASGI 3's lifespan protocol around a context manager."""
     await receive()
     context = lifespan()
     try:

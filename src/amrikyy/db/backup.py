@@ -1,4 +1,4 @@
-"""Copies of the database while it is in use, and whether it is sound."""
+"""Backs up the database while it is in use, and checks its integrity."""
 
 import os
 import shutil
@@ -15,22 +15,22 @@ from amrikyy.db.migrate import HEAD, current
 from amrikyy.db.urls import beside
 
 TIMEOUT_S = 3600
-"""For PostgreSQL's own tool: a large database takes minutes."""
+"""For pg_dump: a large database takes minutes."""
 
 
 class BackupFailed(Exception):
-    """There is no backup; the message says why and what to do."""
+    """The backup failed; the message says why and what to do."""
 
 
 def back_up(url: str, target: Path) -> list[Path]:
-    """Copy the database, and what the engine of workflows keeps beside an SQLite file. It may be in use.
+    """Copy the database, and with SQLite also the file of the workflow engine beside it. Both may be in use.
 
     Args:
         url: DATABASE_URL.
         target: the new file.
 
     Returns:
-        the files that were made.
+        the files that were created.
 
     Raises:
         BackupFailed: the target exists, the tool is missing, or copying failed.
@@ -52,7 +52,7 @@ def back_up(url: str, target: Path) -> list[Path]:
 
 
 async def faults(database: Database) -> list[str]:
-    """What is wrong with the database, in sentences; empty if nothing is.
+    """The faults of the database, each in a sentence; empty if it is sound.
 
     Raises:
         Unavailable: it cannot be reached.
@@ -73,7 +73,7 @@ async def faults(database: Database) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """SQLite's online backup: a copy of one moment, though others write meanwhile."""
+    """SQLite's online backup: a consistent snapshot, even if others write meanwhile."""
     if not source.exists():
         raise BackupFailed(f"There is no database at {source}; it is created when the server first starts.")
     try:
@@ -92,7 +92,7 @@ def _dump(url: str, target: Path) -> None:
     if tool is None:
         raise BackupFailed("pg_dump is not installed: it comes with PostgreSQL's client (Debian: postgresql-client).")
     parts = urlsplit(url)
-    # The password goes through the environment, which others on the machine cannot read as they can a command line.
+    # The password goes through the environment: other users of the machine can read a command line, but not that.
     secret = {"PGPASSWORD": unquote(parts.password)} if parts.password else {}
     host = parts.netloc.rpartition("@")[2]
     user = f"{parts.username}@" if parts.username else ""

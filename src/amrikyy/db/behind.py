@@ -1,4 +1,4 @@
-"""Writing behind: what is there is written together, a moment later, off the path of whoever handed it over."""
+"""Write-behind: pending items are written together, a moment later, off the path of the caller that added them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -11,16 +11,16 @@ RETRY_AFTER_S = 1.0
 
 
 class Behind:
-    """Has what is there written: a moment after it came, or when somebody wants it; again, as long as that fails.
+    """Writes pending items: a moment after they were added, or on request; retries for as long as that fails.
 
     Args:
-        name: of its task.
-        write: does it, by `once`. What it raises it raises without having lost anything.
-        after_s: how long what came waits for company.
-        changed: told when writing begins to fail, and why; and, with None, when it succeeds again.
+        name: the name of its task.
+        write: writes by calling `once`. It must lose nothing when it raises.
+        after_s: how long an item waits to be batched.
+        changed: called with the error when writing begins to fail, and with None when it succeeds again.
 
     Attributes:
-        failing: the last attempt failed.
+        failing: whether the last attempt failed.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Behind:
         self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name=name)
 
     def wake(self) -> None:
-        """Say that something is there."""
+        """Signal that an item is pending."""
         self._work.set()
 
     async def once(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Write now, or wait for what is being written.
+        """Write now, or wait for the write in progress.
 
-        That is a task of its own, which all share who want it: a caller who is cancelled must not break off a
+        A write is a task of its own, shared by all callers: a caller that is cancelled must not abort the
         transaction. Raises what `write` raises.
         """
         if self._writing is None:
@@ -56,21 +56,21 @@ class Behind:
         await asyncio.shield(self._writing)
 
     async def settled(self) -> None:
-        """Wait for what is being written, which may have begun before the latest came. Raises what writing raises."""
+        """Wait for the write in progress, which may have begun before the newest item. Raises what it raises."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
 
     async def close(self) -> None:
-        """Begin no more by itself; what is there may be left."""
+        """Stop writing in the background; items may still be pending."""
         self._closing.set()
         self._work.set()
         await self._writer
 
     async def finish(self, flush: Callable[[], Awaitable[None]], within_s: float) -> str | None:
-        """Close, and have what is left written.
+        """Close, and write what is pending with `flush`.
 
         Returns:
-            why that did not succeed in time; None if it did.
+            why that failed or was not done in time; None if it was.
         """
         try:
             async with asyncio.timeout(within_s):
@@ -109,12 +109,12 @@ class Behind:
         try:
             await write()
         finally:
-            # Here, not when the task is seen to be done: who asks in between would be given a write that is over, and
-            # asking again and again for what it did not write, never let the event loop go on.
+            # Here, not when the task is seen to be done: a caller in between would be given a finished write, and would
+            # ask again and again for what that one did not include, without ever letting the event loop run.
             self._writing = None
 
     def _written(self, task: asyncio.Task[None]) -> None:
         if self._writing is task:  # cancelled before it began
             self._writing = None
         if not task.cancelled():
-            task.exception()  # whoever waited has it
+            task.exception()  # retrieved: those who waited have raised it

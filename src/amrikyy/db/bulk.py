@@ -1,4 +1,4 @@
-"""Many rows with one statement."""
+"""Inserts of many rows with one statement."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -12,14 +12,14 @@ Process = Callable[[Any], Any]
 Row = dict[str, Any]
 
 TOGETHER = 16
-"""Rows in one execution of a statement in SQLite, whose driver gives up the interpreter for each and waits for it."""
+"""Rows in one execution of a statement in SQLite, whose driver releases and reacquires the GIL for each execution."""
 
 
 class Bulk:
-    """An INSERT that is put together once, and given to the driver with plain tuples.
+    """An INSERT that is compiled once, and passed to the driver with plain tuples.
 
-    SQLAlchemy would go through every parameter of every row, which takes as long as SQLite takes to write them. What
-    its types do to a value is done here, too, column by column: most columns need nothing.
+    SQLAlchemy would process every parameter of every row, which takes as long as SQLite takes to write them. Here the
+    types' processors are applied, too, but column by column: most columns have none.
     """
 
     __slots__ = ("_processes", "_statement", "_text", "_together", "_values")
@@ -32,7 +32,7 @@ class Bulk:
         self._values: Callable[[Row], tuple[Any, ...]] = tuple
 
     def executions(self, dialect: Dialect, rows: Sequence[Row]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-        """What is to be executed to write rows, which have the statement's columns by name: texts, with parameters."""
+        """The executions that write `rows`, which have the statement's columns by name: SQL texts with parameters."""
         if not self._text:
             self._compile(dialect)
         columns = zip(*map(self._values, rows), strict=True)
@@ -53,13 +53,13 @@ class Bulk:
 
         def process_of(name: str) -> Process | None:
             kind = compiled.binds[name].type.dialect_impl(dialect)
-            if isinstance(kind, Boolean):  # whose own processor checks what our rows have by their types
+            if isinstance(kind, Boolean):  # its processor only checks what the types of our rows already ensure
                 return None if dialect.supports_native_boolean else int
             process: Process | None = kind.bind_processor(dialect)
             return process
 
         names = compiled.positiontup
-        self._values = itemgetter(*names)  # of one row, in the statement's order
+        self._values = itemgetter(*names)  # the values of one row, in the statement's order
         self._processes = [process_of(name) for name in names]
         self._text = str(compiled)
         if dialect.name == "sqlite":

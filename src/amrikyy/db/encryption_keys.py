@@ -1,4 +1,4 @@
-"""Which keys the database's values may be sealed with: a server that lacks one of them must not start."""
+"""The keys that values in the database may be sealed with: a server that lacks one of them must not start."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from amrikyy.settings import ConfigurationError
 
 
 async def check(database: Database, sealer: Sealer) -> None:
-    """Make sure that all can be read that is there.
+    """Make sure that this server has every key that values are sealed with.
 
     Raises:
         ConfigurationError: a key is missing.
@@ -35,10 +35,10 @@ async def check(database: Database, sealer: Sealer) -> None:
 
 
 async def note(database: Database, sealer: Sealer) -> None:
-    """Say that values will be sealed with this key, before one is.
+    """Record the key that values will be sealed with, before the first one is.
 
     Raises:
-        ConfigurationError: a key is missing that others have been sealed with.
+        ConfigurationError: a key that other values are sealed with is missing.
         Unavailable: the database cannot be reached.
     """
     await check(database, sealer)
@@ -52,7 +52,7 @@ async def note(database: Database, sealer: Sealer) -> None:
 
 
 async def noted(database: Database) -> frozenset[str]:
-    """The ids of the keys.
+    """The ids of the recorded keys.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -62,7 +62,7 @@ async def noted(database: Database) -> frozenset[str]:
 
 
 async def forget(database: Database, key_id: str) -> bool:
-    """No value is sealed with this key any more, or none that matters. Returns whether it was noted.
+    """Delete a key's record, because no value that matters is sealed with it any more. Returns whether there was one.
 
     Raises:
         Unavailable: the database cannot be reached.

@@ -1,4 +1,4 @@
-"""Connections to SQLite or PostgreSQL, with errors that say whose turn it is."""
+"""Connections to SQLite or PostgreSQL, with errors that say who has to act."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -25,10 +25,10 @@ CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
 POOL_SIZE = 5
 POOL_OVERFLOW = 5
-"""Ten connections a process at most: PostgreSQL's default of 100 then serves ten processes."""
+"""At most ten connections a process: PostgreSQL's default of 100 then serves ten processes."""
 
 PATIENT_LOCK_S = 600
-"""How long an upgrade waits for another process that upgrades."""
+"""How long an upgrade waits for that of another process."""
 
 
 class Database:
@@ -42,24 +42,24 @@ class Database:
 
     @property
     def pool(self) -> QueuePool:
-        """The connections, for metrics."""
+        """The connection pool, for metrics."""
         pool = self.engine.pool
         assert isinstance(pool, QueuePool)
         return pool
 
     @property
     def product(self) -> str:
-        """The database's name, for people."""
+        """The name of the database system, for people."""
         return "PostgreSQL" if self.dialect == "postgresql" else "SQLite"
 
     @property
     def host(self) -> str:
-        """For people: where PostgreSQL is, without credentials, whatever characters these have."""
+        """PostgreSQL's host, for people; without credentials, whatever characters these contain."""
         return f"{self._url.host or 'localhost'}:{self._url.port or 5432}"
 
     @property
     def name(self) -> str:
-        """The database's own, or its file's."""
+        """The name of the database, or of its file."""
         return self._url.database or ""
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading, all of whose statements see what the first one sees.
+        """A connection for reading, whose statements all see the same snapshot.
 
         Raises:
             Unavailable: the database cannot be reached, or answers too late.
@@ -93,7 +93,7 @@ class Database:
         """A connection in a transaction, which is committed at the end and rolled back by an exception.
 
         Args:
-            lock: the number of a lock that one transaction has at a time, of all processes on this database.
+            lock: the number of a lock that only one transaction at a time holds, over all processes on this database.
 
         Raises:
             Unavailable: the database cannot be reached, or answers too late.
@@ -101,7 +101,7 @@ class Database:
         with self._translated("write"):
             async with self.engine.begin() as connection:
                 if self.dialect == "sqlite":
-                    # The driver would begin at the first write: what was read before it could be outdated by then.
+                    # The driver would only begin at the first write, when what was read before may be outdated.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 elif lock is not None:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
@@ -110,8 +110,8 @@ class Database:
     async def write(self, *inserts: tuple[Bulk, Sequence[Row]]) -> None:
         """Write rows in one transaction.
 
-        In SQLite that is one piece of work for the thread of the connection: who else wants to write does not wait for
-        the turns that our event loop takes meanwhile.
+        In SQLite that is a single job for the connection's thread: other writers do not wait for the turns that the
+        event loop takes meanwhile.
 
         Raises:
             Unavailable: the database cannot be reached, or answers too late; nothing is written.
@@ -129,10 +129,10 @@ class Database:
                     await connection.exec_driver_sql(statement, parameters)
 
     async def ping(self) -> None:
-        """Ask the database for a sign of life.
+        """Check that the database answers.
 
         Raises:
-            Unavailable: there is none.
+            Unavailable: it does not.
         """
         async with self.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -143,10 +143,10 @@ class Database:
 
     @asynccontextmanager
     async def patient(self) -> AsyncIterator["Database"]:
-        """The same database for an upgrade of the schema: its statements may take their time.
+        """The same database for an upgrade of the schema: its statements have no short timeout.
 
-        On SQLite foreign keys are not enforced there: SQLite alters a table by making it anew, and dropping the
-        old one would delete whatever refers to it.
+        On SQLite it does not enforce foreign keys: SQLite alters a table by rebuilding it, and dropping the old one
+        would delete all rows that refer to it.
         """
         database = Database(self._url, _engine(self._url, patient=True))
         try:
@@ -170,7 +170,7 @@ class Database:
                 retry_after_s=2,
             ) from error
         if self._failing:
-            # That it can be read says nothing of a full disk, or of a primary that has become a replica.
+            # A successful read does not rule out a full disk, or a primary that has become a replica.
             self._failing -= {"read", use}
             if not self._failing:
                 log.info("database_available_again")
@@ -180,7 +180,7 @@ def open_database(url: str) -> Database:
     """Open `sqlite:///path` or `postgresql://user:password@host/name`. Nothing is connected yet.
 
     Raises:
-        ValueError: the URL is of another kind, or the file's folder cannot be made; the message names
+        ValueError: the URL is of another kind, or the file's folder cannot be created; the message names
             DATABASE_URL and shows no password.
     """
     parsed = urls.parse(url)
@@ -188,7 +188,7 @@ def open_database(url: str) -> Database:
 
 
 def _engine(url: URL, *, patient: bool = False) -> AsyncEngine:
-    # Parameters are hidden: an error's text is logged, and they are hashes of passwords, and prompts.
+    # Parameters are hidden: they include password hashes and prompts, and the text of an error is logged.
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, patient=patient)
     return _postgresql(url, patient=patient)
@@ -203,7 +203,7 @@ def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
         url,
         module=SqliteDriver(),
         pool_size=POOL_SIZE,
-        pool_use_lifo=True,  # what another connection has written, each has to read again
+        pool_use_lifo=True,  # each connection has its own cache, and rereads what another one has written
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_TIMEOUT_S,
         hide_parameters=True,
@@ -226,7 +226,7 @@ def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, and its folder, for this user only: it will hold password hashes and prompts."""
+    """Create the file and its folder for this user only: it will hold password hashes and prompts."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -242,8 +242,8 @@ def _postgresql(url: URL, *, patient: bool) -> AsyncEngine:
         **target.arguments,
     }
     if target.pooled:
-        # With neither asyncpg's cache nor SQLAlchemy's, statements are unnamed: they live only until the next one,
-        # so that no other transaction on the pooler's connection can miss or meet them.
+        # Without asyncpg's and SQLAlchemy's caches, statements are unnamed and exist only until the next one, so that
+        # no other transaction on the pooler's connection can miss them or collide with them.
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     return create_async_engine(
         target.url,

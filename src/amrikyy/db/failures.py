@@ -1,4 +1,4 @@
-"""Tells a database that cannot be used now from a mistake of our own."""
+"""Distinguishes a database that is unavailable from a bug of our own."""
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -8,12 +8,12 @@ _SQLSTATES = (
     "25006",  # read-only: a replica, or a primary that was demoted
     "28",  # the login was refused
     "3D",  # there is no such database
-    "40",  # the transaction lost against another one; it may be tried again
+    "40",  # the transaction was rolled back because of another one; it may be retried
     "53",  # out of connections, memory or disk
     "57",  # shutting down, starting up, or the statement timed out
-    "58",  # the server's own system failed
+    "58",  # a system error of the server
 )
-"""Classes and codes of PostgreSQL's appendix A that say nothing about the statement."""
+"""Classes and codes of PostgreSQL's appendix A whose cause is not the statement."""
 
 _SQLITE = ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY", "CORRUPT", "NOTADB", "PROTOCOL", "NOMEM")
 """SQLite's result codes, without the prefix; sqlite3 raises OperationalError for a wrong table name as well."""
@@ -29,7 +29,7 @@ def is_unavailable(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     if isinstance(error, InterfaceError):
-        # asyncpg's word for a value of the wrong type, which is our mistake.
+        # asyncpg's error for a value of the wrong type, which is a bug of ours.
         return type(getattr(error.orig, "__cause__", None)).__name__ != "DataError"
     sqlstate = getattr(error.orig, "sqlstate", None)
     if isinstance(sqlstate, str):
@@ -38,7 +38,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """The cause in one line for the log, without the statement and its values."""
+    """The cause in one line for the log, without the statement and its parameters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = str(cause).splitlines()
     return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:300]

@@ -1,4 +1,4 @@
-"""An INSERT that may say what to do about a row that is there already, which each database words its own way."""
+"""An INSERT that supports ON CONFLICT, for which each dialect has a class of its own."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Versions of the schema. Alembic is only loaded when there is something to do: it costs 0.2 s."""
+"""Versions of the schema. Alembic is only imported if there is something to do: that takes 0.2 s."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +48,14 @@ async def check(database: Database) -> None:
 
 
 async def upgrade(database: Database) -> None:
-    """Bring the schema up to date. Processes that do so at the same time wait for each other.
+    """Bring the schema up to date. Concurrent upgrades wait for each other.
 
     Raises:
         Unavailable: the database cannot be reached, or a newer program has upgraded it (`database_newer`).
     """
     if await current(database) == HEAD:
         return
-    # Whoever comes second finds nothing left to do. A failure takes everything back, on both databases.
+    # The second one finds nothing left to do. A failure rolls everything back, on both databases.
     async with database.patient() as patient, patient.begin(lock=_LOCK) as connection:
         await connection.run_sync(_upgrade)
 
@@ -83,12 +83,12 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        if broken is not None:  # they are not enforced while tables are made anew
+        if broken is not None:  # foreign keys are not enforced while tables are rebuilt
             raise RuntimeError(f"the migrations broke a reference of the table {broken[0]}; nothing was changed")
 
 
 def alembic_config(connection: Connection | None) -> "Config":
-    """Alembic's configuration, made here so that it also works from an installed wheel."""
+    """Alembic's configuration, built in code so that it also works from an installed wheel."""
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""Points in time, as columns have them."""
+"""The column type of points in time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,13 +13,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(TypeDecorator[datetime]):
-    """A point in time in UTC, to the microsecond; SQLite itself would forget the time zone."""
+    """A point in time in UTC, to the microsecond; SQLite itself would drop the time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without its zone, and store UTC."""
+        """Convert to UTC; a time without a zone is refused."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -28,7 +28,7 @@ class Moment(TypeDecorator[datetime]):
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """For SQLite the text that SQLAlchemy's own type writes, in a fifth of its time."""
+        """For SQLite, writes the same text as SQLAlchemy's own type, in a fifth of its time."""
         if dialect.name == "sqlite":
             return self._as_text
         return lambda value: self.process_bind_param(value, dialect)
@@ -45,7 +45,7 @@ class Moment(TypeDecorator[datetime]):
         return f"{_to_the_second(since.days, since.seconds)}.{since.microseconds:06}"
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back the zone."""
+        """Restore the time zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -53,5 +53,5 @@ class Moment(TypeDecorator[datetime]):
 
 @lru_cache(256)
 def _to_the_second(days: int, seconds: int) -> str:
-    """Kept, for what is written together is of the same few seconds."""
+    """Cached, because what is written together is of the same few seconds."""
     return (_EPOCH + timedelta(days, seconds)).isoformat(" ")[:19]

@@ -1,4 +1,4 @@
-"""Deleting what is old."""
+"""Deletes old rows."""
 
 from sqlalchemy import ColumnElement, Table, delete, select
 
@@ -6,19 +6,19 @@ from amrikyy.db.engine import Database
 
 
 async def purge(database: Database, table: Table, old: ColumnElement[bool], batch: int = 1000) -> int:
-    """Delete rows, a batch a transaction, so that nothing waits long for a lock.
+    """Delete rows, one batch per transaction, so that nothing waits long for a lock.
 
     Args:
-        database: where they are.
-        table: has a primary key of one column.
-        old: which rows.
-        batch: how many at a time.
+        database: has the table.
+        table: must have a primary key of one column.
+        old: the condition of rows to delete.
+        batch: rows in one transaction.
 
     Returns:
         how many were deleted.
 
     Raises:
-        Unavailable: the database cannot be reached; what was deleted stays so.
+        Unavailable: the database cannot be reached; what was deleted stays deleted.
     """
     (key,) = table.primary_key.columns
     statement = delete(table).where(key.in_(select(key).where(old).limit(batch)))

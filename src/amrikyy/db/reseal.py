@@ -1,4 +1,4 @@
-"""Writes anew what is sealed with other keys than the one that is written with, or not at all; the server may run."""
+"""Rewrites values that are not sealed with the current key, or not sealed at all; the server may be running."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -26,23 +26,23 @@ from amrikyy.errors import Undecryptable
 from amrikyy.sealing import BYTES_MARK, TEXT_MARK, Sealer
 
 BATCH = 100
-"""Rows that one transaction locks. Each may hold some megabytes."""
+"""Rows that one transaction locks. Each may hold several megabytes."""
 
 PAUSE_S = 0.02
-"""Between two transactions, for the others who want to write: SQLite lets in whoever happens to ask."""
+"""Between two transactions, for other writers: SQLite has no queue, and lets in whichever happens to ask."""
 
 
 @dataclass(slots=True)
 class Resealed:
-    """How it went with a table, in rows.
+    """The result for one table, in rows.
 
     Attributes:
         table: its name.
-        total: how many had to be written anew.
-        done: how many were.
-        unreadable: how many cannot be read with the keys that there are; they are as they were.
+        total: how many had to be rewritten.
+        done: how many were rewritten.
+        unreadable: how many cannot be read with the keys given; they are left as they were.
         example: the primary key of one of those.
-        remaining: how many are left at the end: unreadable ones, and what others have written meanwhile.
+        remaining: how many are left at the end: unreadable ones, and those that others have written meanwhile.
     """
 
     table: str
@@ -56,13 +56,13 @@ class Resealed:
 async def reseal(
     database: Database, sealer: Sealer, tables: Iterable[Table], tell: Callable[[Resealed], None] | None = None
 ) -> list[Resealed]:
-    """Write anew what is sealed otherwise than now. It may be broken off at any time, and begun again.
+    """Rewrite values that are not sealed as they would be now. It may be interrupted at any time, and run again.
 
     Args:
-        database: of the tables.
-        sealer: with the key to write with (or none: then everything is written in the clear), and those to read with.
-        tables: with sealed columns.
-        tell: is told after each batch.
+        database: has the tables.
+        sealer: has the key to write with (if none, values are written in the clear), and those to read with.
+        tables: tables with sealed columns.
+        tell: called after each batch.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -70,7 +70,7 @@ async def reseal(
     async with database.patient() as patient:
         done = [await _reseal(patient, sealer, table, tell) for table in tables]
         if patient.dialect == "sqlite":
-            async with patient.connect() as connection:  # what was there before is still in the write-ahead log
+            async with patient.connect() as connection:  # the old values are still in the write-ahead log
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     return done
 
@@ -83,7 +83,7 @@ async def _reseal(
     while progress.total:
         async with database.begin() as connection:
             if database.dialect == "sqlite":
-                await connection.exec_driver_sql("PRAGMA secure_delete=ON")  # or it would stay in free pages
+                await connection.exec_driver_sql("PRAGMA secure_delete=ON")  # or old values would stay in free pages
             rows = (await connection.execute(_next(sealer, table, last))).all()
             for row in rows:
                 last = _key(table, row)
@@ -110,7 +110,7 @@ async def _count(database: Database, sealer: Sealer, table: Table) -> int:
 
 
 def _next(sealer: Sealer, table: Table, last: tuple[Any, ...] | None) -> Any:
-    """The rows of one batch, which nobody else may change meanwhile."""
+    """The query for the rows of one batch, which are locked against changes by others."""
     columns, keys = layout(table)
     wanted = [table.c[name] for name in (*keys, *columns)]
     order = [table.c[name] for name in keys]
@@ -123,7 +123,7 @@ def _next(sealer: Sealer, table: Table, last: tuple[Any, ...] | None) -> Any:
 
 
 def _outdated(sealer: Sealer, table: Table) -> ColumnElement[bool]:
-    """Of rows one of whose values is sealed otherwise than it would be now."""
+    """The condition of rows with a value that is not sealed as it would be now."""
     return or_(*(_is_outdated(sealer, table.c[name]) for name in layout(table)[0]))
 
 

@@ -1,4 +1,4 @@
-"""Rows whose content is sealed: which columns those are says the table, and a value's place is its column and row."""
+"""Rows with sealed content: the table declares the sealed columns; a value's place is its column and its row."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,13 +11,13 @@ from amrikyy.sealing import Sealer
 
 
 def seal_row(sealer: Sealer, table: Table, row: dict[str, Any], *key: str | int) -> dict[str, Any]:
-    """The row as it is to be written, its content sealed.
+    """The row as it is to be stored, with its content sealed.
 
     Args:
         sealer: seals it.
-        table: in which.
+        table: the table that it is for.
         row: values by column.
-        key: the row's primary key, if that is not among the values (of an update).
+        key: the row's primary key, if it is not among the values (in an update).
     """
     if sealer.key_id is None:
         return row
@@ -32,7 +32,7 @@ def seal_row(sealer: Sealer, table: Table, row: dict[str, Any], *key: str | int)
 
 
 def unseal_row(sealer: Sealer, table: Table, row: Row[Any]) -> Mapping[str, Any]:
-    """The row as it was before it was sealed, by column; it must have its primary key.
+    """The unsealed values of a row by column; it must include its primary key.
 
     Raises:
         Undecryptable: a value cannot be read.

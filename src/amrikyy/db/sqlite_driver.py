@@ -1,8 +1,8 @@
-"""SQLAlchemy's adapter of aiosqlite, with a third of its changes of threads.
+"""SQLAlchemy's adapter for aiosqlite, with a third of its thread switches.
 
-Its cursor is made, used and closed by the driver's thread, and each of the three is waited for. On a busy server each
-wait takes a turn of the event loop and a fight for the interpreter: together more than SQLite needs to write a batch.
-The methods are SQLAlchemy 2.1's own, and none that it promises to keep: a test counts the changes of threads.
+The original's cursor is created, used and closed in the driver's thread, and each of the three is awaited. On a busy
+server each wait takes a turn of the event loop and contends for the GIL: together more than SQLite needs to write a
+batch. The overridden methods are private to SQLAlchemy 2.1, and may change: a test counts the thread switches.
 """
 
 import sqlite3
@@ -18,11 +18,11 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
 )
 
 Execution = tuple[str, Sequence[tuple[Any, ...]]]
-"""A statement, and the parameters of each time that it is executed."""
+"""A statement, with the parameters of each of its executions."""
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
-    """Is made by what it executes, and need not be closed: its rows are all fetched, and it is used once."""
+    """A cursor that is created by its only execution, which fetches all rows, so that it need not be closed."""
 
     __slots__ = ()
 
@@ -43,10 +43,10 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
             self._cursor = await self._connection.executemany(operation, seq_of_parameters)
 
     async def _async_soft_close(self) -> None:
-        """Nothing: what is read of a result stays readable."""
+        """Do nothing: rows that were fetched stay readable."""
 
     def close(self) -> None:
-        """Let go of the rows."""
+        """Drop the rows."""
         self._rows.clear()
 
 
@@ -56,11 +56,11 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
     _cursor_cls = _Cursor
 
     async def write(self, executions: Sequence[Execution]) -> None:
-        """Execute all of this in a transaction of its own, with one change of threads."""
+        """Execute all of these in a transaction of their own, with one thread switch."""
         await self._connection._execute(_write, self._connection._conn, executions)
 
     def rollback(self) -> None:
-        """Where there is something to take back: the pool asks for it after each use."""
+        """Roll back only if a transaction is open: the pool calls this after each use."""
         connection = self._connection._connection
         if connection is not None and connection.in_transaction:
             super().rollback()
@@ -84,5 +84,5 @@ class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
         super().__init__(aiosqlite, sqlite3)
 
     def connect(self, *arguments: Any, **named: Any) -> _Connection:
-        """A connection with such cursors."""
+        """A connection with these cursors."""
         return _Connection(self, super().connect(*arguments, **named).driver_connection)

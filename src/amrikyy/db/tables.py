@@ -31,7 +31,7 @@ metadata = MetaData(
 
 
 SEALED: dict[Any, Any] = {"sealed": True}
-"""Of a column that holds content: text or bytes that `db.sealed` encrypts where there is an ENCRYPTION_KEY."""
+"""The `info` of a column that holds content: text or bytes that `db.sealed` encrypts if there is an ENCRYPTION_KEY."""
 
 
 def _id(name: str = "id") -> Column[Any]:
@@ -39,11 +39,11 @@ def _id(name: str = "id") -> Column[Any]:
 
 
 RARE = "status <> 'completed'"
-"""Of which runs the status is indexed. A query that is to use such an index has to say the same."""
+"""The condition of the partial indexes on runs. A query must contain the same condition to use one of them."""
 
 
 def _partial(*columns: str, where: str) -> Index:
-    # What PostgreSQL has is said by the migrations alone: here it would load its dialect, 2 MB, also for SQLite.
+    # PostgreSQL's condition is only in the migrations: here it would load that dialect, 2 MB, also for SQLite.
     return Index(None, *columns, sqlite_where=text(where))
 
 
@@ -80,7 +80,7 @@ refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("token_hash", String(64), primary_key=True),
-    Column("family", String(64), nullable=False, index=True),  # one login, and all that was refreshed from it
+    Column("family", String(64), nullable=False, index=True),  # one login, and all tokens refreshed from it
     Column("user_id", String(64), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("issued_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False, index=True),
@@ -143,7 +143,7 @@ runs = Table(
     # Pages are read by id, newest first, and ids sort by time.
     Index(None, "owner", "id"),
     Index(None, "agent", "operation", "id"),
-    # What most runs are needs no entry: it is found among all.
+    # The status of most runs needs no entry: those are found among all runs.
     _partial("status", "id", where=RARE),
     _partial("owner", "status", "id", where=RARE),
     _partial("agent", "operation", "status", "id", where=RARE),
@@ -162,7 +162,7 @@ idempotency_keys = Table(
 spend = Table(
     "spend",
     metadata,
-    # In the order in which entries are written, by which it is known what is in the sums.
+    # In the order in which entries are written, which tells which of them are in the sums.
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("run_id", String(64), nullable=False),
     Column("model", String(200), nullable=False),
@@ -174,13 +174,13 @@ spend = Table(
     Column("output_tokens", Integer, nullable=False),
     Column("cost_usd", Float),  # null: the price is not known
     Column("usage_estimated", Boolean, nullable=False),
-    Index(None, "run_id", "model", unique=True),  # which makes it impossible to count twice what is written twice
+    Index(None, "run_id", "model", unique=True),  # an entry that is written twice is counted once
 )
 
 spend_days = Table(
     "spend_days",
     metadata,
-    Column("owner", String(128), primary_key=True),  # or "*": all of them together
+    Column("owner", String(128), primary_key=True),  # or "*": all owners together
     Column("day", String(10), primary_key=True),
     Column("agent", String(64), primary_key=True),
     Column("operation", String(64), primary_key=True),
@@ -199,7 +199,7 @@ spend_days = Table(
 spend_summed = Table(
     "spend_summed",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # 1: there is one row
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1: there is only one row
     Column("through", BigInteger, nullable=False),  # entries up to this number are in the sums; a trigger corrects them
 )
 
@@ -235,7 +235,7 @@ reservations = Table(
 )
 
 LATENCY_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
-"""Upper bounds of the buckets that latencies of runs are counted in; the last bucket has none."""
+"""Upper bounds of the buckets that latencies of runs are counted in; the last bucket has no bound."""
 
 run_hours = Table(
     "run_hours",
@@ -244,7 +244,7 @@ run_hours = Table(
     Column("operation", String(64), primary_key=True),
     Column("hour", Moment, primary_key=True),
     Column("runs", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),  # our failures and the models', not the callers'
+    Column("failed", Integer, nullable=False),  # by our faults and the models', not by the callers'
     Column("cancelled", Integer, nullable=False),
     Column("cached", Integer, nullable=False),  # answered from the cache, or by another run's execution
     Column("streamed", Integer, nullable=False),
@@ -273,7 +273,7 @@ workflows = Table(
     Column("done", Integer, nullable=False),
     Column("events", Integer, nullable=False),
     Column("cost_usd", Float),  # null: the price of a step is not known
-    Column("epoch", Integer, nullable=False),  # how often a process has begun to work on it; only the last one may
+    Column("epoch", Integer, nullable=False),  # how often a process has begun to work on it; only the last may go on
     Column("process", String(200), nullable=False),
     Column("role", String(16), nullable=False),  # of the owner, for budgets
     Column("limited", Boolean, nullable=False),
@@ -294,11 +294,11 @@ trace_segments = Table(
     metadata,
     _id(),  # sorts by time
     Column("trace_id", String(32), nullable=False),
-    Column("agent", String(64)),  # null: a workflow's own, or a request that is no agent's
+    Column("agent", String(64)),  # null: a workflow's own segment, or a request that belongs to no agent
     Column("operation", String(64)),
     Column("model", String(200)),
     Column("status", String(16), nullable=False),
-    Column("began_us", BigInteger, nullable=False),  # since 1970; a Moment costs more than all the rest of a row
+    Column("began_us", BigInteger, nullable=False),  # since 1970; a Moment would cost more than all the rest of a row
     Column("ended_us", BigInteger, nullable=False),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
@@ -317,14 +317,14 @@ workflow_events = Table(
     Column("path", String(200), nullable=False),  # of the step that it is about, or empty
     Column("data", Text, nullable=False, info=SEALED),  # MessagePack
     Column("at", Moment, nullable=False),
-    Index(None, "workflow_id", "kind", "path", unique=True),  # nothing happens twice
+    Index(None, "workflow_id", "kind", "path", unique=True),  # no event happens twice
 )
 
 workflow_definitions = Table(
     "workflow_definitions",
     metadata,
     Column("name", String(64), primary_key=True),
-    Column("version", Integer, primary_key=True),  # the highest one holds
+    Column("version", Integer, primary_key=True),  # the highest one is in force
     Column("definition", Text, info=SEALED),  # JSON; null: deleted
     Column("saved_by", String(128), nullable=False),
     Column("saved_at", Moment, nullable=False),
@@ -346,7 +346,7 @@ workflow_processes = Table(
     "workflow_processes",
     metadata,
     Column("id", String(200), primary_key=True),
-    Column("beats", Integer, nullable=False),  # a count that stands still, and no time: clocks differ
+    Column("beats", Integer, nullable=False),  # a counter that stops with the process; no time, as clocks differ
 )
 
 encryption_keys = Table(
@@ -354,6 +354,6 @@ encryption_keys = Table(
     metadata,
     Column(
         "id", String(8), primary_key=True
-    ),  # of a key, from which it cannot be found, that values may be sealed with
+    ),  # of a key that values may be sealed with; the key cannot be derived from it
     Column("noted_at", Moment, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""One query for all who ask at about the same time: a query costs a hundred times what a row of it does."""
+"""One query for all lookups at about the same time: a query costs a hundred times as much as one of its rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,11 +12,11 @@ AT_MOST = 500
 
 
 class Together(Generic[K, V]):
-    """Whoever asks while a query is on its way is answered by the next one.
+    """Batches lookups: those that arrive while a query is in progress are answered by the next one.
 
     Args:
-        ask: finds what there is for some keys, each of them once.
-        pause_s: how long the first one waits for company.
+        ask: looks up the values of some distinct keys.
+        pause_s: how long the first lookup waits for others.
     """
 
     def __init__(self, ask: Callable[[list[K]], Awaitable[Mapping[K, V]]], pause_s: float = 0) -> None:
@@ -26,7 +26,7 @@ class Together(Generic[K, V]):
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        """What there is for the key. Raises what `ask` raises."""
+        """The value of the key; None if there is none. Raises what `ask` raises."""
         answer = self._wanted.get(key)
         if answer is None:
             answer = self._wanted[key] = asyncio.get_running_loop().create_future()
@@ -51,7 +51,7 @@ class Together(Generic[K, V]):
             for answer in asked.values():
                 if not answer.done():
                     answer.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                    answer.exception()  # looked at, should all who asked have left
+                    answer.exception()  # retrieved, in case all who asked have left
             if not isinstance(error, Exception):
                 raise
             return

@@ -1,4 +1,4 @@
-"""DATABASE_URL: what it may say, and what the drivers are told."""
+"""DATABASE_URL: the forms that it may have, and its translation for the drivers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ _PASSED_ON = frozenset({
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "ssl_min_protocol_version",
     "ssl_max_protocol_version", "target_session_attrs", "application_name", "options", "search_path",
 })  # fmt: skip
-"""libpq's parameters that asyncpg understands when they come in its own DSN."""
+"""libpq's parameters that asyncpg understands in its own DSN."""
 
 _IGNORED = frozenset({
     "channel_binding", "gssencmode", "sslnegotiation", "keepalives", "keepalives_idle", "connection_limit",
     "pool_timeout", "supa",
 })  # fmt: skip
-"""In connection strings that hosts show for other drivers; without them the connection is no less safe."""
+"""Parameters for other drivers in the connection strings that hosts show; without them a connection is no less safe."""
 
 _TRANSACTION_POOLER_PORT = 6543
 """Supabase's pooler in transaction mode, where statements prepared on a connection are gone in the next transaction."""
@@ -30,12 +30,12 @@ _TRANSACTION_POOLER_PORT = 6543
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlTarget:
-    """Where to connect, and how.
+    """Where and how to connect.
 
     Attributes:
-        url: SQLAlchemy's, without a query.
+        url: for SQLAlchemy, without a query string.
         arguments: for asyncpg's `connect`.
-        pooled: a pooler gives each transaction another connection, so that nothing may be kept on one.
+        pooled: a pooler may run each transaction on another connection, so that a connection must hold no state.
     """
 
     url: URL
@@ -44,12 +44,12 @@ class PostgresqlTarget:
 
 
 def beside(path: Path) -> Path:
-    """The file that the engine of workflows has beside an SQLite database."""
+    """The file of the workflow engine beside an SQLite database."""
     return path.with_name(f"{path.stem}-workflows.db")
 
 
 def missing_file(url: str) -> Path | None:
-    """Where the SQLite database would be that there is not, or that is empty; None if there is one, or on PostgreSQL.
+    """The path of an SQLite database that does not exist yet or is empty; None if there is one, or on PostgreSQL.
 
     Raises:
         ValueError: as `parse` does.
@@ -62,7 +62,7 @@ def missing_file(url: str) -> Path | None:
 
 
 def parse(url: str) -> URL:
-    """Read the URL of an SQLite file or a PostgreSQL database; the backend's name is then one of these two.
+    """Parse the URL of an SQLite file or a PostgreSQL database; the backend's name is then one of these two.
 
     Raises:
         ValueError: it is something else; the message shows no password.
@@ -112,6 +112,6 @@ def postgresql_target(url: URL) -> PostgresqlTarget:
 
 
 def libpq_url(url: URL) -> URL:
-    """The same PostgreSQL database for a driver that is built on libpq."""
+    """The URL of the same PostgreSQL database for a driver that is built on libpq."""
     given = {name: value for name, value in url.query.items() if name in _PASSED_ON | {"connect_timeout"}}
     return url.set(drivername="postgresql+psycopg", query=given)

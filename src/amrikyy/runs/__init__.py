@@ -1,1 +1,1 @@
-"""Runs: what the server does for a caller, event by event, and where that is kept."""
+"""Runs: the work that the server does for a caller, its events, and how both are stored."""

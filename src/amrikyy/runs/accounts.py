@@ -1,4 +1,4 @@
-"""What is booked when a run has ended: an entry in the ledger for each model, and the hour that it ended in."""
+"""Accounting for runs that have ended: a ledger entry for each model, and the sums of the hour that it ended in."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _SUMS = [column.name for column in run_hours.columns if column.name not in _KEYS
 
 
 def ledger_rows(run: Run) -> list[dict[str, Any]]:
-    """The entries of a run: what it has used itself. Its parts have entries of their own, and so has who it joined."""
+    """The ledger entries of a run, for its own usage only: child runs, and the run that it joined, have their own."""
     execution = run.execution
     if run.joined or execution.cached:
         return []
@@ -42,10 +42,10 @@ def ledger_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """What runs that have ended add to their hours, a row for each agent, operation and hour.
+    """What runs that have ended add to the sums of their hours: a row for each agent, operation and hour.
 
-    In the order of these: processes that add to the same rows in another order would wait for each other, until
-    PostgreSQL ended one.
+    Sorted by that key: processes that update the same rows in different orders would deadlock, until PostgreSQL
+    ended one.
     """
     hours: dict[tuple[str, str, float], dict[str, Any]] = {}
     for run in runs:
@@ -62,7 +62,7 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 @cache
 def ledger_insert(dialect: str) -> Bulk:
-    """Write entries; one that is there already gets the newer sums (a run that left early pays for what came after)."""
+    """Write entries; an existing one gets the newer sums (a run that left early pays for what came after)."""
     given: dict[str, Any] = {each.name: bindparam(each.name) for each in spend.c if each is not spend.c.number}
     insert = insert_into(spend, dialect).values(given).inline()
     changing = ("input_tokens", "output_tokens", "cost_usd", "usage_estimated")
@@ -75,7 +75,7 @@ def ledger_insert(dialect: str) -> Bulk:
 
 @cache
 def hours_insert(dialect: str) -> Bulk:
-    """Add to hours."""
+    """Add to the sums of hours."""
     insert = insert_into(run_hours, dialect)
     return Bulk(
         insert.on_conflict_do_update(

@@ -1,4 +1,4 @@
-"""What happens during a run, as an append-only list; an event's place in it, counted from 1, is its number."""
+"""The events of a run, an append-only list; an event's number is its position in it, counted from 1."""
 
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ ENDS: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 class Event(msgspec.Struct, frozen=True, array_like=True):
     """One thing that happened.
 
-    There are millions in a busy server, which keeps the logs of finished runs for a while. One that holds a text or a
-    `Delta` is nothing that the garbage collector walks, as a tuple would be: that was an eighth of all its work.
+    A busy server holds millions, because it keeps the logs of finished runs for a while. The garbage collector does not
+    track one that holds a text or a `Delta`, as it would a tuple: that was an eighth of all its work.
 
     `data` by kind: queued: the position in line; token: the text; partial: a `Delta`; progress: (percent,
     message); failed and cancelled: the error; started and completed: None (the execution's outcome has the rest).
@@ -25,12 +25,12 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How the JSON of a result grew since the partial event before it.
+    """What was added to the JSON of a result since the previous partial event.
 
-    The log keeps the growth and not the whole object at each step, which would be quadratic; a reader
+    The log stores what was added, not the whole object at each step, which would take quadratic space; a reader
     folds the deltas into the object so far.
     """
 
     text: str
     restarts: bool = False
-    """The text before was thrown away (the answer was not valid, and the model is writing another)."""
+    """The text so far is discarded (the answer was invalid, and the model is writing another)."""

@@ -1,4 +1,4 @@
-"""One piece of work in progress: its events, its end, and whoever waits for them."""
+"""One piece of work in progress: its events, its outcome, and those who wait for them."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 CLEAN_UP_S = 4.0
-"""How long work that was cancelled may take to end; then the run ends without it. A server that stops waits a second
-longer for its readers to hear of that."""
+"""How long cancelled work may take to clean up; then the run ends without it. A server that stops waits a second
+longer, so that readers receive that end."""
 
 
 class Spent(msgspec.Struct):
-    """What a run used, its children included.
+    """What a run used, including its child runs.
 
     `cost_usd` is None as soon as one price is unknown: a sum with an unknown part is unknown.
     """
@@ -63,24 +63,24 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Execution:
-    """The log of one piece of work, written by the runner and followed by one run, or by all that asked for the same.
+    """The event log of one piece of work, written by the runner and shared by all runs that requested the same.
 
     Attributes:
-        streams: its events tell how the result grows; otherwise only the end matters.
+        streams: its events show how the result grows; otherwise only the end matters.
         events: all events so far; `events[n - 1]` is number n.
-        runs: who follows it. The first one started it, and pays.
-        spent: tokens and dollars so far, those of child runs included.
-        own: the same by model, without child runs: what the ledger has an entry for.
-        allowance: what whoever started it may spend; None if nothing limits it.
-        outcome: None while it goes on.
-        partial_type: what the partial events grow into, once that is known.
-        partial_types: the same from an event of that number on, where an operation goes on with another object.
+        runs: the runs that follow it. The first one started it, and pays.
+        spent: tokens and dollars so far, including child runs.
+        own: the same by model, without child runs, as the ledger records it.
+        allowance: what the caller who started it may spend; None if nothing limits it.
+        outcome: None while it is in progress.
+        partial_type: the model that the partial events grow into, once it is known.
+        partial_types: by event number, the model from that event on, where an operation goes on to another object.
         latest_partial: (event number, encoded object) of the newest partial event, so that readers at
-            the head of the log need not fold it again.
+            the head of the log need not fold the deltas again.
         first_output_s: seconds from the start to the first token or partial object, once there is one.
         cause: why it was cancelled.
-        cached: "hit" when the result was kept from an earlier execution, "similar" when that was of a request which
-            says the same in other words, "stale" when it was out of date and no new one could be had; else empty.
+        cached: "hit" if the result is that of an earlier execution, "similar" if that was for a request which says
+            the same in other words, "stale" if it had expired and no new one could be produced; else empty.
     """
 
     __slots__ = (
@@ -123,7 +123,7 @@ class Execution:
         self._waiting: list[asyncio.Future[None]] = []
 
     def follow(self, run: "Run") -> None:
-        """Let a run have the same events and the same end."""
+        """Give a run the events and the outcome of this execution."""
         self.runs.append(run)
         run.outcome = self.outcome
 
@@ -134,7 +134,7 @@ class Execution:
             self.wake()
 
     def extend(self, events: list[Event]) -> None:
-        """Add events that came together."""
+        """Add several events at once."""
         self.events += events
         if self._waiting:
             self.wake()
@@ -149,7 +149,7 @@ class Execution:
             spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
 
     def shows(self, elapsed_s: float) -> None:
-        """Note when there was something to see for the first time."""
+        """Record when the first output was shown."""
         if self.first_output_s is None:
             self.first_output_s = elapsed_s
 
@@ -160,12 +160,12 @@ class Execution:
         for run in self.runs:
             if run.outcome is None:
                 run.outcome = outcome
-        # Finished runs are kept for minutes, and a task holds all that it worked with.
+        # Finished runs are kept for minutes, and a task keeps everything alive that it worked with.
         self._task = self._give_up = None
         self.append(event)
 
     def reopen(self, length: int) -> None:
-        """Forget what came after so many events, the end included: it was none of its run's, which had left before."""
+        """Forget all events after the first `length`, including the end: its run had left before they happened."""
         del self.events[length:]
         self.outcome = None
         for run in self.runs:
@@ -176,16 +176,16 @@ class Execution:
         self.end(Event("cancelled" if isinstance(error, RunCancelled) else "failed", error), Outcome(error=error))
 
     def watch(self) -> None:
-        """Somebody wants to see its events as they come, here or elsewhere."""
+        """Note that somebody, here or in another process, wants its events as they come."""
 
     @property
     def readable(self) -> int:
-        """How many events may be shown: where they are stored for other processes, those that are."""
+        """How many events may be shown: where events are stored for other processes, those stored so far."""
         return len(self.events)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that it belongs to. asyncio asks the system for its process id each time that it tells."""
+        """The event loop that it runs on, kept because asyncio makes a system call (getpid) for each lookup."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return self._loop
@@ -196,7 +196,7 @@ class Execution:
         return self.outcome is not None
 
     def done_by(self, task: asyncio.Task[None], give_up: Callable[[], None] | None = None) -> None:
-        """Say which task does the work, and what ends the run when the task goes on although it was cancelled."""
+        """Set the task that does the work, and a callback that ends the run if the task ignores its cancellation."""
         self._task = task
         self._give_up = give_up
         self._loop = task.get_loop()
@@ -205,7 +205,7 @@ class Execution:
         """Stop the work now; its upstream connection is closed. Returns False when it had ended already."""
         if self.ended or self._task is None:
             return False
-        if self.cause is None:  # a second cancellation would break off the cleaning up after the first
+        if self.cause is None:  # a second cancellation would interrupt the clean-up after the first
             self.cause = cause
             self._task.cancel()
             self.loop.call_later(CLEAN_UP_S, self._insist)
@@ -216,13 +216,13 @@ class Execution:
             self._give_up()
 
     def changed(self) -> asyncio.Future[None]:
-        """A future that is done as soon as there is something new."""
+        """A future that is done at the next change."""
         future = self.loop.create_future()
         self._waiting.append(future)
         return future
 
     def wake(self) -> None:
-        """Make whoever waits look again."""
+        """Resolve the futures of all who wait, so that they look again."""
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():

@@ -18,7 +18,7 @@ KEPT_FOR = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a key stands for: the run that it started, and the hash of the body that it came with."""
+    """What a key is recorded for: the run that it started, and the hash of the body that came with it."""
 
     run_id: str
     body_hash: str
@@ -29,8 +29,8 @@ class IdempotencyKeys:
     """Reads and writes the keys. Every method raises `Unavailable` when the database cannot be reached.
 
     Args:
-        database: where they are.
-        sealer: hashes bodies so that nobody who has the database can tell what they were.
+        database: stores them.
+        sealer: hashes bodies so that they cannot be guessed from the database.
     """
 
     def __init__(self, database: Database, sealer: Sealer = PLAIN) -> None:
@@ -38,7 +38,7 @@ class IdempotencyKeys:
         self._sealer = sealer
 
     async def find(self, key_hash: str) -> Claim | None:
-        """What the key stands for; None when it is new, or older than it is kept."""
+        """The claim of a key; None if it is new or has expired."""
         alive = keys.c.created_at > datetime.now(UTC) - KEPT_FOR
         async with self._database.connect() as connection:
             row = (await connection.execute(select(keys).where(keys.c.key_hash == key_hash, alive))).one_or_none()
@@ -48,7 +48,7 @@ class IdempotencyKeys:
         """Make sure that the key came with this body (from `framed`).
 
         Raises:
-            Conflict: it came with another one.
+            Conflict: it came with a different one.
         """
         if claim.body_hash not in self._sealer.fingerprints(body):
             raise Conflict(
@@ -57,16 +57,16 @@ class IdempotencyKeys:
             )
 
     async def claim(self, key_hash: str, body: bytes, run_id: str, *, instead_of: str | None = None) -> bool:
-        """Let the key stand for a run that is about to start. Of several who try, one succeeds.
+        """Claim the key for a run that is about to start. Of several concurrent attempts, one succeeds.
 
         Args:
-            key_hash: from `hash_of` caller, route and key.
+            key_hash: `hash_of` caller, route and key.
             body: the request, from `framed`.
-            run_id: the run.
-            instead_of: the run that the key stood for, whose outcome is not kept.
+            run_id: the id of the run.
+            instead_of: the run that held the key until now, and whose outcome is not kept.
 
         Returns:
-            whether it does; if not, somebody else was faster.
+            False if another request was faster.
         """
         now = datetime.now(UTC)
         row = {"body_hash": self._sealer.fingerprint(body), "run_id": run_id, "created_at": now}
@@ -90,16 +90,16 @@ class IdempotencyKeys:
             await connection.execute(delete(keys).where(mine))
 
     async def purge(self) -> int:
-        """Delete keys past their time. Returns how many."""
+        """Delete expired keys. Returns how many."""
         return await purge(self._database, keys, keys.c.created_at <= datetime.now(UTC) - KEPT_FOR)
 
 
 def hash_of(*parts: str) -> str:
-    """SHA-256 of the parts."""
+    """The SHA-256 of the framed parts, in hexadecimal."""
     return hashlib.sha256(framed(*parts)).hexdigest()
 
 
 def framed(*parts: str) -> bytes:
-    """The parts one after another, none of which can run into the next."""
+    """The parts concatenated, each with its length in front, so that no two lists of parts give the same bytes."""
     encoded = [part.encode(errors="surrogatepass") for part in parts]
     return b"".join(len(each).to_bytes(8, "big") + each for each in encoded)

@@ -1,4 +1,4 @@
-"""The runs that this process has in memory: those in progress, and finished streams while they can be replayed."""
+"""The runs that this process holds in memory: those in progress, and finished streams while they can be replayed."""
 
 import time
 from collections import OrderedDict
@@ -9,13 +9,13 @@ import msgspec
 from amrikyy.runs.run import Run
 
 MAX_FINISHED = 10_000
-"""Finished runs kept at most."""
+"""The most finished runs that are kept."""
 
 MAX_FINISHED_BYTES = 256_000_000
-"""About how much memory they may take; a busy server forgets the oldest before their time is over."""
+"""About how much memory they may take; a busy server evicts the oldest before `keep_s` is over."""
 
 EVENT_BYTES = 120
-"""Of one event in memory, with a token's text; measured with sys.getsizeof on the parts."""
+"""Memory of one event with a token's text; measured with sys.getsizeof on its parts."""
 
 
 class _Finished(msgspec.Struct):
@@ -25,7 +25,7 @@ class _Finished(msgspec.Struct):
 
 
 class LiveRuns:
-    """Runs by id. A finished one is forgotten after `keep_s`, or earlier when there are too many or too large ones."""
+    """Runs by id. A finished one is evicted after `keep_s`, or earlier if there are too many or they take too much."""
 
     def __init__(
         self, keep_s: float, *, max_finished: int = MAX_FINISHED, max_finished_bytes: int = MAX_FINISHED_BYTES
@@ -37,14 +37,14 @@ class LiveRuns:
         self._finished: OrderedDict[str, _Finished] = OrderedDict()
         self._finished_bytes = 0
         self._plain: OrderedDict[str, float] = OrderedDict()
-        """Ids of those that are in the database alone, with when they ended."""
+        """Ids of finished runs that only the database has, with the time of their end."""
 
     def add(self, run: Run) -> None:
-        """A run has begun."""
+        """Add a run that has begun."""
         self._running[run.id] = run
 
     def finish(self, run: Run) -> None:
-        """A run has ended."""
+        """Move a run that has ended to the finished ones."""
         self._running.pop(run.id, None)
         finished = _Finished(run, time.monotonic(), _size(run))
         self._finished[run.id] = finished
@@ -52,9 +52,9 @@ class LiveRuns:
         self._forget(finished.ended_at)
 
     def recorded(self, run: Run) -> None:
-        """A run that has ended is in the database: if nobody has read its events, all that there is to it is there.
+        """Drop a run whose end is in the database, if nobody has read its events: the record is all that is needed.
 
-        Thousands of them were most of what the garbage collector walked over, for tenths of a second.
+        Thousands of these were most of what the garbage collector traversed, for tenths of a second.
         """
         if run.execution.streams or run.was_read or (finished := self._finished.pop(run.id, None)) is None:
             return
@@ -64,7 +64,7 @@ class LiveRuns:
             self._plain.popitem(last=False)
 
     def is_plain(self, run_id: str) -> bool:
-        """Whether the run could still be taken up, and its record is all that there is to it."""
+        """Whether the run can still be resumed, from its record alone."""
         ended_at = self._plain.get(run_id)
         return ended_at is not None and time.monotonic() - ended_at <= self._keep_s
 
@@ -77,7 +77,7 @@ class LiveRuns:
         return finished.run if finished else None
 
     def running(self) -> Iterator[Run]:
-        """The runs in progress; safe against changes while it is read."""
+        """The runs in progress: an iterator over a copy, so that runs may begin and end meanwhile."""
         return iter(list(self._running.values()))
 
     def _forget(self, now: float) -> None:
@@ -93,5 +93,5 @@ class LiveRuns:
 def _size(run: Run) -> int:
     outcome = run.outcome
     result = len(outcome.result) if outcome is not None and outcome.result is not None else 0
-    # The text of a result is there twice: in its JSON, and in the events that it grew by.
+    # The text of a result is held twice: in its JSON, and in the events that it grew by.
     return 2000 + EVENT_BYTES * len(run.execution.events) + 2 * result

@@ -1,4 +1,4 @@
-"""Queries for pages of runs, each read in the order of an index, so that no page reads much more than it shows."""
+"""Queries for pages of runs, each in the order of an index, so that no page reads many more rows than it returns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,12 @@ LEADS = (
     ("operation", "agent", "status"),
     ("status",),
 )
-"""The columns that are looked up where the first of them is wanted, the most telling first. SQLite, which knows nothing
-of the values, would read all runs of an operation to find somebody's few."""
+"""The columns that are looked up in an index if a filter on the first of them is given, the most selective first.
+SQLite, which has no statistics of the values, would read all runs of an operation to find the few of one owner."""
 
 MAX_PARTS = 100
-"""Pages that one is made of; SQLite takes 500. Beyond, all runs of the agent, or of the operation, are read."""
+"""The most queries that one page is merged from; SQLite takes 500. Beyond, all runs of the agent or operation are
+read."""
 
 
 async def newest(
@@ -33,11 +34,11 @@ async def newest(
     """Runs, newest first.
 
     Args:
-        connection: of the database.
-        columns: what is wanted of each.
-        wanted: values that columns must have; None for any.
-        before: only runs with lower ids.
-        limit: how many at most.
+        connection: to the database.
+        columns: the columns to select.
+        wanted: the value that each column must have; None for any.
+        before: only runs with ids lower than this.
+        limit: the most runs to return.
     """
     given = {name: value for name, value in wanted.items() if value is not None}
     lead = next((names for names in LEADS if names[0] in given), ())
@@ -51,7 +52,7 @@ async def newest(
     if before is not None:
         conditions.append(runs.c.id < before)
     page = select(*columns).where(*conditions)
-    # An index has the runs of each operation of each agent in order of time: the newest are among the newest of each.
+    # An index has the runs of each agent's operation in order of time: the newest overall are among the newest of each.
     missing = next((name for name in ("agent", "operation") if name in lead and name not in given), None)
     if missing is not None:
         parts = await _values(connection, runs.c[missing], given)
@@ -67,7 +68,7 @@ def _page(query: Select[Any], limit: int) -> Select[Any]:
 
 
 async def _values(connection: AsyncConnection, column: Column[str], given: Mapping[str, str]) -> list[str]:
-    """The agents that there are runs of, or the operations of the given agent, each found behind the one before."""
+    """The agents that have runs, or the operations of the given agent, each found in the index after the one before."""
     of = [runs.c.agent == given["agent"]] if column is runs.c.operation else []
     first = select(func.min(column).label("value")).where(*of)
     found = first.cte("found", recursive=True)

@@ -1,4 +1,4 @@
-"""The object so far: what an unfinished JSON text already says, kept valid as far as it goes."""
+"""The object so far: what can be read from an unfinished JSON text, with invalid fields left out."""
 
 import re
 from functools import cache
@@ -16,25 +16,25 @@ _UNFINISHED = re.compile(r"[-+.\w]+\Z")
 
 
 class Fold:
-    """Deltas in, the object so far out."""
+    """Folds deltas into the object so far."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = partial_model(model)
         self._text = ""
 
     def feed(self, delta: Delta, model: type[BaseModel] | None = None) -> None:
-        """Take in how the text grew, and what it grows into if that is another object now."""
+        """Apply a delta; `model` is given if the object is of another model from now on."""
         if model is not None:
             self._model = partial_model(model)
         self._text = delta.text if delta.restarts else self._text + delta.text
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The text so far."""
         return self._text
 
     def value(self) -> BaseModel:
-        """What the text says so far: every field that is there is valid; what is not there yet is left out."""
+        """The object so far: every field in it is valid; fields that have not arrived yet are left out."""
         start = self._text.find("{")  # some models write a code fence first
         text = self._text[start:] if start >= 0 else "{}"
         if not _inside_string(text):
@@ -50,7 +50,7 @@ class Fold:
 
 
 def encode(partial: BaseModel) -> bytes:
-    """A partial object as JSON, without what is not there yet."""
+    """A partial object as JSON, without the fields that have not arrived yet."""
     return partial.__pydantic_serializer__.to_json(partial, by_alias=True, exclude_none=True)
 
 
@@ -60,7 +60,7 @@ def _inside_string(text: str) -> bool:
 
 @cache
 def partial_model(model: type[BaseModel]) -> type[BaseModel]:
-    """The same model with every field optional, where an invalid value counts as not yet there, all the way down."""
+    """The same model, recursively, with every field optional and an invalid value treated as not yet there."""
     if not model.model_fields:  # nothing to make optional; it may take any object
         return model
     fields: dict[str, Any] = {}

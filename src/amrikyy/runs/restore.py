@@ -1,4 +1,4 @@
-"""Runs from their records: what this process did not do itself, or no longer has in memory."""
+"""Restores runs from their records: those of other processes, and those no longer in memory."""
 
 import asyncio
 import json
@@ -11,11 +11,11 @@ from amrikyy.runs.run import Run
 from amrikyy.runs.store import RunRecord, RunRecords
 
 POLL_S = 0.5
-"""How often the record of a run is read that another process works on."""
+"""Seconds between two reads of the record of a run in another process."""
 
 
 def restore(record: RunRecord) -> Run:
-    """The run as it was recorded. Of its events, only the first and the last are left."""
+    """Restore a run from its record. Of its events, only the first and the last are left."""
     run = Run(
         owner=record.owner,
         agent=record.agent,
@@ -35,9 +35,9 @@ def restore(record: RunRecord) -> Run:
 
 
 def follow(records: RunRecords, record: RunRecord) -> Run:
-    """A run that another process works on; it ends here when its record says that it has ended there.
+    """A local copy of a run in another process; it ends when its record says that the run has ended.
 
-    Cancelling it only stops the following.
+    Cancelling the copy only stops following the run.
     """
     run = restore(record)
 
@@ -45,7 +45,7 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
         try:
             while not run.ended:
                 await asyncio.sleep(POLL_S)
-                # Shielded: to be cancelled in the middle of it would cost the pool a connection.
+                # Shielded: a cancellation in the middle of it would cost the pool a connection.
                 latest = await asyncio.shield(records.get(record.id, owner=None))
                 if latest.ended:
                     _end(run, latest)

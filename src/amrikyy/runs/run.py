@@ -18,7 +18,7 @@ from amrikyy.telemetry.spans import Span
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 MAX_READ = 1000
-"""Events that one read returns at most, so that a reader far behind is not handed the whole log at once."""
+"""The most events that one read returns, so that a reader far behind is not given the whole log at once."""
 
 
 def new_run_id() -> str:
@@ -27,7 +27,7 @@ def new_run_id() -> str:
 
 
 def began_at(run_id: str) -> datetime:
-    """When the run of this id was started; the beginning of time for what is no id of ours."""
+    """When the run with this id was started; 1970 if it is not one of our ids."""
     digits = run_id[4:19]
     try:
         return datetime.fromtimestamp(int(digits, 16) / 4096 / 1000, UTC)
@@ -36,12 +36,12 @@ def began_at(run_id: str) -> datetime:
 
 
 def first_id(moment: datetime) -> str:
-    """What the ids of all runs are below that were started before this moment."""
+    """A lower bound of ids: those of all runs that were started before this moment are smaller."""
     return f"run_{int(moment.timestamp() * 1000) * 4096:015x}"
 
 
 def _random_digits() -> str:
-    """17 of hexadecimal from the system, which is asked for many: a call takes 13 microseconds when it is not warm."""
+    """17 random hexadecimal digits, drawn from the system in bulk: a cold call takes 13 microseconds."""
     if not _pool:
         digits = os.urandom(17 * 64).hex()
         _pool.extend(digits[start : start + 17] for start in range(0, len(digits), 17))
@@ -53,20 +53,20 @@ os.register_at_fork(after_in_child=_pool.clear)  # or two processes would draw t
 
 
 class Run(msgspec.Struct, eq=False):
-    """What the server does for one caller: an execution of its own, or a place in one that somebody else started.
+    """What the server does for one caller: an execution of its own, or a share in one that another run started.
 
     Attributes:
-        owner: the principal whose run it is.
+        owner: the principal that the run belongs to.
         request: the validated request as JSON values.
         deadline_s: how long it may take.
-        detached: it goes on when nobody reads it.
+        detached: it goes on without readers.
         joined: another run started the execution, and pays for it.
-        asked: the words that the request was planned from; None if it came as it is.
-        elsewhere: it is another process' run, as that one tells it.
-        on_end: called once, when the run has ended, however it did.
-        outcome: how it ended; None while it goes on.
-        was_read: somebody has seen its events, and may come back for more.
-        span: what is traced of it, while it goes on; None if it is not.
+        asked: the words that the request was planned from; None if it was not planned.
+        elsewhere: it is a copy of a run in another process.
+        on_end: called once, when the run has ended in whatever way.
+        outcome: how it ended; None while it is in progress.
+        was_read: its events have been read, and the reader may come back for more.
+        span: its span in a trace, while it is in progress; None if it is not traced.
     """
 
     owner: str
@@ -95,27 +95,27 @@ class Run(msgspec.Struct, eq=False):
     def __post_init__(self) -> None:
         self.execution.follow(self)
 
-    # --- What it is like ---
+    # --- State ---
 
     @property
     def left(self) -> Outcome | None:
-        """How the run ended, if it did so before its execution."""
+        """How the run ended, if it ended before its execution did."""
         return self.outcome if self._left_after is not None else None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self.outcome is not None
 
     @property
     def ended_elsewhere(self) -> bool:
-        """Whether another process has ended it, which alone can record that."""
+        """Whether it ended in another process, which is the one that records the end."""
         outcome = self.outcome
         return self.elsewhere and outcome is not None and not isinstance(outcome.error, HandedOver)
 
     @property
     def status(self) -> Status:
-        """Derived from the log: how it ended, or how far it is."""
+        """The status, derived from the outcome and the log."""
         outcome = self.outcome
         if outcome is None:
             events = self.execution.events
@@ -126,12 +126,12 @@ class Run(msgspec.Struct, eq=False):
 
     @property
     def cached(self) -> bool:
-        """Whether the result was kept from an earlier execution."""
+        """Whether the result is that of an earlier execution."""
         return bool(self.execution.cached)
 
     @property
     def spent(self) -> Spent:
-        """What the run itself is charged: nothing, where another run started the execution."""
+        """What the run itself is charged: nothing if another run started the execution."""
         spent = self.execution.spent
         return Spent(models=spent.models) if self.joined else spent
 
@@ -147,12 +147,12 @@ class Run(msgspec.Struct, eq=False):
 
     @property
     def readable(self) -> int:
-        """How many of them may be shown."""
+        """How many of its events may be shown."""
         shown = self.execution.readable
         return shown if self._left_after is None or shown < self._left_after else self._left_after + 1
 
     def events(self, start: int, stop: int) -> list[Event]:
-        """Events number start + 1 to stop, as far as they exist."""
+        """Events number `start` + 1 to `stop`, as far as they exist."""
         if self._left_after is None:
             return self.execution.events[start:stop]
         assert self.outcome is not None
@@ -162,7 +162,7 @@ class Run(msgspec.Struct, eq=False):
     # --- Reading it ---
 
     def read(self, after: int = 0) -> "Reader":
-        """Open a reader behind event number `after`."""
+        """Open a reader that starts after event number `after`."""
         self.was_read = True
         if self._leaving is not None:
             self._leaving.cancel()
@@ -170,7 +170,7 @@ class Run(msgspec.Struct, eq=False):
         return Reader(self, after)
 
     def leave(self, reader: "Reader", grace_s: float) -> None:
-        """Close a reader; when it was the last one, the run is cancelled unless somebody comes back in time."""
+        """Close a reader; if it was the last one, the run is cancelled unless another opens within `grace_s`."""
         reader.close()
         if self.readers or self.ended or self.detached:
             return
@@ -188,15 +188,15 @@ class Run(msgspec.Struct, eq=False):
     # --- Ending it ---
 
     def cancel(self, reason: str) -> bool:
-        """End the run now. The work is stopped, too, unless other runs still follow it.
+        """End the run now. Its execution is stopped, too, unless other runs still follow it.
 
         Returns:
-            False when it had ended already.
+            False if it had ended already.
         """
         return self.stop(RunCancelled(reason))
 
     def stop(self, error: AmrikyyError) -> bool:
-        """Like `cancel`, with any error as the end."""
+        """Like `cancel`, but with any error as the outcome."""
         if self.ended:
             return False
         if all(run.ended for run in self.execution.runs if run is not self):
@@ -208,7 +208,7 @@ class Run(msgspec.Struct, eq=False):
         return True
 
     def finish(self) -> None:
-        """Note the end, which is in the log."""
+        """Set the duration and call `on_end`, now that the end is in the log."""
         if self.duration_s is None:
             self.duration_s = time.perf_counter() - self.started_clock
             if self.on_end is not None:
@@ -220,7 +220,7 @@ class Run(msgspec.Struct, eq=False):
 
 
 class Reader:
-    """A place in a run's log. Reading never changes the log; closing never corrupts it."""
+    """A position in a run's log. Reading and closing never change the log."""
 
     __slots__ = ("_change", "_run", "_timer", "_timer_at", "_until", "closed", "position")
 
@@ -230,7 +230,7 @@ class Reader:
         self.closed = False
         self._change: asyncio.Future[None] | None = None
         self._until = 0.0
-        # One for all reads, which finds out for itself that it is too early: a timer a token took a seventh of its CPU.
+        # One timer for all reads, which is set again if it fires too early: a timer a token took a seventh of its CPU.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         run.readers += 1
@@ -245,7 +245,7 @@ class Reader:
         """The next events after the position, waiting for one if there are none.
 
         Returns:
-            an empty list when `timeout_s` passes in silence, at the end, and when the reader was closed.
+            an empty list if `timeout_s` passes without an event, at the end, and if the reader was closed.
         """
         run = self._run
         if self._waits():
@@ -272,7 +272,7 @@ class Reader:
         return self.position >= run.readable and not self.closed and not self.at_end
 
     def close(self) -> None:
-        """Leave; whoever is in `read` gets an empty list."""
+        """Close the reader; a pending `read` returns an empty list."""
         if not self.closed:
             self.closed = True
             self._run.readers -= 1
@@ -290,7 +290,7 @@ class Reader:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         if self._change is None:
-            return  # nobody waits: the next read sets another
+            return  # no read is pending: the next one sets another timer
         if loop.time() < self._until:
             self._set_timer(loop)
         else:

@@ -1,4 +1,4 @@
-"""What the runner asks of what all processes share of the runs in progress."""
+"""The interface through which the runner shares runs in progress between processes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,12 +18,12 @@ class Leader:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to execute a request, so that nobody else needs to.
+    """The right to execute a request on behalf of all processes.
 
     Attributes:
-        flight: what is asked, whose it is, and how.
-        value: what is written where all can see it.
-        leader: who has it; None if we have.
+        flight: identifies the request: what is asked, by whom, and how.
+        value: the value that is stored for all processes to see.
+        leader: the execution that holds it; None if it is held here.
     """
 
     flight: str
@@ -32,110 +32,110 @@ class Lease:
 
 
 class Claiming(Protocol):
-    """A lease that was asked for.
+    """A pending claim to a lease.
 
     Attributes:
-        is_late: somebody had it when it was asked for, and may have left a result since.
+        is_late: another process held it when it was asked for, and may have stored a result since.
     """
 
     is_late: bool
 
     async def lease(self) -> Lease | None:
-        """The lease, or who has it. None when there is nobody to ask: then everybody works alone."""
+        """The lease, with its leader if another process has it. None if nobody can be asked; then each works alone."""
         ...
 
     def abandon(self) -> None:
-        """Nobody waits for the answer any more: the lease goes back if it was granted."""
+        """Give up the claim: the lease is released if it was granted."""
         ...
 
 
 class Sharing(Protocol):
-    """Executions that other processes can follow. Nothing here fails or waits long when it cannot be reached.
+    """Executions that other processes can follow. No method fails or waits for long if the others cannot be reached.
 
     Attributes:
-        is_alone: there is nobody.
+        is_alone: there are no other processes.
     """
 
     is_alone: bool
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
-        """A new execution, whose events are shown as soon as every process can have them."""
+        """A new execution, whose events are shown as soon as every process can read them."""
         ...
 
     def note(self, run: Run) -> None:
-        """Let every process know how the run is now."""
+        """Publish the present state of the run to all processes."""
         ...
 
     def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
-        """Ask for the lease on executing a request. It is sent before the method returns, so that what the cache is
-        asked after it is answered after it, too: whoever had the lease before may have left a result.
+        """Ask for the lease on executing a request. The claim is sent before the method returns, so that a look into
+        the cache after it is also answered after it: the previous holder may have left a result.
 
         Args:
-            flight: what is asked, whose it is, and how.
-            execution_id: under which it would be executed here.
-            instead_of: who had it, and died or gave up.
+            flight: identifies the request: what is asked, by whom, and how.
+            execution_id: the id that the execution would have here.
+            instead_of: the previous holder, which has died or given up.
         """
         ...
 
     def lead(self, execution: Execution, lease: Lease | None) -> None:
-        """The execution has the lease."""
+        """Make the execution the holder of the lease."""
         ...
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back, because nothing has begun."""
+        """Release a lease under which nothing was begun."""
         ...
 
     def ended(self, execution: Execution) -> None:
-        """It has ended, and its result is on its way into the cache: the lease is given back behind it, or the next
-        would work again."""
+        """Release the lease of an execution that has ended, after its result was sent to the cache: otherwise the next
+        holder would do the work again."""
         ...
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:
-        """Let an execution go on and end as another one does.
+        """Make an execution go on and end as its leader does.
 
         Returns:
-            False when that one died or was stopped before it had shown anything: this one must do the work itself.
+            False if the leader died or was stopped before it had shown anything: this one must do the work itself.
 
         Raises:
-            RunLost: it died in the middle of what it had shown.
-            Unavailable: its events cannot be had.
+            RunLost: the leader died after it had shown some of its events.
+            Unavailable: its events cannot be read.
         """
         ...
 
 
 class Alone:
-    """A `Sharing` of a process with nobody, and the `Claiming` of whoever asks it."""
+    """A `Sharing` for a single process, which is also its own `Claiming`."""
 
     is_alone = True
     is_late = False
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
-        """An execution that is seen here only."""
+        """A new execution that only this process sees."""
         return Execution(streams=streams, allowance=allowance)
 
     def note(self, run: Run) -> None:
-        """Nobody wants to know."""
+        """Do nothing: there is nobody to publish it to."""
 
     def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
-        """Nobody else would execute it."""
+        """Return itself: nobody else would execute the request."""
         return self
 
     async def lease(self) -> Lease | None:
-        """None: there is nobody to have it from."""
+        """None: there is nobody to ask."""
         return None
 
     def abandon(self) -> None:
-        """Nothing was asked for."""
+        """Do nothing: there is no claim to give up."""
 
     def lead(self, execution: Execution, lease: Lease | None) -> None:
-        """Nobody follows."""
+        """Do nothing: nobody follows."""
 
     def release(self, lease: Lease) -> None:
-        """Nobody waits for it."""
+        """Do nothing: there are no leases."""
 
     def ended(self, execution: Execution) -> None:
-        """Nobody waits for it."""
+        """Do nothing: there are no leases."""
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:
-        """Nobody leads."""
+        """False: nobody leads."""
         return False

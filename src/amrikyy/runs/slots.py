@@ -1,4 +1,4 @@
-"""Who may work at the same time, and in which order the others follow."""
+"""Limits how many runs work at the same time, and orders those that wait."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from amrikyy.errors import Unavailable
 
 ANNOUNCE_EVERY_S = 1.0
-"""Whoever waits is told its new place at most this often: with a long queue that is all the queue costs."""
+"""The shortest interval between two announcements of positions, which are all that a long queue costs."""
 
 
 class Place:
-    """A slot, or a place in line for one. Leave it with `Slots.leave`, whatever happens.
+    """A slot, or a place in the queue for one. It must be given up with `Slots.leave`, whatever happens.
 
     Attributes:
-        priority: it goes before those without.
-        has_slot: it may work.
-        turn: done when it may; None if it may from the beginning.
-        moved: is told the position, counted from 1, whenever it has changed.
+        priority: it goes before those without priority.
+        has_slot: it has a slot, and may work.
+        turn: a future that is done when it gets its slot; None if it had one from the beginning.
+        moved: called with the position, counted from 1, whenever that has changed.
     """
 
     __slots__ = ("has_slot", "moved", "priority", "shown", "turn")
@@ -30,17 +30,17 @@ class Place:
         self.shown = 0
 
     def show(self, position: int) -> None:
-        """The position is this one now."""
+        """Announce the present position, if it has changed."""
         if position != self.shown and self.moved is not None:
             self.shown = position
             self.moved(position)
 
 
 class Slots:
-    """A number of slots, and a bounded line before them in which callers with priority go first.
+    """A number of slots with a bounded queue, in which callers with priority go first.
 
     Args:
-        size: how many may work at a time.
+        size: the number of slots.
         line: how many may wait.
     """
 
@@ -54,19 +54,19 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many are in line."""
+        """How many are waiting."""
         return len(self._priority) + len(self._others)
 
     @property
     def is_full(self) -> bool:
-        """Whether there is neither a slot nor a place in line."""
+        """Whether there is neither a free slot nor a free place in the queue."""
         return self.taken >= self.size and self.waiting >= self.line
 
     def check(self) -> None:
-        """Make sure that there is a slot, or a place in line.
+        """Make sure that there is a free slot, or a free place in the queue.
 
         Raises:
-            Unavailable: the line is full.
+            Unavailable: the queue is full.
         """
         if self.is_full:
             raise Unavailable(
@@ -77,7 +77,7 @@ class Slots:
             )
 
     def enter(self, *, priority: bool) -> Place:
-        """Take a slot, or the last place in line. Raises as `check` does."""
+        """Take a slot, or the last place in the queue. Raises as `check` does."""
         if self.taken < self.size:
             self.taken += 1
             return Place(priority=priority, has_slot=True)
@@ -93,7 +93,7 @@ class Slots:
         return len(self._priority) if place.priority else self.waiting
 
     def leave(self, place: Place) -> None:
-        """Give the slot to the next in line, or leave the line."""
+        """Pass the slot to the next in the queue, or leave the queue."""
         if not place.has_slot:
             if self._line_of(place).pop(place, place) is None:
                 self._announce_soon()

@@ -16,7 +16,7 @@ def describe_run(run: Run, clean: Clean | None) -> Description:
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.name": run.agent,
         "gen_ai.response.model": spent.model,
-        # Not `usage`, which the calls within it have: who adds up a trace must not count them twice.
+        # Not `usage`, which the spans of its model calls have: whoever sums up a trace would count it twice.
         "gen_ai.aggregated_usage.input_tokens": spent.input_tokens,
         "gen_ai.aggregated_usage.output_tokens": spent.output_tokens,
         "amrikyy.operation": run.operation,
@@ -45,7 +45,7 @@ def describe_run(run: Run, clean: Clean | None) -> Description:
 
 
 def describe_look(looked: tuple[str, str], _: Clean | None) -> Description:
-    """A look into the cache: for whose agent, and what was found."""
+    """A lookup in the cache, given as its agent and what was found."""
     agent, found = looked
     return Description("cache.get", "internal", {"gen_ai.agent.name": agent, "amrikyy.cache": found})
 

@@ -1,4 +1,4 @@
-"""How agents have done, of all processes and over restarts: sums of hours."""
+"""Statistics of agents, summed up from hours: over all processes, and across restarts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SUMS = [column.name for column in run_hours.columns if column.name not in ("age
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How runs went. `latencies` counts them by the bounds in LATENCY_MS, and beyond the last."""
+    """How runs went. `latencies` counts them by the buckets of LATENCY_MS, the last of which has no upper bound."""
 
     runs: int = 0
     failed: int = 0
@@ -42,10 +42,10 @@ class Statistics:
         return round(self.duration_ms / self.runs, 1) if self.runs else None
 
     def percentile_ms(self, share: float) -> float | None:
-        """About the duration that such a share of runs was within, as Prometheus estimates it from buckets.
+        """The estimated duration within which this share of runs ended, interpolated in buckets as Prometheus does.
 
-        None without runs; the last bound when it lies beyond. What the mean rules out is cut off (Markov's inequality:
-        no more than a tenth of all runs takes ten times the mean), as when all are quicker than the first bound.
+        None without runs; the last bound if it lies beyond. The estimate is capped by what the mean allows (Markov's
+        inequality: at most a tenth of runs take ten times the mean), for example if all are below the first bound.
         """
         found = self._in_buckets(share)
         if found is None or not self.duration_ms:
@@ -69,7 +69,7 @@ class RunStatistics:
         self._database = database
 
     async def by_agent(self, agents: Sequence[str]) -> dict[str, Statistics]:
-        """Of each of these agents."""
+        """The statistics of each of these agents."""
         sums = [func.sum(run_hours.c[name]).label(name) for name in _SUMS]
         query = (
             select(run_hours.c.agent, func.min(run_hours.c.hour).label("since"), *sums)
@@ -81,7 +81,7 @@ class RunStatistics:
         return {agent: _statistics(rows[agent]) if agent in rows else Statistics() for agent in agents}
 
     async def reset(self, agent: str, act: Act) -> None:
-        """Begin anew. The ledger keeps what was spent."""
+        """Start counting again from zero. The ledger keeps what was spent."""
         async with self._database.begin() as connection:
             await note(connection, act)
             await connection.execute(delete(run_hours).where(run_hours.c.agent == agent))

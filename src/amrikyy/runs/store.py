@@ -1,4 +1,4 @@
-"""Runs for good: every run is recorded in the database, in batches off the request's path, and can be looked up."""
+"""Stores runs: every run is recorded in the database, in batches off the request's path, and can be looked up."""
 
 import asyncio
 import json
@@ -35,23 +35,23 @@ from amrikyy.sealing import PLAIN, Sealer
 log = structlog.get_logger(__name__)
 
 BATCH_AFTER_S = 0.05
-"""How long a record waits for company. One transaction for many is what keeps the run log off the critical path."""
+"""How long a record waits to be batched. Sharing a transaction keeps recording off the critical path."""
 
 AT_ONCE = 50
-"""Runs whose records are put together before others have a turn: for hundreds that would take milliseconds."""
+"""Runs whose rows are built before the event loop has a turn: hundreds at a time would take milliseconds."""
 
 TURNS = 4
-"""In which a batch is put together, however large it is. Under load a turn of the event loop is long, and runs end in
-each: who writes so many a turn and no more falls behind for ever."""
+"""The most turns of the event loop in which a batch is built, however large. Under load a turn is long and runs end in
+each, so that a fixed number of rows a turn would fall ever further behind."""
 
 BATCH = 2_000
 """Runs in one transaction."""
 
 ENDS_WITHIN_S = 2.0
-"""How long it may take another process to record the end of a run, which can be seen in Redis before."""
+"""How long another process may take to record the end of a run, which is visible in Redis before that."""
 
 MAX_PENDING = 5_000
-"""Records that may wait while the database is away. Beyond, new runs are refused, so that none is lost."""
+"""Records that may wait while the database is away. Beyond that, new runs are refused, so that none is lost."""
 
 _CHANGING = (
     "status", "result", "error", "model", "input_tokens", "output_tokens", "usage_estimated", "cost_usd", "cached",
@@ -61,7 +61,7 @@ _CHANGING = (
 _WITHOUT_CONTENT = [column for column in runs.c if column.name not in ("request", "result", "error")]
 
 MAX_BOOKED = 20_000
-"""Ended runs whose hour is known to be written. A run is noted a second time within seconds, if at all."""
+"""Ended runs that are remembered as counted in their hour. A run is noted again within seconds, if at all."""
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -91,12 +91,12 @@ class RunRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self.status not in ("queued", "running")
 
     @property
     def lost(self) -> bool:
-        """Whether the process died that worked on it."""
+        """Whether the process that worked on it died."""
         return self.error is not None and self.error["code"] == RunLost.code
 
 
@@ -104,9 +104,9 @@ class RunRecords:
     """Writes and reads the `runs` table.
 
     Args:
-        database: where it is.
-        sealer: seals what went in and came out.
-        recorded: told of each run whose end is in the database.
+        database: has the table.
+        sealer: seals requests, results and errors.
+        recorded: called with each run whose end is in the database.
     """
 
     def __init__(
@@ -123,16 +123,16 @@ class RunRecords:
 
     @property
     def waiting(self) -> int:
-        """Runs whose present state is not in the database yet."""
+        """How many runs have a state that is not in the database yet."""
         return len(self._pending)
 
     @property
     def failing(self) -> bool:
-        """Whether the last attempt to write them failed."""
+        """Whether the last attempt to write failed."""
         return self._behind.failing
 
     def note(self, run: Run) -> None:
-        """Record the run as it is at the time of writing, soon.
+        """Record the run soon, in the state that it has when it is written.
 
         Raises:
             Unavailable: the database has been away, or slow, for so long that a new run could not be recorded.
@@ -156,7 +156,7 @@ class RunRecords:
         self._pending[run.id] = run
 
     async def flush(self) -> None:
-        """Write what waits at the time of the call.
+        """Write all that is pending at the time of the call.
 
         Raises:
             Unavailable: the database cannot be reached; nothing is lost, the writer tries again.
@@ -164,18 +164,18 @@ class RunRecords:
         wanted = list(self._pending)
         await self._behind.settled()
         while any(run_id in self._pending for run_id in wanted):
-            # All that waits: whoever else waits shares the transaction.
+            # All that is pending: other callers of flush share the transaction.
             await self._behind.once(lambda: self._write_pending(list(self._pending)))
 
     async def get(self, run_id: str, *, owner: str | None) -> RunRecord:
         """The record of one run.
 
         Args:
-            run_id: which one.
-            owner: whose it must be; None for anybody's.
+            run_id: the run.
+            owner: the owner that it must have; None for any.
 
         Raises:
-            NotFound: there is none, or it is somebody else's: the two are not told apart.
+            NotFound: it does not exist, or is somebody else's, which is not distinguished.
             Unavailable: the database cannot be reached.
         """
         await self.flush()
@@ -188,10 +188,10 @@ class RunRecords:
         return self._record(rows[0])
 
     async def has_end(self, run_id: str) -> bool:
-        """Wait until the end of a run of another process is in the database, which takes a moment.
+        """Wait until the end of another process' run is in the database, which takes a moment.
 
         Returns:
-            False when that process died before.
+            False if that process died before it recorded the end.
 
         Raises:
             Unavailable: it is not there in time, or the database cannot be reached.
@@ -221,9 +221,9 @@ class RunRecords:
         before: str | None = None,
         limit: int = 20,
     ) -> list[RunRecord]:
-        """Runs, newest first, without what went in and came out.
+        """Runs, newest first, without requests, results and errors.
 
-        `before` is the id of the last run of the page before; ids sort by time.
+        `before` is the id of the last run of the previous page; ids sort by time.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -239,7 +239,7 @@ class RunRecords:
         return await purge(self._database, runs, runs.c.id < first_id(datetime.now(UTC) - older_than), batch)
 
     async def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write what is pending, and stop."""
         if (reason := await self._behind.finish(self.flush, CLOSE_TIMEOUT_S)) is not None:
             log.error("runs_not_recorded", lost=self.waiting, reason=reason)
 
@@ -256,7 +256,7 @@ class RunRecords:
             self._behind.wake()
 
     def _due(self) -> list[str]:
-        """What has ended, and what had begun before the batch before: most runs end sooner, and are written once."""
+        """Runs that have ended or were pending at the previous batch: most end in between, and so are written once."""
         due, begun = [], set()
         for run_id, run in self._pending.items():
             if run.ended or run_id in self._begun:
@@ -267,7 +267,7 @@ class RunRecords:
         return due
 
     async def _write_pending(self, run_ids: list[str]) -> None:
-        run_ids.sort()  # as `db.reseal` locks them: in another order the two would wait for each other
+        run_ids.sort()  # in the order in which `db.reseal` locks them, or the two could deadlock
         for start in range(0, len(run_ids), BATCH):
             batch = {run_id: self._pending.pop(run_id) for run_id in run_ids[start : start + BATCH]}
             try:
@@ -283,7 +283,7 @@ class RunRecords:
         except AmrikyyError:
             raise
         except Exception:  # noqa: BLE001 - whatever it was, each run is tried alone and logged
-            # One row that the database refuses must not hold up all the others for ever.
+            # One row that the database refuses must not block all the others for ever.
             for run_id, run in list(batch.items()):
                 try:
                     await self._write([run])
@@ -380,11 +380,11 @@ class RunRecords:
         )
 
     def _is_lost(self, row: Row[Any]) -> bool:
-        """Whether the process that the run belongs to is dead: known at once on this machine, else by its deadline."""
+        """Whether the run's process is dead: known at once if on this machine, else assumed after the deadline."""
         host, pid, _ = row.instance.rsplit(":", 2)
         if host == socket.gethostname():
             if int(pid) == os.getpid():
-                return True  # an earlier process with our number, as in a restarted container
+                return True  # an earlier process with our pid, as in a restarted container
             try:
                 os.kill(int(pid), 0)
             except ProcessLookupError:
@@ -396,7 +396,7 @@ class RunRecords:
 
 @cache
 def _upsert(dialect: str) -> Bulk:
-    """Write runs; one that is there already gets what changes. To put the statement together takes a millisecond."""
+    """Write runs; an existing row gets the columns that change. Cached, since building it takes a millisecond."""
     insert = insert_into(runs, dialect)
     return Bulk(
         insert.on_conflict_do_update(

@@ -1,4 +1,4 @@
-"""Encryption at rest: what holds content is sealed before it is stored, for its place, and unsealed when it is read.
+"""Encryption at rest: content is sealed for its place before it is stored, and unsealed when it is read.
 
     stored = sealer.seal(text, "runs.request", run_id)     # text stays text, bytes stay bytes
     text = sealer.unseal(stored, "runs.request", run_id)   # the same place, or Undecryptable

@@ -1,4 +1,4 @@
-"""Keys as they are written in settings, and what they are called."""
+"""Parses keys from settings, and derives their ids."""
 
 import hmac
 import re
@@ -7,7 +7,7 @@ KEY_BYTES = 32
 
 
 def key_bytes(text: str) -> bytes:
-    """The 256 bits that 64 hex digits, or 32 characters, stand for.
+    """The 256-bit key that 64 hex digits, or 32 characters, represent.
 
     Raises:
         ValueError: it is neither.
@@ -19,5 +19,5 @@ def key_bytes(text: str) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """A key's name in what it has sealed, in logs and messages: 8 hex digits, which do not give the key away."""
+    """A key's id in sealed values, logs and messages: 8 hex digits, which do not reveal the key."""
     return hmac.digest(key, b"id", "sha256")[:4].hex()

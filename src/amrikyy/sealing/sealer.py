@@ -1,4 +1,4 @@
-"""Seals values with AES-256-GCM, each for the place where it is kept."""
+"""Seals values with AES-256-GCM, each bound to the place where it is stored."""
 
 import hashlib
 import hmac
@@ -17,30 +17,30 @@ log = structlog.get_logger(__name__)
 
 NONCE_BYTES = 12
 TEXT_MARK = "sealed:"
-"""Begins a sealed text: `sealed:<key id>:<base64 of nonce and ciphertext>`. No JSON begins so."""
+"""The prefix of a sealed text: `sealed:<key id>:<base64 of nonce and ciphertext>`. No JSON begins like this."""
 
 BYTES_MARK = b"\xc1\x01"
-"""Begins sealed bytes, before the key's id, nonce and ciphertext. MessagePack never uses its first byte, nor UTF-8."""
+"""The prefix of sealed bytes, before the key's id, nonce and ciphertext. Neither MessagePack nor UTF-8 uses 0xC1."""
 
 
 class Sealer:
-    """Seals what is written, and unseals what is read.
+    """Seals values that are written, and unseals those that are read.
 
-    Without keys everything stays as it is. With keys, a value that is not sealed is read as it is: it is older.
+    Without keys, values stay as they are. With keys, an unsealed value is read as it is: it was stored before.
 
-    Each value is encrypted with a key of its own place, derived with HMAC-SHA-256 from the one that is configured. So
-    a value that was moved to another place cannot be read there; and no number of values uses up the 2^32 random
-    nonces that one key bears.
+    Each value is encrypted with a key for its place, derived from the configured key with HMAC-SHA-256. So a value
+    that was moved to another place cannot be read there, and no number of values exhausts the 2^32 random nonces that
+    are safe with one key.
 
     Args:
-        key: 32 bytes, with which values are sealed; None: they are written in the clear.
-        fallbacks: further keys with which stored values may be sealed.
+        key: 32 bytes, to seal with; None: values are written in the clear.
+        fallbacks: further keys that stored values may be sealed with.
 
     Attributes:
         key_id: the id of `key`; None if there is none.
         key_ids: the ids of all keys that can unseal.
-        mark: what every text begins with that is sealed with `key`; empty if there is none.
-        bytes_mark: the same of bytes.
+        mark: the prefix of every text that is sealed with `key`; empty if there is no key.
+        bytes_mark: the same for bytes.
     """
 
     def __init__(self, key: bytes | None = None, fallbacks: Sequence[bytes] = ()) -> None:
@@ -51,17 +51,17 @@ class Sealer:
         self.mark = f"{TEXT_MARK}{self.key_id}:" if key is not None else ""
         self.bytes_mark = BYTES_MARK + bytes.fromhex(key_id(key)) if key is not None else b""
         if self._keys:
-            from cryptography.exceptions import InvalidTag  # loaded only where there is a key
+            from cryptography.exceptions import InvalidTag  # imported only if there is a key
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
             self._cipher, self._refused = AESGCM, InvalidTag
 
     def seal(self, value: AnyStr, *place: str | int) -> AnyStr:
-        """The value as it is to be stored, of the same type.
+        """The value as it is to be stored, in the same type.
 
         Args:
-            value: JSON, or bytes of MessagePack: what could be taken for a sealed value is not meant.
-            place: where it will be found again, for example "runs.request" and the run's id.
+            value: JSON, or bytes of MessagePack: nothing that could be mistaken for a sealed value.
+            place: where it is stored, for example "runs.request" and the run's id.
         """
         if self._key is None:
             return value
@@ -71,10 +71,10 @@ class Sealer:
         return self.bytes_mark + self._encrypt(self._key, value, place)
 
     def unseal(self, value: AnyStr, *place: str | int) -> AnyStr:
-        """What was sealed for this place; a value that is not sealed, as it is.
+        """The value that was sealed for this place; one that is not sealed is returned as it is.
 
         Raises:
-            Undecryptable: its key is not there, or it was sealed for another place, or changed.
+            Undecryptable: its key is missing, or it was sealed for another place, or changed.
         """
         if isinstance(value, str):
             if not value.startswith(TEXT_MARK):
@@ -91,14 +91,14 @@ class Sealer:
         return self._decrypt(value[start : start + 4].hex(), value[start + 4 :], place)
 
     def fingerprint(self, content: bytes) -> str:
-        """64 hex digits by which content can be found again, and from which it cannot be guessed.
+        """64 hex digits that identify content, and from which it cannot be guessed.
 
-        Without a key that is SHA-256: whoever guesses the content can tell that it was this one.
+        Without a key it is SHA-256, with which a guess at the content can be verified.
         """
         return _fingerprint(self._key, content)
 
     def fingerprints(self, content: bytes) -> frozenset[str]:
-        """What `fingerprint` may have been when it was written, with any of the keys or without one."""
+        """All fingerprints that the content may have been stored with: by any of the keys, or without one."""
         return frozenset(_fingerprint(key, content) for key in (None, *self._keys.values()))
 
     def _encrypt(self, key: bytes, value: bytes, place: Sequence[str | int]) -> bytes:

@@ -1,1 +1,1 @@
-"""What the server says about itself."""
+"""Logs, metrics and spans."""

@@ -1,8 +1,8 @@
-"""Metrics with labels. What is counted is added up here, and handed to the library when somebody looks.
+"""Metrics with labels. Counts are added up here, and handed to the client library when metrics are read.
 
-The library takes a lock and checks its arguments each time, which for the dozen values of a call is a twentieth of it;
-where several processes count into files it takes longer still. So what each of them has counted is in its file when it
-is asked itself, and at the latest two seconds after it was counted. Only the event loop may count and hand over; then
+The library takes a lock and checks its arguments each time, which for the dozen values of a call is a twentieth of its
+time, and more where several processes count into files. So the counts of a process are in its file once it is asked
+itself, and at the latest two seconds after they were counted. Only the event loop may count and hand over, so that
 nothing is lost.
 """
 
@@ -13,7 +13,7 @@ from prometheus_client.metrics import Counter, Gauge, Histogram, MetricWrapperBa
 
 
 class Family:
-    """A metric, and what it has for each set of label values, in the order in which its labels were declared."""
+    """A metric, with a value for each set of label values, given in the order in which its labels were declared."""
 
     __slots__ = ("_children", "metric")
 
@@ -24,18 +24,18 @@ class Family:
             self._child(())
 
     def value(self, *labels: str) -> float:
-        """What a counter or a gauge with these label values has come to in this process."""
+        """The value of a counter or gauge with these label values in this process."""
         self.hand_over()
         return float(self._child(labels)._value.get())
 
     def hand_over(self) -> None:
-        """Let the library have what was counted."""
+        """Hand the counts to the library."""
 
     def zero(self) -> None:
-        """Begin anew. The children stay: in several processes their values are in shared files."""
+        """Start again from zero. The children stay: with several processes their values are in shared files."""
 
     def _child(self, labels: tuple[str, ...]) -> Any:
-        """The library's, kept, because looking one up costs more than counting."""
+        """The library's child, cached because a lookup costs more than counting."""
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self.metric.labels(*labels) if labels else self.metric
@@ -43,7 +43,7 @@ class Family:
 
 
 class GaugeFamily(Family):
-    """Says how things are."""
+    """A gauge with labels."""
 
     __slots__ = ()
 
@@ -54,17 +54,17 @@ class GaugeFamily(Family):
 
 
 class CounterFamily(Family):
-    """Counts."""
+    """A counter with labels."""
 
     __slots__ = ("_added",)
 
     def __init__(self, metric: Counter) -> None:
         super().__init__(metric)
         self._added: dict[tuple[str, ...], list[float]] = {}
-        """By label values: the one number that was added up."""
+        """By label values: a list of one number, the sum since the last hand-over."""
 
     def inc(self, *labels: str, by: float = 1) -> None:
-        """Add to the counter with these label values. By 0 it is shown before anything has happened.
+        """Add to the counter with these label values. Adding 0 exposes it before anything has happened.
 
         Raises:
             ValueError: it has other labels, or would count down.
@@ -78,24 +78,24 @@ class CounterFamily(Family):
         added[0] += by
 
     def hand_over(self) -> None:
-        """Let the library have what was counted."""
-        while self._added:  # taken out first: what cannot be handed over must not count again and again
+        """Hand the counts to the library."""
+        while self._added:  # removed first: a count that the library rejects must not be handed over again and again
             labels, (added,) = self._added.popitem()
             self._children[labels].inc(added)
 
     def zero(self) -> None:
-        """Begin anew."""
+        """Start again from zero."""
         self.hand_over()
         for child in self._children.values():
             child.reset()
 
 
 class HistogramFamily(Family):
-    """Counts in buckets.
+    """A histogram with labels.
 
     Args:
-        metric: the library's.
-        bounds: upper ones of its buckets; the last bucket has none.
+        metric: the library's histogram.
+        bounds: the upper bounds of its buckets; the last bucket has none.
     """
 
     __slots__ = ("_bounds", "_observed")
@@ -104,7 +104,7 @@ class HistogramFamily(Family):
         super().__init__(metric)
         self._bounds = bounds
         self._observed: dict[tuple[str, ...], list[float]] = {}
-        """By label values: how many are in each bucket, and then their sum."""
+        """By label values: the count of each bucket, followed by the sum of the amounts."""
 
     def observe(self, amount: float, *labels: str) -> None:
         """Count an amount in the histogram with these label values.
@@ -120,7 +120,7 @@ class HistogramFamily(Family):
         observed[-1] += amount
 
     def hand_over(self) -> None:
-        """Let the library have what was counted: its `_buckets` and `_sum` are what its own `observe` writes."""
+        """Hand the counts to the library, in its `_buckets` and `_sum`, which its own `observe` writes to."""
         while self._observed:
             labels, observed = self._observed.popitem()
             child = self._children[labels]
@@ -129,7 +129,7 @@ class HistogramFamily(Family):
                     value.inc(added)
 
     def zero(self) -> None:
-        """Begin anew. The library has no public way."""
+        """Start again from zero, for which the library has no public method."""
         self.hand_over()
         for child in self._children.values():
             for value in (*child._buckets, child._sum):

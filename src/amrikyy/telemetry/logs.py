@@ -13,27 +13,27 @@ import msgspec
 import structlog
 
 FLUSH_AFTER_S = 0.2
-"""How long an access line may wait for company; one write for many lines is what makes a line cheap."""
+"""How long an access line may be buffered; sharing one write between many lines is what makes a line cheap."""
 
 FLUSH_AT = 200
-"""Lines that are written at once even when the time is not over, which bounds what is held in memory."""
+"""Buffered lines that are written before `FLUSH_AFTER_S` is over, which bounds the memory that they take."""
 
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
-    # Local variables are where the keys and the prompts are.
+    # Without local variables: they contain keys and prompts.
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
 )
 
 
 def configure_logs(*, json: bool, level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up structlog, and send what libraries log through the standard library the same way.
+    """Configure structlog, and pass what libraries log with the standard library through it, too.
 
-    `level` is the least that is written.
+    `level` is the lowest level that is written.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        # As access lines have it; the console looks for the other name.
+        # The name that access lines use; the console renderer expects the other one.
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if json else "timestamp"),
     ]
     renderers: list[Any] = (
@@ -68,7 +68,7 @@ def configure_logs(*, json: bool, level: str = "info", stream: TextIO | None = N
 
 
 class _Spared:
-    """A stream whose failures are kept from who logs: what a full disk costs is lines, not the task that says so."""
+    """A stream that suppresses failures of writing: a full disk loses lines, but does not end the task that logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -87,19 +87,19 @@ def _spared(stream: TextIO) -> TextIO:
 
 
 def timestamp() -> str:
-    """The time as an access line has it: in UTC, to the millisecond."""
+    """The time in the form of access lines: in UTC, to the millisecond."""
     now_ms = time_ns() // 1_000_000
     return f"{_to_the_second(now_ms // 1000)}.{now_ms % 1000:03}+00:00"
 
 
 @lru_cache(1)
 def _to_the_second(since_1970_s: int) -> str:
-    """Kept, for a busy server asks for the same second a thousand times, and to put it into words is most of a line."""
+    """Cached: a busy server formats the same second a thousand times, and that is most of the work of a line."""
     return datetime.fromtimestamp(since_1970_s, UTC).isoformat()[:19]
 
 
 class AccessLog:
-    """One line a request, encoded at once and written in batches: a fifth of what the logging library costs."""
+    """One line a request, encoded at once and written in batches, at a fifth of the logging library's cost."""
 
     def __init__(self, *, json: bool, enabled: bool = True, stream: TextIO | None = None) -> None:
         self._json = json
@@ -129,7 +129,7 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the buffered lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Every metric, declared once: its name, its labels, its help. Prometheus' conventions: seconds, dollars, `_total`."""
+"""Declares every metric: its name, labels and help, by Prometheus' conventions: seconds, dollars, `_total`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,31 +13,31 @@ from amrikyy.telemetry.families import CounterFamily, Family, GaugeFamily, Histo
 F = TypeVar("F", bound=Family)
 
 HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-"""From an answer out of memory to the longest itinerary."""
+"""From a cached answer to the longest itinerary."""
 
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 
 FIRST_TOKEN_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Other methods are one label value: a caller may invent as many as it likes."""
+"""All other methods share one label value, because a caller can invent any number of them."""
 
 NO_ROUTE = "(no route)"
-"""The label of every path that leads nowhere, and of what was refused before its path was looked at."""
+"""The label of paths that match no route, and of requests that were refused before their path was matched."""
 
 
 class Metrics:
     """The metrics of a process. Label values come from routes, agents, models and limits, never from a caller.
 
-    With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) what is shown is the sum over all processes, of
-    others as they were two seconds ago at most.
+    With PROMETHEUS_MULTIPROC_DIR (set before this module is imported) the values are sums over all processes, in which
+    those of other processes are at most two seconds old.
 
     Attributes:
-        tell_workers: asks all worker processes, this one too, to call `zero`; None where there is only this one.
+        tell_workers: asks all worker processes, including this one, to call `zero`; None if there is only this one.
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which says when it began
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each: its time of creation
         self.registry = CollectorRegistry()
         self._families: list[Family] = []
         self.tell_workers: Callable[[], None] | None = None
@@ -119,31 +119,31 @@ class Metrics:
         self.memory_bytes = self._gauge("process_resident_memory_bytes", "Memory of all server processes")
 
     def reset(self) -> None:
-        """Let counters and histograms of all workers begin anew. To Prometheus it looks like a restart."""
+        """Reset the counters and histograms of all workers. To Prometheus it looks like a restart."""
         if self.tell_workers is not None:
             self.tell_workers()
         else:
             self.zero()
 
     def hand_over(self) -> None:
-        """Let the library have what was counted; to be called before anybody looks."""
+        """Hand all counts to the library; must be called before metrics are read."""
         for family in self._families:
             family.hand_over()
 
     def zero(self) -> None:
-        """Zero the counters and histograms of this process; gauges say how things are and stay."""
+        """Zero the counters and histograms of this process; gauges, which show the present state, stay."""
         for family in self._families:
             family.zero()
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The text for a scraper, and its content type: OpenMetrics when it is asked for. It may take milliseconds."""
-        from prometheus_client.exposition import choose_encoder  # and with it servers of its own: 1.7 MB
+        """The text for a scraper and its content type: OpenMetrics if `accept` asks for it. This takes milliseconds."""
+        from prometheus_client.exposition import choose_encoder  # imported late: it loads HTTP servers, 1.7 MB
 
         encode, content_type = choose_encoder(accept)
         return encode(self._all()), content_type
 
     def values(self) -> list[dict[str, Any]]:
-        """The metrics as JSON values; a counter has the name that its samples have."""
+        """The metrics as JSON values; a counter has the name of its samples."""
         described = []
         for family in self._all().collect():
             name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -159,7 +159,7 @@ class Metrics:
         if not _is_shared():
             return self.registry
         every_process = CollectorRegistry()
-        MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]  # prometheus-client has half of its types
+        MultiProcessCollector(every_process)  # type: ignore[no-untyped-call]  # prometheus-client is only partly typed
         return every_process
 
     def _counter(self, name: str, description: str, *labels: str) -> CounterFamily:
@@ -181,16 +181,16 @@ class Metrics:
 
 
 def _is_shared() -> bool:
-    """Whether several processes count into files, which whoever is asked reads at once."""
+    """Whether several processes count into files, all of which the process that is asked reads."""
     return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 Sample = Callable[[Metrics], None]
-"""Writes what is true now into gauges."""
+"""Sets gauges to their present values."""
 
 
 def names(metrics: Metrics) -> Iterator[str]:
-    """The name of each metric, as it is exposed."""
+    """The exposed name of each metric."""
     for family in metrics._families:
         metric = family.metric
         yield f"{metric._name}_total" if isinstance(metric, Counter) else metric._name

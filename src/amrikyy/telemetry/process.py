@@ -1,4 +1,4 @@
-"""What the operating system says about this process."""
+"""What the operating system reports about this process."""
 
 import os
 import resource
@@ -6,7 +6,7 @@ import sys
 
 
 def resident_bytes() -> int:
-    """Memory that the process occupies now; where the system does not tell, the most that it ever did."""
+    """The resident memory of the process; where the system does not report it, the peak."""
     try:
         with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - the kernel answers from memory
             return int(statm.read().split()[1]) * resource.getpagesize()
@@ -15,8 +15,8 @@ def resident_bytes() -> int:
 
 
 def open_files() -> float:
-    """Descriptors in use; NaN where the system does not tell."""
+    """Open file descriptors; NaN where the system does not report them."""
     try:
-        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - names only; and without the one that reads them
+        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - names only; minus the descriptor that lists them
     except OSError:
         return float("nan")

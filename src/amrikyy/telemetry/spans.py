@@ -1,8 +1,7 @@
-"""What happens, as spans: cheap objects while it happens, put into words once it is over.
+"""Spans: cheap objects while something is in progress, described once it has ended.
 
-A span costs a microsecond on the way of a request. Attributes, ids in hexadecimal and redaction are left to whoever
-keeps the trace (`traces`), which is given the run, the call or the exchange itself together with a function that
-describes it.
+A span costs a microsecond on a request's path. Attributes, hexadecimal ids and redaction are left to `traces`, which
+stores the trace: it is given the run, the call or the exchange itself together with a function that describes it.
 """
 
 import re
@@ -18,18 +17,18 @@ Value = str | int | float | bool
 Clean = Callable[[str], str]
 
 MAX_SPANS = 500
-"""Spans of one request that are kept; a planner that goes round in circles must not fill the memory."""
+"""The most spans of one request that are kept, so that a planner in an endless loop does not fill the memory."""
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 
 
 class Description(NamedTuple):
-    """A span in words.
+    """The description of a span.
 
     Attributes:
         name: by OpenTelemetry's conventions.
-        kind: which side of a call it is.
-        attributes: by the conventions, too; None is left out.
+        kind: the span kind, such as client or server.
+        attributes: by OpenTelemetry's conventions; those that are None are left out.
         error: the code of the error that it ended with.
         message: what the error says.
     """
@@ -42,11 +41,11 @@ class Description(NamedTuple):
 
 
 Describe = Callable[[Any, Clean | None], Description]
-"""Puts a subject into words. With the second argument prompts and results are wanted too, each passed through it."""
+"""Describes a subject. If the second argument is given, prompts and results are included, each passed through it."""
 
 
 class Context(NamedTuple):
-    """Where a span belongs, as W3C's `traceparent` says it."""
+    """The trace context of a span, as in W3C's `traceparent`."""
 
     trace_id: int
     span_id: int
@@ -57,7 +56,7 @@ class Context(NamedTuple):
 
     @classmethod
     def parse(cls, traceparent: bytes) -> "Context | None":
-        """Read the header; None if it is none (W3C Trace Context §3.2: then it is as if it were not there)."""
+        """Parse the header; None if it is invalid, and so to be ignored (W3C Trace Context §3.2)."""
         match = _TRACEPARENT.fullmatch(traceparent)
         if match is None or (traceparent[:2] == b"00" and len(traceparent) != 55):
             return None
@@ -66,12 +65,12 @@ class Context(NamedTuple):
 
 
 def message(role: str, text: str, clean: Clean) -> str:
-    """A list of one message, as the conventions have it in JSON."""
+    """A list of one message, in the conventions' JSON form."""
     return _json([{"role": role, "parts": [{"type": "text", "content": clean(text)}]}]).decode()
 
 
 def instructions(text: str, clean: Clean) -> str:
-    """What a model is to be, as the conventions have it in JSON."""
+    """The system instructions of a model, in the conventions' JSON form."""
     return _json([{"type": "text", "content": clean(text)}]).decode()
 
 
@@ -82,7 +81,7 @@ class Ended(NamedTuple):
     """Spans of one trace that have ended in this process.
 
     Attributes:
-        lost: how many more there were than are kept.
+        lost: how many more there were beyond `MAX_SPANS`.
     """
 
     trace_id: int
@@ -94,7 +93,7 @@ Sink = Callable[[Ended], None]
 
 
 class _Trace(msgspec.Struct, gc=False):
-    """The spans of one piece of work in this process. They are handed on when the last one that is open has ended."""
+    """The spans of one piece of work in this process. They are handed on when the last open one has ended."""
 
     id: int
     tracer: "Tracer"
@@ -118,14 +117,14 @@ class _Trace(msgspec.Struct, gc=False):
 
 
 class Span(msgspec.Struct, gc=False):
-    """Something that takes time, and what it is a part of.
+    """A timed piece of work within a trace.
 
-    The garbage collector does not look at spans, of which a busy server has many: nothing that a span refers to may
-    go on referring to it once it has ended.
+    The garbage collector does not track spans, of which a busy server has many: nothing that a span refers to may
+    still refer to it once it has ended.
 
     Attributes:
-        parent_id: of the span around it, which may be another program's; 0 if there is none.
-        describe, subject: what it was, and how that is put into words; known at its end.
+        parent_id: the id of its parent, which may belong to another service; 0 if there is none.
+        describe, subject: the object that it was about, and the function that describes it; set at its end.
     """
 
     _trace: _Trace
@@ -138,27 +137,27 @@ class Span(msgspec.Struct, gc=False):
 
     @property
     def trace_id(self) -> str:
-        """As it is written."""
+        """The id of the trace in hexadecimal."""
         return f"{self._trace.id:032x}"
 
     @property
     def keeps_all(self) -> bool:
-        """Whether requests are wanted, too, that have nothing to do with agents."""
+        """Whether requests that have nothing to do with agents are kept, too."""
         return self._trace.tracer.keeps_all
 
     @property
     def traceparent(self) -> str:
-        """The context, as it is sent."""
+        """The context as the value of a `traceparent` header."""
         return f"00-{self._trace.id:032x}-{self.id:016x}-01"
 
     @property
     def context(self) -> Context:
-        """For whoever is told that he is a part of it."""
+        """The context for spans that are children of this one elsewhere."""
         return Context(self._trace.id, self.id, sampled=True)
 
     @property
     def offset_ns(self) -> int:
-        """From the clock of durations (`perf_counter_ns`) to nanoseconds since 1970."""
+        """What to add to `perf_counter_ns`, which measures durations, to get nanoseconds since 1970."""
         return self._trace.offset_ns
 
     def now_ns(self) -> int:
@@ -166,7 +165,7 @@ class Span(msgspec.Struct, gc=False):
         return perf_counter_ns() + self._trace.offset_ns
 
     def child(self, began_ns: int | None = None) -> "Span":
-        """Begin a part of it."""
+        """Begin a child span."""
         trace = self._trace
         trace.open += 1
         return Span(
@@ -174,12 +173,12 @@ class Span(msgspec.Struct, gc=False):
         )
 
     def note(self, describe: Describe, subject: Any, began_ns: int, ended_ns: int | None = None) -> None:
-        """A part of it has ended, just now or then, that was not worth a span while it went on."""
+        """Add a child that has ended already, now or at `ended_ns`, and needed no span while it was in progress."""
         ended_ns = self.now_ns() if ended_ns is None else ended_ns
         self._trace.keep(Span(self._trace, getrandbits(64) or 1, self.id, began_ns, ended_ns, describe, subject))
 
     def end(self, describe: Describe, subject: Any) -> None:
-        """It is over."""
+        """End the span."""
         trace = self._trace
         self.ended_ns = perf_counter_ns() + trace.offset_ns
         self.describe, self.subject = describe, subject
@@ -189,25 +188,25 @@ class Span(msgspec.Struct, gc=False):
             trace.hand_on()
 
     def discard(self) -> None:
-        """Nobody wants to know of the trace."""
+        """Drop the trace."""
         self._trace.sink = None
         self._trace.spans.clear()
         self._trace.tracer.left += 1
 
 
 class Tracer:
-    """Decides what is traced, and begins it.
+    """Decides what is traced, and begins traces.
 
     Args:
-        ratio: the share of traces that begin here which are kept, 0 to 1. What is a part of a caller's trace is kept
-            if the caller's is, whatever the ratio; with 0 nothing is ever kept.
-        per_second: traces that begin in one second at most, those of callers too. A server that is busy would roll
-            the kept ones over within seconds, and nobody looks at thousands.
+        ratio: the share of traces that begin here which are kept, 0 to 1. A part of a caller's trace is kept if the
+            caller samples it, whatever the ratio; with 0 nothing is ever kept.
+        per_second: the most traces that begin in one second, including those of callers. A busy server would otherwise
+            replace all stored ones within seconds, and nobody looks at thousands.
         keeps_all: requests that have nothing to do with agents are kept, too.
 
     Attributes:
-        sink: gets what has ended.
-        left: how many may yet begin in this second.
+        sink: receives spans that have ended.
+        left: how many more traces may begin in this second.
     """
 
     def __init__(self, ratio: float, *, per_second: int = 1_000_000, keeps_all: bool = False) -> None:
@@ -221,7 +220,7 @@ class Tracer:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is kept at all."""
+        """Whether anything is traced at all."""
         return self._below > 0 and self.sink is not None
 
     def begin(self, traceparent: bytes | None = None) -> Span | None:
@@ -235,12 +234,12 @@ class Tracer:
         caller = Context.parse(traceparent) if traceparent is not None else None
         if caller is not None:
             return self._begin(caller.trace_id, caller.span_id) if caller.sampled else None
-        # As OpenTelemetry's TraceIdRatioBased does it: by the lower half of the id, so that all who use it agree.
+        # By the lower half of the id, like OpenTelemetry's TraceIdRatioBased, so that all services that use it agree.
         trace_id = getrandbits(128) or 1
         return self._begin(trace_id, 0) if trace_id & 0xFFFF_FFFF_FFFF_FFFF < self._below else None
 
     def resume(self, context: Context | None, *, span_id: int = 0) -> Span | None:
-        """A span of a trace that was begun before, maybe by another process; None if that one is not traced."""
+        """A span in a trace that was begun earlier, perhaps by another process; None if that one is not traced."""
         if context is None or not context.sampled or not self._below or self.sink is None:
             return None
         return _root(context.trace_id, context.span_id, self, span_id)
@@ -252,6 +251,6 @@ class Tracer:
 
 def _root(trace_id: int, parent_id: int, tracer: Tracer, span_id: int = 0) -> Span:
     began_ns = time_ns()
-    # The clock of durations, which nobody sets, from where the wall clock is now.
+    # The monotonic clock, which nobody adjusts, with its offset to the present wall clock.
     trace = _Trace(trace_id, tracer, tracer.sink, began_ns - perf_counter_ns(), [])
     return Span(trace, span_id or getrandbits(64) or 1, parent_id, began_ns)

@@ -1,4 +1,4 @@
-"""Sends traces to collectors over OTLP/HTTP. One that is slow, dead or wrong costs its own data and nothing else."""
+"""Sends traces to collectors over OTLP/HTTP. A slow, dead or faulty one loses its own data and affects nothing else."""
 
 import asyncio
 import random
@@ -15,13 +15,13 @@ from amrikyy.traces.segment import Segment
 log = structlog.get_logger(__name__)
 
 SEND_AFTER_S = 0.5
-"""How long a segment waits for company."""
+"""How long a segment waits to be batched."""
 
 MAX_BATCH_BYTES = 1_000_000
-"""Of encoded spans in one request; collectors commonly take 4 to 20 MB."""
+"""Encoded spans in one request; collectors commonly accept 4 to 20 MB."""
 
 MAX_WAITING_BYTES = 16_000_000
-"""What waits for a collector at most; the newest beyond that is lost, and counted."""
+"""The most that waits for a collector; newer segments beyond that are dropped, and counted."""
 
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.5
@@ -37,14 +37,14 @@ class OtlpExporter:
     """Sends segments to one collector, one request at a time.
 
     Args:
-        name: for metrics and logs.
-        url: where traces are posted.
-        headers: beside the usual ones.
+        name: the collector's name in metrics and logs.
+        url: the URL that traces are posted to.
+        headers: request headers, in addition to the usual ones.
         http: a client of its own, closed with it.
-        metrics: is told what was delivered and lost.
-        resource: what says where the spans come from.
-        timeout_s: for one request.
-        only_agents: segments that are no agent's and no workflow's are not sent.
+        metrics: counts what was delivered and lost.
+        resource: the OpenTelemetry resource attributes of this server.
+        timeout_s: the timeout of one request.
+        only_agents: segments that belong to no agent and no workflow are not sent.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OtlpExporter:
         self._sender = asyncio.get_running_loop().create_task(self._send_forever(), name=f"traces-{name}")
 
     def put(self, segment: Segment) -> None:
-        """Take a segment. Never waits, never fails."""
+        """Accept a segment. Never waits, never fails."""
         if self._only_agents and not segment.is_of_agents:
             return
         if self._waiting_bytes + len(segment.spans) > MAX_WAITING_BYTES:
@@ -86,7 +86,7 @@ class OtlpExporter:
         self._work.set()
 
     async def close(self) -> None:
-        """Send what waits, if that is quick."""
+        """Send what is pending, if that is quick, and stop."""
         self._closing.set()
         self._work.set()
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Spans as lines of the log, for DEBUG: what a request did, and how long each part took; never what was said."""
+"""Spans as log lines, for DEBUG: what a request did, and how long each part took; never prompts or results."""
 
 import structlog
 

@@ -1,4 +1,4 @@
-"""Segments as OTLP, the wire format of OpenTelemetry. Imported in a thread, and only where something is exported."""
+"""Encodes segments as OTLP, OpenTelemetry's wire format. Imported in a thread, and only if traces are exported."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ def encode_request(batch: Sequence[tuple[str, bytes]], resource: dict[str, str])
     """The body of an export request.
 
     Args:
-        batch: trace ids, and spans as a segment has them.
-        resource: what says where they come from, by OpenTelemetry's conventions.
+        batch: trace ids, each with the spans of a segment as it encodes them.
+        resource: the attributes of this server, by OpenTelemetry's conventions.
     """
     request = ExportTraceServiceRequest()
     spans_of = request.resource_spans.add()

@@ -1,4 +1,4 @@
-"""From what has ended to where it is kept: described and redacted off the request's path, written in batches."""
+"""Records spans that have ended: describes and redacts them off the request's path, and writes them in batches."""
 
 import asyncio
 from collections import deque
@@ -19,27 +19,27 @@ from amrikyy.traces.store import TraceStore
 log = structlog.get_logger(__name__)
 
 WRITE_AFTER_S = 1.0
-"""How long a segment waits for company; who asks for traces here waits for none. Ids of traces are random, and so each
-transaction writes most pages of their index anew, for a few segments as for many: at a tenth of a second and all
-requests traced that was more than all else that a trace costs."""
+"""How long a segment waits to be batched; reading traces in this process flushes first. Trace ids are random, so that
+each transaction rewrites most pages of their index, whether for few segments or for many: with a tenth of a second and
+all requests traced, that took more than everything else that a trace costs."""
 
 BATCH = 2_500
 """Segments that are written in one transaction."""
 
 SLICE_S = 0.004
-"""How long segments are described without a break. One is some 20 microseconds, with content milliseconds."""
+"""How long segments are described without a break. One takes some 20 microseconds, with content milliseconds."""
 
 MAX_PENDING = 10_000
-"""Segments that may wait while the database is away or slow. What comes beyond is lost, and counted."""
+"""Segments that may wait while the database is away or slow. Those beyond are dropped, and counted."""
 
 MAX_DESCRIBED_BYTES = 64_000_000
-"""Of those that wait: with content one may have megabytes."""
+"""Memory that waiting segments may take: with content, a single one may have megabytes."""
 
 CLOSE_TIMEOUT_S = 2.0
 
 
 class Exporter(Protocol):
-    """Sends segments elsewhere."""
+    """Sends segments to another system."""
 
     name: str
 
@@ -58,15 +58,15 @@ class Exporter(Protocol):
 
 
 class Traces:
-    """Keeps what has ended, and passes it on to exporters.
+    """Stores spans that have ended, and passes them to exporters.
 
     Args:
-        store: where it is kept.
-        exporters: where else it goes.
-        metrics: is told what was delivered and lost.
-        redact: what every text that a caller may have written goes through.
-        clean: the same for prompts and results; None if they are not wanted.
-        logged: whether each span is a line of the log, too.
+        store: stores the segments.
+        exporters: also receive each segment.
+        metrics: counts what was delivered and lost.
+        redact: applied to every text that a caller may have written.
+        clean: applied to prompts and results; None if they are not kept.
+        logged: whether each span is also written to the log.
     """
 
     def __init__(
@@ -89,24 +89,24 @@ class Traces:
         self._described: deque[Segment] = deque()
         self._described_bytes = 0
         self._destinations = ("database", *(exporter.name for exporter in exporters))
-        for name in self._destinations:  # so that there is a zero to begin from
+        for name in self._destinations:  # so that the series start at zero
             metrics.traces_delivered.inc(name, by=0)
             metrics.traces_lost.inc(name, by=0)
         self._behind = Behind("traces", self.flush, after_s=WRITE_AFTER_S, changed=self._changed)
 
     @property
     def waiting(self) -> int:
-        """Segments that are not in the database yet."""
+        """How many segments are not in the database yet."""
         return len(self._ended) + len(self._described)
 
     @property
     def failing(self) -> list[str]:
-        """Where traces cannot be delivered at the moment."""
+        """The destinations that traces cannot be delivered to at the moment."""
         away = ["database"] if self._behind.failing else []
         return away + [exporter.name for exporter in self.exporters if exporter.failing]
 
     def put(self, ended: Ended) -> None:
-        """Take what has ended. Never waits, never fails."""
+        """Accept spans that have ended. Never waits, never fails."""
         if self.waiting < MAX_PENDING:
             self._ended.append(ended)
             self._behind.wake()
@@ -115,7 +115,7 @@ class Traces:
                 self._metrics.traces_lost.inc(name)
 
     async def flush(self) -> None:
-        """Write what waits at the time of the call.
+        """Write all that is pending at the time of the call.
 
         Raises:
             Unavailable: the database cannot be reached; the writer tries again.
@@ -125,7 +125,7 @@ class Traces:
             await self._behind.once(self._write_waiting)
 
     async def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write what is pending, and stop."""
         if (reason := await self._behind.finish(self.flush, CLOSE_TIMEOUT_S)) is not None:
             self._metrics.traces_lost.inc("database", by=self.waiting)
             log.error("traces_not_kept", lost=self.waiting, reason=reason)
@@ -154,7 +154,7 @@ class Traces:
 
     async def _write_waiting(self) -> None:
         while self._ended or self._described:
-            while self._ended:  # all of them, for exporters have nothing to do with the database
+            while self._ended:  # all of them: exporters do not depend on the database
                 self._describe()
                 await asyncio.sleep(0)
             batch = [self._described.popleft() for _ in range(min(BATCH, len(self._described)))]

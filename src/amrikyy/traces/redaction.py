@@ -1,7 +1,7 @@
-"""Removes from a text what must not be stored: addresses, telephone and card numbers, keys and tokens.
+"""Redacts what must not be stored in a text: e-mail addresses, telephone and card numbers, keys and tokens.
 
-Texts are a caller's, so no pattern may take long over any of them. Each is linear: where something could be tried at
-every character, either a bound or a look behind keeps it from being scanned again and again.
+Callers control the texts, so that no pattern may be slow on any of them. Each takes linear time: where a match could be
+attempted at every character, a bound or a lookbehind keeps the text from being scanned again and again.
 """
 
 import re
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_TEXT = 16_000
-"""Characters of a prompt or a result that are kept."""
+"""The most characters of a prompt or a result that are kept."""
 
 _AHEAD = 4_096
-"""How much more is looked at, so that what is cut off does not leave half of a key behind."""
+"""How much more is scanned, so that a key at the cut is recognised, and half of it is not left behind."""
 
 _EMAIL = re.compile(r"[^\s@<>()\[\]{}\"',;:=&?/|]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,63}")
 
@@ -41,17 +41,17 @@ _NAMED = re.compile(
     """,
     re.VERBOSE,
 )
-"""What is called a secret: `password: hunter2x`, `Bearer 3f…`. Without a digit it is more likely a word."""
+"""A value with the name of a secret: `password: hunter2x`, `Bearer 3f…`. Without a digit it is more likely a word."""
 
 _USERINFO = re.compile(r"://([^\s/?#@:]{0,64}):[^\s/?#]{1,256}@")
 """The password in a URL, `postgres://app:…@db`."""
 
 _ESCAPE = re.compile(r"\\(?:[bfnrt]|u[0-9a-fA-F]{4})")
 _BREAK = "\x1f"
-"""Stands around each JSON escape while secrets are looked for: the `n` of a new line is no part of what follows."""
+"""Put around each JSON escape during the search for secrets: the `n` of `\\n` does not belong to the text after it."""
 
 _DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}")
-"""Digits as card numbers are written; which of them are one is found out by their checksum."""
+"""Digits grouped as in card numbers; a checksum decides which of them are one."""
 
 _GROUP = re.compile(r"\d+")
 MIN_CARD_DIGITS, MAX_CARD_DIGITS = 13, 19
@@ -70,20 +70,20 @@ _PHONE = re.compile(
 
 
 class Redactor:
-    """Replaces what it finds by what it was: `[email]`, `[phone]`, `[card]`, `[key]`, `[redacted]`.
+    """Replaces what it finds with its kind: `[email]`, `[phone]`, `[card]`, `[key]`, `[redacted]`.
 
     Args:
-        extra: more patterns, in RE2's syntax: its engine takes linear time whatever they are.
+        extra: further patterns, in RE2's syntax, because that engine takes linear time whatever they are.
 
     Raises:
-        ValueError: a pattern is none, or it matches the empty text.
+        ValueError: a pattern is invalid, or matches the empty text.
     """
 
     def __init__(self, extra: Sequence[str] = ()) -> None:
         self._extra = _compile(extra) if extra else []
 
     def __call__(self, text: str) -> str:
-        """The text without it."""
+        """Redact a text."""
         is_escaped = "\\" in text
         if is_escaped:
             text = _ESCAPE.sub(rf"{_BREAK}\g<0>{_BREAK}", text)
@@ -99,14 +99,14 @@ class Redactor:
         return text.replace(_BREAK, "") if is_escaped else text
 
     def whole(self, text: str) -> str:
-        """The same, for a text of any length: what is too long is cut."""
+        """Redact a text of any length; one that is longer than `MAX_TEXT` is cut."""
         if len(text) <= MAX_TEXT:
             return self(text)
         return f"{self(text[: MAX_TEXT + _AHEAD])[:MAX_TEXT]}… [{len(text)} characters]"
 
 
 def _compile(patterns: Sequence[str]) -> list[Callable[[str, str], str]]:
-    import re2  # only for who needs it
+    import re2  # imported only if there are extra patterns
 
     compiled: list[Callable[[str, str], str]] = []
     for pattern in patterns:
@@ -128,7 +128,7 @@ def _without_phone(match: re.Match[str]) -> str:
 
 
 def _without_cards(match: re.Match[str]) -> str:
-    """A run of digits in groups without the card numbers in it, which begin and end with a group."""
+    """Redact the card numbers in a run of grouped digits; each begins and ends with a group."""
     groups = list(_GROUP.finditer(match[0]))
     kept, at, start = "", 0, 0
     while at < len(groups):
@@ -143,7 +143,7 @@ def _without_cards(match: re.Match[str]) -> str:
 
 
 def _card_end(groups: Sequence[re.Match[str]], first: int) -> int | None:
-    """With which group a card number ends that begins with group `first`."""
+    """The index of the group that ends a card number which begins with group `first`; None if none does."""
     digits = ""
     for place in range(first, len(groups)):
         digits += groups[place][0]
@@ -155,7 +155,7 @@ def _card_end(groups: Sequence[re.Match[str]], first: int) -> int | None:
 
 
 def _is_card(digits: str) -> bool:
-    """Luhn's checksum (ISO/IEC 7812-1), and a first digit that cards have."""
+    """Whether the Luhn checksum (ISO/IEC 7812-1) and the first digit are those of a card."""
     if digits[0] not in "23456":
         return False
     total = 0

@@ -1,4 +1,4 @@
-"""A segment: the spans of one trace that ended together in one process, described, redacted and summed up."""
+"""A segment: the spans of one trace that ended together in one process, described, redacted and summarised."""
 
 from typing import Any, Literal, NamedTuple, cast
 
@@ -19,19 +19,19 @@ CODED = (
     "gen_ai.request.stream", "amrikyy.cost_usd", "amrikyy.attempt", "amrikyy.auth_ms", "amrikyy.limit_ms",
     "amrikyy.model_ms",
 )  # fmt: skip
-"""Attributes that are stored as their place here, which makes a row a third as long. So new ones are only ever
-appended. The values of these need no redaction: they are the server's own words, or have been through it."""
+"""Attributes that are stored as their index here, which makes a row a third as long. So new ones must be appended.
+Their values need no redaction: they are the server's own, or redacted already."""
 
 _CODES = {key: code for code, key in enumerate(CODED)}
 
 
 class SpanRecord(msgspec.Struct, frozen=True, gc=False):
-    """A span as it is shown and exported.
+    """A span in the form in which it is shown and exported.
 
     Attributes:
-        began_ns, ended_ns: since 1970.
+        began_ns, ended_ns: nanoseconds since 1970.
         error: the code of the error that it ended with.
-        message: what the error said.
+        message: the message of that error.
     """
 
     id: str
@@ -46,7 +46,7 @@ class SpanRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A span as it is stored, and waits for exporters."""
+    """A span in the form in which it is stored and handed to exporters."""
 
     id: int
     parent_id: int
@@ -60,13 +60,13 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Segment(NamedTuple):
-    """What is kept together.
+    """The unit in which spans are stored.
 
     Attributes:
-        agent, operation: of the run that is a part of no other; None if there is none.
-        model, input_tokens, output_tokens, cost_usd: of such runs together.
-        is_of_agents: a run or a workflow has to do with it.
-        spans: encoded, for `decode`.
+        agent, operation: of its last top-level run; None if there is none.
+        model, input_tokens, output_tokens, cost_usd: of all its top-level runs together.
+        is_of_agents: it has to do with an agent or a workflow.
+        spans: the encoded spans, for `decode`.
     """
 
     trace_id: str
@@ -88,7 +88,7 @@ _decode = msgspec.msgpack.Decoder(list[_Stored]).decode
 
 
 def decode(spans: bytes) -> list[SpanRecord]:
-    """The spans of a segment."""
+    """Decode the spans of a segment."""
     return [
         SpanRecord(
             f"{each.id:016x}",
@@ -106,23 +106,23 @@ def decode(spans: bytes) -> list[SpanRecord]:
 
 
 def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
-    """Put what has ended into words.
+    """Describe spans that have ended.
 
     Args:
         ended: the spans.
-        redact: what every text that a caller may have written goes through.
-        clean: the same for prompts and results, if they are wanted.
+        redact: applied to every text that a caller may have written.
+        clean: applied to prompts and results; None if they are not kept.
     """
     first = ended.spans[0]
     ended_ns = 0
     runs: list[tuple[Span, Description]] = []
-    other: Description | None = None  # what is told of if there is no run: a step or a workflow, or the request
+    other: Description | None = None  # what summarises a segment without a run: a step or a workflow, or the request
     of_workflow = False
     stored: list[_Stored] = []
     for span in ended.spans:
         assert span.describe is not None
         told = span.describe(span.subject, clean)
-        span.subject = None  # what it was may refer to the span
+        span.subject = None  # which may refer to the span
         attributes = told.attributes
         if attributes.get("gen_ai.operation.name") == "invoke_agent":
             runs.append((span, told))
@@ -140,7 +140,7 @@ def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
     if len(runs) > 1:
         ids = {run.id for run, _ in runs}
         runs = sorted((each for each in runs if each[0].parent_id not in ids), key=lambda each: each[0].began_ns)
-    # A request in words is two runs: the one that plans, and the one that is told of.
+    # A request in plain words is two runs: the one that plans, and the one that the summary is of.
     last = runs[-1][1] if runs else other
     assert last is not None
     agent: Any = last.attributes.get("gen_ai.agent.name")
@@ -163,7 +163,7 @@ def segment_of(ended: Ended, redact: Clean, clean: Clean | None) -> Segment:
 
 
 def _used(runs: list[dict[str, Any]]) -> tuple[str | None, int, int, float | None]:
-    """The models, tokens in and out, and dollars of runs together, by their attributes."""
+    """The models, input and output tokens, and dollars of several runs together, from their attributes."""
     models: dict[str, None] = {}
     input_tokens, output_tokens = 0, 0
     cost_usd: float | None = 0.0

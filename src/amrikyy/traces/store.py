@@ -1,4 +1,4 @@
-"""Traces in the database: written many at a time, bounded in number and age, read for one agent or by their id."""
+"""Stores traces in the database: written in batches, bounded in number and age, read by agent or by id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from amrikyy.traces.segment import Segment, SpanRecord, decode
 
 MAX_SPANS = 5_000
 MAX_BYTES = 16_000_000
-"""Spans of one trace, and bytes, that are read: a caller may put any number of requests into a trace of its own."""
+"""The most spans of one trace, and their bytes, that are read: a caller may put any number of requests into a trace."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORST = ("failed", "cancelled", "refused", "completed")
@@ -32,7 +32,7 @@ _WRITTEN = (
     "id", "trace_id", "agent", "operation", "model", "status", "began_us", "ended_us", "input_tokens", "output_tokens",
     "cost_usd", "spans",
 )  # fmt: skip
-"""Columns in the order of `TraceStore._row`."""
+"""The columns in the order of `TraceStore._row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class TraceSummary:
     """A trace, or one agent's part of it.
 
     Attributes:
-        operation: the one that began first.
-        model: all that answered, separated by commas.
-        status: the worst of its parts'.
-        cost_usd: US dollars; None when the price of a part is not known.
+        operation: the operation that began first.
+        model: all models that answered, separated by commas.
+        status: the worst status of its parts.
+        cost_usd: US dollars; None if the price of a part is not known.
     """
 
     id: str
@@ -61,8 +61,8 @@ class TraceStore:
     """Writes and reads the `trace_segments` table.
 
     Args:
-        database: where it is.
-        max_segments: how many are kept; the oldest go first.
+        database: has the table.
+        max_segments: how many are kept; the oldest are deleted first.
         sealer: seals the spans.
     """
 
@@ -115,14 +115,14 @@ class TraceStore:
         )
 
     async def page(self, agent: str, limit: int) -> list[TraceSummary]:
-        """The newest traces that an agent had part in, with its part of them.
+        """The newest traces that an agent took part in, with its part of them.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
         async with self._database.connect() as connection:
             ids = await _newest(connection, agent, limit)
-            # By the traces alone: SQLite would rather read all of the agent's.
+            # Only by trace id: otherwise SQLite would choose to read all segments of the agent.
             parts = select(*_SUMMARY).where(segments.c.trace_id.in_(ids))
             rows = (await connection.execute(parts)).all() if ids else []
         by_id: dict[str, list[Row[Any]]] = {trace_id: [] for trace_id in ids}
@@ -132,10 +132,11 @@ class TraceStore:
         return [_summary(found) for found in by_id.values() if found]
 
     async def get(self, trace_id: str, agent: str) -> tuple[TraceSummary, list[SpanRecord]]:
-        """A whole trace, all agents' parts and what is around them: summed up, and its spans in the order of time.
+        """A whole trace, including other agents' parts and the requests around them: its summary, and its spans in the
+        order of time.
 
         Raises:
-            NotFound: there is none, or the agent had no part in it.
+            NotFound: there is no such trace, or the agent took no part in it.
             Unavailable: the database cannot be reached.
         """
         size = func.length(segments.c.spans).label("size")
@@ -164,13 +165,13 @@ class TraceStore:
 
 @cache
 def _insert(dialect: Dialect) -> str:
-    """For the driver itself: what SQLAlchemy does to parameters was half of what a row costs."""
+    """The statement for the driver itself: SQLAlchemy's processing of parameters was half of the cost of a row."""
     places = ", ".join("?" if dialect == "sqlite" else f"${place}" for place in range(1, len(_WRITTEN) + 1))
     return f"INSERT INTO {segments.name} ({', '.join(_WRITTEN)}) VALUES ({places})"  # noqa: S608 - our own names
 
 
 def _new_id() -> str:
-    """An id that sorts by time, also within a microsecond of this process; 56 bits are random."""
+    """An id that sorts by time, even within a microsecond in this process; 56 bits are random."""
     return f"{time_ns() // 1000:014x}{next(_numbers) & 0xFFFF:04x}{getrandbits(56):014x}"
 
 
@@ -178,7 +179,7 @@ _numbers = count()
 
 
 async def _newest(connection: AsyncConnection, agent: str, limit: int) -> list[str]:
-    """The ids of the traces whose parts by this agent are its newest. Reads on until there are enough."""
+    """The ids of the traces with the newest segments of this agent. Reads on until there are enough."""
     found: dict[str, None] = {}
     query = select(segments.c.id, segments.c.trace_id).where(segments.c.agent == agent).order_by(segments.c.id.desc())
     size, page = 2 * limit, query
@@ -192,7 +193,7 @@ async def _newest(connection: AsyncConnection, agent: str, limit: int) -> list[s
 
 
 def _last_that_fits(rows: Sequence[Row[Any]]) -> str:
-    """The id of the last segment with which it is no more than may be read; of the first one, however large it is."""
+    """The id of the last segment up to which the limits of reading hold; at least the first, however large it is."""
     total, last = 0, rows[0].id
     for row in rows:
         total += row.size

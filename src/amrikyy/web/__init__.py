@@ -1,1 +1,1 @@
-"""HTTP: the only package, with app.py, that knows what a request is."""
+"""HTTP: the only package, besides app.py, that knows about requests."""

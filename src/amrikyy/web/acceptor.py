@@ -1,9 +1,8 @@
 """Accepts connections, many at a time.
 
 libuv accepts one connection in each turn of its loop (since libuv/libuv#3696). On a busy server a turn takes
-milliseconds, so that new callers stood in the kernel's queue for seconds while those who were connected had their
-answers at once; and when that queue is full, the kernel forgets them, and they try again after one, three and seven
-seconds.
+milliseconds, so that new connections waited in the kernel's backlog for seconds while open ones were answered at once;
+and if the backlog is full, the kernel drops them, and clients retry after one, three and seven seconds.
 """
 
 import asyncio
@@ -16,25 +15,25 @@ import structlog
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 100
-"""Connections accepted before others have a turn; as many as asyncio's own loops accept. To open one takes 50
+"""Connections accepted in one turn of the event loop; as many as asyncio's own loops accept. Opening one takes 50
 microseconds."""
 
 AT_ONCE_SHARED = 8
-"""The same where other processes accept from the same socket: of 64 callers who came together the first of two workers
-took 59 otherwise."""
+"""The same if other processes accept from the same socket: with more, the first of two workers took 59 of 64
+connections that arrived together."""
 
 PAUSE_S = 1.0
-"""How long it waits when there are no descriptors left: the kernel keeps who comes meanwhile."""
+"""How long it pauses if there are no file descriptors left: the kernel queues connections meanwhile."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Acceptor:
-    """What `loop.create_server` returns, as far as uvicorn uses it.
+    """A replacement for the server that `loop.create_server` returns, as far as uvicorn uses it.
 
     Args:
-        listening: a socket that listens.
-        protocol: makes the protocol of a connection.
+        listening: a listening socket.
+        protocol: creates the protocol of a connection.
         shared: other processes accept from it, too.
     """
 
@@ -51,18 +50,18 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Accept nothing more; what was accepted stays."""
+        """Accept no more connections; those accepted stay open."""
         if self._paused is not None:
             self._paused.cancel()
         self._loop.remove_reader(self._listening)
 
     @property
     def opening(self) -> int:
-        """How many were accepted and are not connected yet."""
+        """How many connections are accepted but not opened yet."""
         return len(self._opening)
 
     async def wait_closed(self) -> None:
-        """Wait until what was accepted is open."""
+        """Wait until all accepted connections are open."""
         if self._opening:
             await asyncio.wait(self._opening)
 
@@ -75,7 +74,7 @@ class Acceptor:
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError):
-                return  # there are no more; another worker may have been faster
+                return  # there are none left; another worker may have been faster
             except ConnectionAbortedError:
                 continue
             except OSError as error:
@@ -93,6 +92,6 @@ class Acceptor:
     async def _open(self, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, accepted)
-        except OSError as error:  # the client is gone again
+        except OSError as error:  # the client has gone already
             accepted.close()
             log.debug("connection_not_opened", reason=error.strerror)

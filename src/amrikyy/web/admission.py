@@ -1,6 +1,7 @@
-"""Admission: may the caller, then how often, and only then what is in the body.
+"""Admission: checks the caller's permission, then the limits, and only then the body.
 
-Nothing is said of a body before what precedes it has passed; one that has arrived is read while Redis decides."""
+No error of a body is reported before the checks ahead of it have passed; one that has arrived is read while Redis
+decides on the limits."""
 
 import asyncio
 import re
@@ -28,10 +29,10 @@ from amrikyy.web.launch import allowance_of, claim_of
 from amrikyy.web.limits import charge_request
 
 MAX_BODY = 1_000_000
-"""Bytes. The largest request that an operation accepts is some tens of kilobytes."""
+"""In bytes. The largest request that an operation accepts is some tens of kilobytes."""
 
 BODY_TIMEOUT_S = 30
-"""A body that trickles in for longer only holds a connection."""
+"""How long a body may take to arrive; a slower one only occupies a connection."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -40,7 +41,7 @@ async def admit(call: Call) -> None:
     """Check the permission, then the limits, then read and validate the query and the body.
 
     Raises:
-        Forbidden: the caller's role has not the permission.
+        Forbidden: the caller's role lacks the permission.
         RateLimited: a limit refused; nothing was counted.
         BudgetSpent: nothing is left of the caller's budget; nothing was counted.
         Unavailable: the server is stopping, or full; nothing was counted.
@@ -67,7 +68,7 @@ async def admit(call: Call) -> None:
 
 
 def _may_look_ahead(call: Call) -> bool:
-    """Whether something can be done for it while its limits are decided: it runs something, and is all there."""
+    """Whether the request can be prepared while its limits are decided: it starts a run, and has arrived completely."""
     if call.endpoint.looks_ahead is None or call.runtime.runner.is_alone:
         return False
     connection: Connection | None = call.scope.get(CONNECTION)
@@ -76,14 +77,14 @@ def _may_look_ahead(call: Call) -> bool:
 
 
 class EarlyBody:
-    """A body that is read while the limits are decided: what is wrong with it is said when they have let it pass."""
+    """A body that is read while the limits are decided; its errors are only reported once these have let it pass."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._read: BaseModel | Exception | None = None
 
     async def read(self) -> None:
-        """Read it, and look ahead with what it says; it has arrived, so nobody waits for it."""
+        """Read and validate the body, and look ahead with it. It has arrived, so that this does not wait."""
         endpoint = self._call.endpoint
         assert endpoint.body is not None
         assert endpoint.looks_ahead is not None
@@ -96,15 +97,15 @@ class EarlyBody:
 
     @property
     def is_read(self) -> bool:
-        """Whether there was the time to."""
+        """Whether there was time to read it."""
         return self._read is not None
 
     @property
     def body(self) -> BaseModel:
-        """What it says.
+        """The validated body.
 
         Raises:
-            ValidationFailed, BodyTooLarge, UnsupportedMediaType: it is wrong.
+            ValidationFailed, BodyTooLarge, UnsupportedMediaType: it is invalid.
         """
         if isinstance(self._read, Exception):
             raise self._read
@@ -117,10 +118,10 @@ async def _body_of(call: Call, model: type[BaseModel]) -> Any:
 
 
 async def _check_may_begin(call: Call, decision: Decision | None) -> None:
-    """Send away whom nothing is left for, and everybody from a server that stops, or that certainly has no room.
+    """Refuse callers without a budget left, and all if the server is stopping, or has no room for any such run.
 
-    What a run does cost is reserved call by call, once that is known; and often it is known no sooner whether there is
-    room, for what is cached or joined needs none.
+    The cost of a run is reserved call by call, once it is known. Often it is only known later, too, whether there is
+    room, because a run that is cached or joined needs none.
     """
     allowance = allowance_of(call)
     try:
@@ -130,7 +131,7 @@ async def _check_may_begin(call: Call, decision: Decision | None) -> None:
         if call.endpoint.check_room is not None:
             call.endpoint.check_room(call)
     except AmrikyyError:
-        if decision is not None:  # a refused request has used up nothing
+        if decision is not None:  # a refused request uses up no limit
             await call.runtime.limits.limiter.refund(decision)
         raise
 
@@ -148,7 +149,7 @@ def _read_as(model: type[BaseModel], body: bytes) -> Any:
 
 
 def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
-    # Nothing that can be looked for has a control character in it, and PostgreSQL fails when it is asked for a NUL.
+    # Nothing that can be searched for contains a control character, and PostgreSQL fails on a NUL.
     if strange := [name[:64] for name, value in values.items() if _CONTROL.search(value)]:
         details = [
             {"field": name, "message": "Contains a control character", "type": "control_character"} for name in strange

@@ -1,4 +1,4 @@
-"""`/api/agents`: what agents there are, and running an operation for a JSON answer."""
+"""`/api/agents`: lists the agents, and runs operations that answer in JSON."""
 
 import asyncio
 from datetime import datetime
@@ -34,7 +34,7 @@ RUN_ERRORS: tuple[type[AmrikyyError], ...] = (
     ContextTooLong, BudgetSpent, RunCancelled, ModelError, ModelCircuitOpen, Unavailable, ModelTimeout,
     DeadlineExceeded,
 )  # fmt: skip
-"""What a run can end with, whatever the operation."""
+"""The errors that a run of any operation can end with."""
 
 
 class OperationReply(Success):
@@ -80,7 +80,7 @@ class AgentList(Success):
 
 
 def agent_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file; each operation has one of its own."""
+    """The routes of this module; each operation has its own."""
     listing = _listing(registry)
 
     async def list_agents(_: Call) -> Answer:
@@ -105,7 +105,7 @@ def agent_endpoints(registry: Registry) -> list[Endpoint]:
 
 
 def reply_type(operation: Operation[Any, Any]) -> type[BaseModel]:
-    """The JSON answer of one operation, with its own result."""
+    """The type of an operation's JSON answer, with the operation's own result type."""
     name = f"{operation.agent.title()}{operation.name[0].upper()}{operation.name[1:]}Reply".replace("-", "")
     return create_model(name, __base__=OperationReply, result=(operation.result_type, ...))
 
@@ -133,7 +133,7 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
 
 
 async def end_of(run: Run, call: Call, *, goes_on: bool, stage: str = "model") -> AmrikyyError | None:
-    """Wait for the end of the run; a caller who disconnects takes it along, unless it `goes_on`.
+    """Wait for the end of the run; if the caller disconnects, the run is cancelled, unless it `goes_on`.
 
     `stage` is what `Server-Timing` calls it.
     """
@@ -159,7 +159,7 @@ async def end_of(run: Run, call: Call, *, goes_on: bool, stage: str = "model") -
 
 
 def _listing(registry: Registry) -> bytes:
-    """Encoded once: it does not change while the process lives."""
+    """The encoded list of agents, which does not change while the process lives."""
     agents = [
         AgentInfo(
             name=agent.name,

@@ -1,4 +1,4 @@
-"""`/api/agents/{agent}/ask` and `/api/stream/{agent}/ask`: saying in words what is wanted."""
+"""`/api/agents/{agent}/ask` and `/api/stream/{agent}/ask`: requests in plain words."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from amrikyy.web.stream import LAST_EVENT_ID, NOTHING_LEFT, RunGone, last_event_
 JSON = "application/json"
 
 MAX_QUERY = 2000
-"""Characters. Nobody says more in one request, and a longer one costs a model more to read than the answer is worth."""
+"""In characters. No real request is longer, and reading a longer one would cost more than the answer is worth."""
 
 _DESCRIPTION = """The planner chooses one of the agent's operations and builds its request: {}.
 
@@ -41,10 +41,10 @@ _STREAM = """{}
 
 
 def _printable(text: Any) -> Any:
-    """Without line breaks and control characters, which no database and no prompt has a use for."""
+    """Remove line breaks and control characters, which neither the database nor a prompt has a use for."""
     if not isinstance(text, str):
         return text
-    if len(text) > MAX_QUERY:  # as it was sent, so that the documentation holds
+    if len(text) > MAX_QUERY:  # checked as it was sent, as documented
         raise PydanticKnownError("string_too_long", {"max_length": MAX_QUERY})
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
@@ -88,7 +88,7 @@ class AskConnected(Connected, Planned):
 
 
 def ask_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file, for each agent; an operation of its own that is named `ask` wins."""
+    """The routes of this module for each agent, except one that has an operation named `ask` of its own."""
     agents = [agent for agent in registry if "ask" not in agent.operations]
     return [endpoint for agent in agents for endpoint in (_asks(agent), _streams(agent))]
 
@@ -142,7 +142,7 @@ def _description(agent: Agent) -> str:
 
 
 async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> tuple[Run, Planned]:
-    """Plan, charge what was chosen, and start it. With an Idempotency-Key each of the two is done once."""
+    """Plan, charge the chosen operation, and start it. With an Idempotency-Key both are done only once."""
     asked: Ask = call.body
     plan, question = call.runtime.planner.question(list(agent.operations.values()), asked.query)
     planning = Call(call.scope, call.receive, call.runtime, _planning(call.endpoint), call.params)
@@ -153,7 +153,7 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     if call.claim is None:
         await charge_names(call, choice.operation.key)
     headers = call.exchange.extra_headers
-    headers[:] = [header for header in headers if header[0] != b"x-run-id"]  # that of the planning
+    headers[:] = [header for header in headers if header[0] != b"x-run-id"]  # the id of the planning run
     call.body = choice.request
     run = await launch(call, choice.operation, wishes, streams=streams)
     _note_words(call, run, asked.query)
@@ -166,7 +166,7 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
 
 
 def _note_words(call: Call, run: Run, words: str) -> None:
-    """Keep with the run what it was planned from: only the same words take its stream up again."""
+    """Store the words with the run that was planned from them: only the same words can resume its stream."""
     run.asked = words
     if call.runtime.shared_runs is not None and call.runtime.live.get(run.id) is run:
         call.runtime.shared_runs.note(run)
@@ -174,10 +174,10 @@ def _note_words(call: Call, run: Run, words: str) -> None:
 
 def _is_of(run: Run, agent: Agent, asked: Ask) -> bool:
     error = run.outcome.error if run.outcome is not None else None
-    words_are_lost = error is not None and error.code == RunLost.code  # as everything of the run but its record
+    words_are_lost = error is not None and error.code == RunLost.code  # like everything about the run except its record
     return run.agent == agent.name and (run.asked == asked.query or words_are_lost)
 
 
 def _planning(endpoint: Endpoint) -> Endpoint:
-    """What an Idempotency-Key of the planning belongs to."""
+    """The endpoint under which the planning claims an Idempotency-Key."""
     return replace(endpoint, path=f"{endpoint.path}/plan")

@@ -1,4 +1,4 @@
-"""`/api/audit`: which administrator did what to whom."""
+"""`/api/audit`: the log of administrative acts."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -53,7 +53,7 @@ class AuditQuery(Request):
 
 
 async def list_acts(call: Call) -> Answer:
-    """Acts, newest first."""
+    """List acts, newest first."""
     query: AuditQuery = call.query
     found = await call.runtime.audit.page(
         actor=query.actor,

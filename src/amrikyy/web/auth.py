@@ -1,4 +1,4 @@
-"""`/api/auth`: logging in and out, refreshing tokens, changing the password, and asking who one is."""
+"""`/api/auth`: logging in and out, refreshing tokens, changing the password, and identifying the caller."""
 
 from pydantic import ConfigDict, Field, SecretStr
 
@@ -82,14 +82,14 @@ class Done(Success):
 
 
 async def login(call: Call) -> Answer:
-    """Password in, tokens out."""
+    """Exchange e-mail address and password for tokens."""
     body: Credentials = call.body
     async with GuessGuard(call, body.email):
         return _reply(await call.runtime.accounts.login(body.email, body.password.get_secret_value()))
 
 
 async def refresh(call: Call) -> Answer:
-    """Refresh token in, new tokens out."""
+    """Exchange a refresh token for new tokens."""
     body: RefreshToken = call.body
     return _reply(await call.runtime.accounts.refresh(body.refresh_token.get_secret_value()))
 
@@ -102,7 +102,7 @@ async def logout(call: Call) -> Answer:
 
 
 async def change_password(call: Call) -> Answer:
-    """Old password in, new tokens out; all other sessions end."""
+    """Change the password, answering with new tokens; all other sessions end."""
     body: PasswordChange = call.body
     current, new = body.current_password.get_secret_value(), body.new_password.get_secret_value()
     async with GuessGuard(call, call.principal.email):
@@ -120,7 +120,7 @@ async def redeem_reset(call: Call) -> Answer:
 
 
 async def me(call: Call) -> Answer:
-    """Tell whose credential the request has."""
+    """Describe the caller that the credential belongs to."""
     principal = call.principal
     return Me(
         id=principal.id,

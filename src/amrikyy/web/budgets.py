@@ -1,4 +1,4 @@
-"""`/api/budgets`: what callers may spend, for whoever manages them, and for the callers themselves."""
+"""`/api/budgets`: what callers may spend, for administrators, and for the callers themselves."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -93,7 +93,7 @@ async def list_budgets(call: Call) -> Answer:
 
 
 async def own_budgets(call: Call) -> Answer:
-    """What the caller has left."""
+    """What is left of the budgets that apply to the caller."""
     own = (call.principal.id, f"role:{call.principal.role.value}")
     return OwnBudgets(budgets=[_record(each) for each in await call.runtime.budgets.standings(own)])
 
@@ -109,7 +109,7 @@ async def set_budget(call: Call) -> Answer:
             f"The price of {names} is not known, so a budget could not be enforced. Set MODEL_PRICES.",
             code="price_unknown",
         )
-    await runtime.records.flush()  # what was spent before is counted from the ledger
+    await runtime.records.flush()  # earlier spending is counted from the ledger
     act = Act(call.actor, "budget.set", subject, {"period": body.period, "limitUsd": body.limit_usd})
     standing = await runtime.budgets.put(
         subject, body.period, body.limit_usd, by=call.principal.id, noting=lambda written: note(written, act)
@@ -132,7 +132,7 @@ async def remove_budget(call: Call) -> Answer:
 
 
 async def _subject(call: Call, given: str) -> str:
-    """The subject as callers have it. A user may be given by e-mail address; a subject that nobody has is refused."""
+    """The canonical subject. A user may be given by e-mail address; a subject that does not exist is refused."""
     kind, _, name = given.partition(":")
     accounts = call.runtime.accounts
     if kind == "key" and await accounts.key(name) is None:

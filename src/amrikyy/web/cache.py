@@ -1,4 +1,4 @@
-"""`/api/agents/{agent}/cache`: forgetting results, and having them made before somebody asks."""
+"""`/api/agents/{agent}/cache`: clears cached results, and warms the cache."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from amrikyy.web.launch import allowance_of
 from amrikyy.web.replies import Success, Wire
 
 MAX_QUERIES = 50
-"""Requests in one body."""
+"""The most queries in one body."""
 
 AT_A_TIME = 4
-"""How many of them run at the same time: warming must not take the places of those who wait for an answer."""
+"""How many queries run at the same time: warming must not take the slots of callers who wait for an answer."""
 
 
 class ClearCache(Request):
@@ -116,11 +116,11 @@ def cache_endpoints(registry: Registry) -> list[Endpoint]:
 
 
 async def _parse(call: Call, agent: Agent, queries: list[WarmQuery | str]) -> list[Choice]:
-    """All of them, before any is run; and nothing is planned, which may cost something, before the rest is right.
+    """Parse all queries before any is run; planning, which may cost something, begins only once the rest is valid.
 
     Raises:
         ValidationFailed: naming every wrong field of every query.
-        AmrikyyError: what planning failed with.
+        AmrikyyError: planning failed.
     """
     named = {number: _named(agent, query) for number, query in enumerate(queries) if isinstance(query, WarmQuery)}
     _refuse(named)
@@ -134,7 +134,7 @@ async def _parse(call: Call, agent: Agent, queries: list[WarmQuery | str]) -> li
                     operations, words, owner=call.principal.id, allowance=allowance_of(call)
                 )
             except AmrikyyError as error:
-                return error  # out of a group of tasks it would come as a group of errors
+                return error  # raised, it would leave the task group as an exception group
 
     async with asyncio.TaskGroup() as group:
         said = [(number, query) for number, query in enumerate(queries) if isinstance(query, str)]

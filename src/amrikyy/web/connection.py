@@ -1,4 +1,4 @@
-"""The connection of a request, where the server lets one see it: to cut it, and to learn at once that it is gone."""
+"""The connection of a request, if the server exposes it: to abort it, and to learn at once of a disconnect."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,39 +7,39 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope
 
 CONNECTION = "amrikyy.connection"
-"""The key in the ASGI scope."""
+"""The key of the connection in the ASGI scope."""
 
 
 class Connection(Protocol):
-    """What `web.protocol` puts into the scope. ASGI itself has neither."""
+    """What `web.protocol` puts into the scope, because ASGI itself has no such interface."""
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the body of the request has arrived, so that nobody will wait for it."""
+        """Whether the whole body of the request has arrived, so that reading it does not wait."""
         ...
 
     def take_body(self, scope: Scope) -> bytes | None:
-        """The body of the request of this scope, if all of it has arrived, and nobody has received any of it."""
+        """The body of this scope's request, if it has arrived completely and none of it was received yet."""
         ...
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether the client takes so little that whoever writes must wait."""
+        """Whether the client reads so slowly that a writer has to wait."""
         ...
 
     def abort(self) -> None:
-        """Close the connection without waiting for what was not sent."""
+        """Close the connection at once, dropping what was not sent yet."""
         ...
 
     def when_lost(self, callback: Callable[[], object] | None) -> None:
-        """Call this when the client has gone: one callback at a time, at once if it is gone already."""
+        """Set the callback for when the client disconnects, replacing another; called at once if it has already."""
         ...
 
 
 class Leaving:
-    """Calls back when the client of a request leaves, until it is stopped.
+    """Calls back when the client of a request disconnects, until it is stopped.
 
-    A server that is not ours is asked through `receive`, which takes a task of its own.
+    With another server than ours it waits on `receive`, which takes a task of its own.
     """
 
     __slots__ = ("_callback", "_connection", "_task", "has_left")
@@ -57,18 +57,18 @@ class Leaving:
 
     @property
     def may_stall(self) -> bool:
-        """Whether writing to it may take time; a server that is not ours does not say."""
+        """Whether writing may stall; assumed with another server than ours, which does not tell."""
         return self._connection is None or self._connection.is_backed_up
 
     def cut(self) -> None:
-        """Make it leave."""
+        """Disconnect the client."""
         if self._connection is not None:
             self._connection.abort()
         else:
             self._left()
 
     def stop(self) -> None:
-        """Nobody is interested any more."""
+        """Stop watching."""
         if self._connection is not None:
             self._connection.when_lost(None)
         elif self._task is not None:

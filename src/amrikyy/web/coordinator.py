@@ -1,4 +1,4 @@
-"""`/api/coordinator`: running plans of several operations, and looking after those that run."""
+"""`/api/coordinator`: runs plans of several operations, and manages the workflows that they become."""
 
 import re
 from typing import Any
@@ -150,7 +150,7 @@ async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = Non
 
 
 async def list_workflows(call: Call) -> Answer:
-    """The caller's workflows; with agent:manage, everybody's."""
+    """List the caller's workflows; with agent:manage, everybody's."""
     query: WorkflowQuery = call.query
     records = await call.runtime.workflows.page(
         owner=visible_to(call),
@@ -206,7 +206,7 @@ async def cancel(call: Call) -> Answer:
 
 
 async def statistics(call: Call) -> Answer:
-    """How workflows went."""
+    """Statistics of workflows."""
     found = await call.runtime.workflows.statistics()
     ended = found.all
     return StatsReply(
@@ -233,7 +233,7 @@ async def reset(call: Call) -> Answer:
 
 def _seen(call: Call, workflow_id: str) -> int:
     value = call.header(b"last-event-id")
-    if not value:  # a browser that has seen none may send it empty
+    if not value:  # a browser that has seen no event may send it empty
         return 0
     match = _LAST_EVENT_ID.fullmatch(value.strip())
     if match is None:

@@ -1,4 +1,4 @@
-"""`/api/coordinator/workflows`: the named workflows, those that ship and those that are defined here."""
+"""`/api/coordinator/workflows`: the named workflows, built in or defined through this API."""
 
 from datetime import datetime
 from typing import Any

@@ -12,18 +12,18 @@ from starlette.responses import Response
 from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 
 DEFAULT_SERVER = "http://localhost:3001"
-"""In the examples, until a request says under which name it has reached the server."""
+"""The server in the examples, unless the request's Host header names it."""
 
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-f:]+\](:\d{1,5})?")
 
 
 def docs_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
-    """The two routes, rendered from all endpoints and these two when somebody asks: the document once, the page once a
-    day, for the dates in its examples."""
+    """The two routes. They are rendered on demand from all endpoints, including these two: the document once, the page
+    once a day, for the dates in its examples."""
 
     @cache
     def described() -> dict[str, Any]:
-        from amrikyy.web.openapi import openapi  # which no request but these needs
+        from amrikyy.web.openapi import openapi  # imported late: only these requests need it
 
         return openapi([*endpoints, *own])
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page, without a script or a foreign host."""
+"""Renders the OpenAPI document as a page that uses no script and no other host."""
 
 import json
 import shlex
@@ -70,7 +70,7 @@ def render(document: dict[str, Any], today: date) -> str:
 
 
 def _entry(path: str, operation: dict[str, Any]) -> str:
-    """What the list at the side calls it. Streams have the names of what they stream, so there it is the path."""
+    """Its name in the sidebar. Streams have the summaries of what they stream, so they are listed by path."""
     return path.removeprefix("/api/stream") if operation["tags"] == ["Streaming"] else operation["summary"]
 
 

@@ -1,6 +1,6 @@
 """How a route is declared, and how a request finds it.
 
-One declaration gives the route, who may use it, what its body must be, and its entry in the OpenAPI
+One declaration gives the route, who may use it, the type of its body, and its entry in the OpenAPI
 document, so that none of them can be forgotten or contradict another.
 """
 
@@ -28,12 +28,12 @@ PUBLIC: Final = "public"
 """Anybody may use the route, without a credential. Stated, never the default."""
 
 ANY_CALLER: Final = "any caller"
-"""Whoever has a valid credential may use the route, whatever the role."""
+"""Any caller with a valid credential may use the route, whatever the role."""
 
 Needs = Permission | Literal["public", "any caller"]
 
 ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
-"""Routes that need one of these count against the limit `admin`, too."""
+"""Routes that need one of these permissions also count against the limit `admin`."""
 
 
 class Call:
@@ -57,40 +57,40 @@ class Call:
 
     @property
     def principal(self) -> Principal:
-        """Who asks. Only the handler of a public route may find nobody."""
+        """The authenticated caller, which every request has except those to public routes."""
         assert self.exchange.principal is not None
         return self.exchange.principal
 
     @property
     def address(self) -> str | None:
-        """Where the request came from, behind the proxies that are believed."""
+        """The client's address, as reported by trusted proxies."""
         return self.exchange.address
 
     @property
     def starts_nothing(self) -> bool:
-        """Whether the request only asks for a run that there is: it resumes a stream, or repeats a keyed request."""
+        """Whether the request only asks for an existing run: it resumes a stream, or repeats a keyed request."""
         if self.claim is not None:
             return True
         return self.endpoint.media_type == "text/event-stream" and bool(self.header(b"last-event-id"))
 
     @property
     def may_start_nothing(self) -> bool:
-        """Whether that is so, or may be: a route without limits of its own looks for a key when it knows the body."""
+        """Whether it does or may start nothing: a route without limits of its own looks up a key after its body."""
         return self.starts_nothing or (not self.endpoint.has_limits and b"idempotency-key" in self.exchange.headers)
 
     @property
     def actor(self) -> Actor:
-        """Who asks, for the audit log."""
+        """The caller, for the audit log."""
         return Actor.of(self.principal, self.exchange.request_id, self.address)
 
     def header(self, name: bytes) -> str | None:
-        """The header of that lower-case name, the first if there are several."""
+        """The value of a header by its lower-case name; the first if there are several."""
         value = self.exchange.headers.get(name)
         return None if value is None else str(value, "latin-1")
 
 
 class JsonBytes:
-    """A JSON answer that is encoded already. An ASGI application, as every response is."""
+    """A JSON response whose body is encoded already; an ASGI application, like every response."""
 
     __slots__ = ("_body", "_status")
 
@@ -99,7 +99,7 @@ class JsonBytes:
         self._status = status
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         length = b"%d" % len(self._body)
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
@@ -126,22 +126,22 @@ class Endpoint:
     Attributes:
         path: a template; its parameters are camelCase, as in the documentation ("/api/runs/{runId}").
         needs: the permission, or PUBLIC, or ANY_CALLER.
-        body: what the JSON body must be; it is read only after everything else has been checked.
-        query: what the query string must be.
-        answer: the body of a success, for the documentation; the handler returns one, or a response of its own.
-        status: of a success.
-        media_type: of a success.
-        other_media_types: in which the same can be had.
-        events: of a stream, the body of each event by its name.
+        body: the model of the JSON body, which is read only after everything else has been checked.
+        query: the model of the query string.
+        answer: the model of a success, for the documentation; the handler returns one, or a response of its own.
+        status: the status of a success.
+        media_type: the media type of a success.
+        other_media_types: further media types in which the same is available.
+        events: for a stream, the model of each event by its name.
         headers: request headers that the handler reads.
-        operation: `agent.operation` that the request runs, whose limits it counts against.
-        limit: another limit that it counts against, where the operation is not known before the body.
-        unlimited: requests are not counted (probes).
-        looks_ahead: is called with the body, if that is there and right, while the limits are decided.
-        check_room: raises Unavailable when whatever the body says there is no room for what it would start.
-        also: other answers with a body of their own, by status: what each means.
-        errors: which errors a caller must expect beyond those that its parts imply.
-        hidden: not in the documentation (it only exists to explain a mistake).
+        operation: the `agent.operation` that the request runs, whose limits it counts against.
+        limit: another limit that it counts against, if the operation is not known before the body.
+        unlimited: requests count against no limit (probes).
+        looks_ahead: called with the body, if it has arrived and is valid, while the limits are decided.
+        check_room: raises Unavailable if there is no room for what the request would start, whatever its body.
+        also: further answers by status, each with its meaning and the model of its body.
+        errors: the errors that a caller must expect beyond those that the other attributes imply.
+        hidden: left out of the documentation (it only exists to explain a mistake).
     """
 
     method: str
@@ -170,7 +170,7 @@ class Endpoint:
 
     @cached_property
     def has_limits(self) -> bool:
-        """Whether it counts against those of an agent or an operation before its body is known."""
+        """Whether it counts against the limits of an agent or operation before its body is known."""
         return self.operation is not None or self.limit is not None
 
     @cached_property
@@ -180,13 +180,13 @@ class Endpoint:
 
     @cached_property
     def limits(self) -> tuple[str, ...]:
-        """Those, and of what it runs: the agent's and the operation's, or the one that it names."""
+        """`limits_of_any`, and the limits of what it runs: the agent's and operation's, or the one in `limit`."""
         of_operation = (self.operation.partition(".")[0], self.operation) if self.operation is not None else ()
         return (*self.limits_of_any, *of_operation, *((self.limit,) if self.limit is not None else ()))
 
     @cached_property
     def starts_runs(self) -> bool:
-        """Whether its body says what is to be run."""
+        """Whether its body says what to run."""
         return self.body is not None and self.needs in (Permission.AGENT_EXECUTE, Permission.AGENT_STREAMING)
 
 
@@ -196,7 +196,7 @@ _NOWHERE: Mapping[str, Endpoint] = {}
 class Routes:
     """Finds the endpoint of a request and answers with what its handler returns.
 
-    Paths without parameters, which are nearly all (each operation has its own), are found in a dictionary.
+    Paths without parameters, which nearly all are (each operation has its own), are looked up in a dictionary.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Routes:
             if endpoint.method in methods:
                 raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
             methods[endpoint.method] = endpoint
-            # A HEAD on a stream would wait for the end of a run only to send nothing.
+            # A HEAD on a stream would wait for the end of a run, only to send nothing.
             if endpoint.method == "GET" and endpoint.media_type != "text/event-stream":
                 methods["HEAD"] = endpoint
         by_parameters = sorted(templates.items(), key=lambda item: item[0].count("{"))
@@ -235,7 +235,7 @@ class Routes:
             await self._admit(call)
             answer = await endpoint.handler(call)
         finally:
-            if call.ahead is not None:  # it was refused, or runs nothing
+            if call.ahead is not None:  # the request was refused, or starts nothing
                 call.ahead.asked.abandon()
         if isinstance(answer, BaseModel):
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
@@ -258,7 +258,7 @@ class Routes:
         raise MethodNotAllowed(f"This path supports {names}, not {method[:16]}.")
 
     def _matches(self, path: str) -> Iterator[tuple[dict[str, Endpoint], dict[str, str]]]:
-        """What is at a path: what has exactly this path, else every template that fits, the most exact first."""
+        """The endpoints at a path: those with exactly this path, else every template that fits, most specific first."""
         if methods := self._static.get(path):
             yield methods, {}
             return
@@ -269,7 +269,7 @@ class Routes:
 
 def _compile(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
-    # No control character: nothing has one in its name, and PostgreSQL fails when it is asked for one.
+    # No control characters: no name contains one, and PostgreSQL fails on a NUL.
     pattern = "".join(
         f"(?P<{part}>[^/\\x00-\\x1f\\x7f]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts)
     )

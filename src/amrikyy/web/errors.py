@@ -1,4 +1,4 @@
-"""Errors as bodies: the one JSON form that every refusal and failure has, as a response or as an event."""
+"""The one JSON body of every error, in a response or in an event."""
 
 import math
 from typing import Any
@@ -9,10 +9,10 @@ from starlette.responses import Response
 from amrikyy.errors import AmrikyyError, Unauthenticated
 
 RETRY_AFTER_S = 5
-"""What a 503 says that knows nothing better."""
+"""The Retry-After of a 503 that has none of its own."""
 
 MAX_RETRY_AFTER_S = 31 * 86_400
-"""A budget may be spent until the end of the month."""
+"""The longest Retry-After: a budget may be spent until the end of the month."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -35,7 +35,7 @@ def error_response(error: AmrikyyError, request_id: str) -> Response:
     retry_after_s = error.retry_after_s
     if retry_after_s is None and error.status == 503:
         retry_after_s = RETRY_AFTER_S
-    if retry_after_s is not None and math.isfinite(retry_after_s):  # it may be what a provider said
+    if retry_after_s is not None and math.isfinite(retry_after_s):  # it may come from a provider
         headers["retry-after"] = str(min(max(1, math.ceil(retry_after_s)), MAX_RETRY_AFTER_S))
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"  # RFC 9110 §11.6.1 wants a challenge with every 401

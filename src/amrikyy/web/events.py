@@ -1,4 +1,4 @@
-"""The events of a stream as clients see them, for the documentation; `sse` writes them."""
+"""The models of a stream's events, for the documentation; `sse` writes the events."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ class Complete(Wire):
 
 
 Events = dict[str, type[BaseModel]]
-"""The body of each event, by its name."""
+"""The model of each event by its name."""
 
 
 def events_of(operation: Operation[Any, Any] | None = None) -> Events:

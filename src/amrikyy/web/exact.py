@@ -1,4 +1,4 @@
-"""JSON as the documentation has it: pydantic would also take "2" and true for 2, a number for a time, and NaN."""
+"""Checks JSON types as documented: pydantic would also accept "2" and true for 2, a number for a time, and NaN."""
 
 import json
 import types
@@ -26,14 +26,14 @@ _KINDS: Mapping[Any, Kind] = {
     datetime: _TIME,
     AwareDatetime: _TIME,
 }
-"""The first byte of a value that is meant, and what is said of others."""
+"""By type: the possible first bytes of a value, and the error for other values."""
 
 _skipped: Any = msgspec.json.Decoder(msgspec.Raw).decode
 _fields: Any = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def check_numbers(body: bytes) -> None:
-    """Refuse NaN and Infinity, which JSON has not. What else may be wrong with the body is somebody else's business.
+    """Refuse NaN and Infinity, which JSON does not have. Other errors in the body are left to validation.
 
     Raises:
         ValidationFailed: the body has one of them.
@@ -41,8 +41,8 @@ def check_numbers(body: bytes) -> None:
     if b"NaN" not in body and b"Infinity" not in body:
         return
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        _skipped(body)  # a tenth of the time of what follows
-        return  # it is in a text
+        _skipped(body)  # takes a tenth of the time of the parser below
+        return  # the word is inside a string
     with suppress(ValueError, RecursionError):
         json.loads(body, parse_constant=_no_number, parse_int=str, parse_float=str)
 
@@ -57,9 +57,9 @@ def _no_number(word: str) -> None:
 
 
 def inexact(model: type[BaseModel], body: bytes, path: str = "") -> list[dict[str, Any]]:
-    """The fields of an object, and of objects in it, whose value is of another JSON type than documented.
+    """The errors of fields, including those of nested objects, whose value is not of the documented JSON type.
 
-    Lists are not looked into. What is no object at all is somebody else's business.
+    Lists are not checked. A body that is not an object is left to validation.
     """
     expected = _expected(model)
     if not expected:
@@ -83,7 +83,7 @@ def inexact(model: type[BaseModel], body: bytes, path: str = "") -> list[dict[st
 
 @cache
 def _expected(model: type[BaseModel]) -> dict[str, Kind | type[BaseModel]]:
-    """By a field's names: of what kind it is, or the model that it is."""
+    """The kind or the model of each field, by its name and its alias."""
     found: dict[str, Kind | type[BaseModel]] = {}
     for name, info in model.model_fields.items():
         parts = list(_parts(info.annotation))
@@ -96,7 +96,7 @@ def _expected(model: type[BaseModel]) -> dict[str, Kind | type[BaseModel]]:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """What a value may be, without `None` and what is annotated."""
+    """The types of a union, without `None` and annotations."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from _parts(typing.get_args(annotation)[0])

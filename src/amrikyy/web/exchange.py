@@ -1,4 +1,4 @@
-"""What is known about one HTTP exchange, from its first byte to its access line."""
+"""The state of one HTTP exchange, from its first byte to its access line."""
 
 import time
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ class Exchange:
     """Carried in the ASGI scope under "exchange", filled in by each layer that the request passes.
 
     Attributes:
-        headers: of the request, by lower-case name; of one that came more than once, the first.
-        address: where it came from, behind the proxies that are believed.
-        request_id: the caller's if well formed, else ours.
+        headers: the request's headers by lower-case name; the first of those with the same name.
+        address: the client's address, as reported by trusted proxies.
+        request_id: the caller's if it is well formed, else a new one.
         route: the template of the path ("/api/runs/{runId}"), once it has matched.
-        principal: who asks, once that is known.
-        status: of the response, once it has begun; None before.
-        code: of the error that it was answered with.
-        operation: `agent.operation` that it is to run, once that is known.
-        run_id: of the run that was started or read.
-        run: what it started.
-        cost_usd: of the workflow that it started and waited for.
-        span: what is traced of it; None if it is not.
-        traced: whoever looks for its trace will find it.
+        principal: the caller, once authenticated.
+        status: the status of the response, once it has begun; None before.
+        code: the code of the error that it was answered with.
+        operation: the `agent.operation` that it runs, once that is known.
+        run_id: the id of the run that was started or read.
+        run: the run that it started.
+        cost_usd: the cost of the workflow that it started and waited for.
+        span: its span; None if it is not traced.
+        traced: its trace will be stored, and can be looked up.
         timings: milliseconds by stage, for `Server-Timing`.
-        cache: what the cache had to do with it, for `x-cache`.
-        extra_headers: headers that are added to the response, whatever it will be.
+        cache: how the cache was used, for `x-cache`.
+        extra_headers: headers to add to the response, whatever it is.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Exchange:
 
     @property
     def failure(self) -> str | None:
-        """The code of what went wrong: with the request, or with the run that it started, if it waited for its end."""
+        """The code of the request's error, or of that of the run that it started and waited for."""
         outcome = self.run.outcome if self.run is not None else None
         return self.code or (outcome.error.code if outcome is not None and outcome.error is not None else None)
 
@@ -73,13 +73,13 @@ class Exchange:
 
 
 def exchange_of(scope: Any) -> Exchange:
-    """The exchange that the outermost layer put into the scope."""
+    """The exchange that the outermost layer has put into the scope."""
     exchange: Exchange = scope["exchange"]
     return exchange
 
 
 def forget_heads(scope: Any) -> None:
-    """Let go of the headers of a request, and of ours, that a stream of minutes has no use for once it has begun."""
+    """Drop the headers of the request and the response, which a long stream does not need once it has begun."""
     exchange = exchange_of(scope)
     scope["headers"], exchange.headers = (), {}
     exchange.extra_headers.clear()

@@ -1,4 +1,4 @@
-"""Fields that requests of several routes share: names, passwords and moments, checked where they come in."""
+"""Field types that requests of several routes share, with their validation: names, passwords and times."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def _checked(check: Callable[[T], Any]) -> AfterValidator:
-    """What identity would refuse is refused with the other wrong fields of the body, all at once."""
+    """Turn a check of `auth` into a validator, so that its refusals are reported with the body's other wrong fields."""
 
     def validate(value: T) -> T:
         try:
@@ -44,7 +44,7 @@ NewPassword = Annotated[
 ]
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""A time with its zone, as UTC."""
+"""A time with a zone, converted to UTC."""
 
 Exactly = Annotated[str, Field(max_length=254, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""Something to look for as it stands; no database stores a control character in it."""
+"""A value to search for literally; no stored value contains a control character."""

@@ -1,11 +1,11 @@
-"""What each connection waits with: as asyncio and uvicorn have it, in 200 bytes instead of 2,700."""
+"""Each connection's events, flow control and pipeline, like asyncio's and uvicorn's, in 200 bytes instead of 2,700."""
 
 import asyncio
 from typing import Any
 
 
 class Signal:
-    """An `asyncio.Event`, whose queue of waiters alone takes 760 bytes also when nobody waits."""
+    """Like `asyncio.Event`, whose queue of waiters alone takes 760 bytes even if nobody waits."""
 
     __slots__ = ("_is_set", "_waiting")
 
@@ -14,22 +14,22 @@ class Signal:
         self._waiting: tuple[asyncio.Future[None], ...] = ()
 
     def is_set(self) -> bool:
-        """Whether it has been set, and not cleared since."""
+        """Whether it is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Let whoever waits, and whoever comes, go on."""
+        """Set it, and wake all waiters."""
         self._is_set = True
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
     def clear(self) -> None:
-        """Let whoever comes wait."""
+        """Clear it: later calls of `wait` wait."""
         self._is_set = False
 
     async def wait(self) -> None:
-        """Wait until it is set, unless it is."""
+        """Wait until it is set; return at once if it is."""
         if self._is_set:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -41,7 +41,7 @@ class Signal:
 
 
 class Flow:
-    """uvicorn's `FlowControl`: whether the client's socket is read from, and whether it takes what is written."""
+    """Like uvicorn's `FlowControl`: whether reading from the client is paused, and whether writing to it is."""
 
     __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
 
@@ -52,30 +52,30 @@ class Flow:
         self.write_paused = False
 
     async def drain(self) -> None:
-        """Wait until the client has taken most of what was written."""
+        """Wait until writing is not paused."""
         if self._writable is not None:
             await self._writable.wait()
 
     def pause_reading(self) -> None:
-        """Leave what the client sends to the kernel."""
+        """Stop reading from the socket, so that the kernel buffers what the client sends."""
         if not self.read_paused:
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what the client sends."""
+        """Read from the socket again."""
         if self.read_paused:
             self.read_paused = False
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """The transport holds more than it likes."""
+        """The transport's write buffer is over its high-water mark."""
         if self._writable is None:
             self.write_paused = True
             self._writable = Signal()
 
     def resume_writing(self) -> None:
-        """It does not any more, or the client is gone."""
+        """The write buffer has drained, or the client has disconnected."""
         writable, self._writable = self._writable, None
         if writable is not None:
             self.write_paused = False
@@ -83,10 +83,10 @@ class Flow:
 
 
 class Pipeline(list[Any]):
-    """Requests that came before those ahead of them were answered: of a `deque`, what uvicorn uses."""
+    """Pipelined requests, which arrived before earlier ones were answered; the part of `deque` that uvicorn uses."""
 
     __slots__ = ()
 
     def appendleft(self, request: Any) -> None:
-        """Put it last in line: the next one is popped from the right."""
+        """Add a request as the last one: the next one is popped from the right."""
         self.insert(0, request)

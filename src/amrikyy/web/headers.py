@@ -1,4 +1,4 @@
-"""Headers that every answer has."""
+"""The headers of every response."""
 
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     # The headers that Helmet 8 sets by default, with the policy narrowed to what an API and its docs page need.
@@ -16,12 +16,12 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-permitted-cross-domain-policies", b"none"),
     (b"x-xss-protection", b"0"),
 ]  # fmt: skip
-"""Sent by our `web.protocol`; where another server serves the application, its outermost layer adds them."""
+"""Sent by `web.protocol`; with another server, the application's outermost layer adds them."""
 
 
 class Written:
-    """The headers of a server and `SECURITY_HEADERS` as they are sent: put into words once a second, for the server
-    makes a new list of its own with each new date."""
+    """Encodes a server's default headers and `SECURITY_HEADERS`, cached for a second: the server builds a new list with
+    each new date."""
 
     __slots__ = ("_block", "_of")
 
@@ -30,7 +30,7 @@ class Written:
         self._block = write(SECURITY_HEADERS)
 
     def __call__(self, of_server: list[tuple[bytes, bytes]]) -> bytes:
-        """The lines."""
+        """The encoded header lines."""
         if of_server is not self._of:
             self._block = write([*of_server, *SECURITY_HEADERS])
             self._of = of_server
@@ -38,5 +38,5 @@ class Written:
 
 
 def write(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The lines of these headers."""
+    """Encode headers as lines."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -18,7 +18,7 @@ from amrikyy.web.endpoint import PUBLIC, Answer, Call, Endpoint
 from amrikyy.web.replies import Wire
 
 CHECK_TIMEOUT_S = 3.0
-"""A check that takes longer says "unhealthy"; a probe must not wait for a dead dependency."""
+"""A check that takes longer reports "unhealthy", so that a probe does not wait for a dead dependency."""
 
 if TYPE_CHECKING:
     from amrikyy.redis_link import RedisLink
@@ -113,7 +113,7 @@ class Service(Wire):
 
 
 class HealthChecks:
-    """Runs all checks at once, each with its own timeout: one round at a time, whose answer is kept briefly."""
+    """Runs all checks concurrently, each with its own timeout. One round at a time; its result is reused briefly."""
 
     def __init__(self) -> None:
         self._round: asyncio.Task[dict[str, Component]] | None = None
@@ -155,7 +155,7 @@ async def _check_redis(link: "RedisLink", limiter: Limiter) -> Component:
 
     component = await _timed(ping, "Redis operational")
     if component.status == "unhealthy":
-        # Nothing stops for it: each process counts alone until it is back.
+        # The server works without Redis: each process counts limits alone until it is back.
         component.status = "degraded"
         component.message = f"Redis is away ({link.state.reason}): each process counts its share in memory."
     elif limiter.counts_in == "memory":
@@ -209,12 +209,12 @@ def _worst(words: list[Word]) -> Word:
 
 
 async def live(_: Call) -> Answer:
-    """The process answers, so it is alive."""
+    """Answer that the process is alive."""
     return Alive(timestamp=datetime.now(UTC))
 
 
 async def status(call: Call) -> Answer:
-    """What this process is, without asking anything else."""
+    """Describe this process, without checking anything else."""
     runtime = call.runtime
     return Status(
         service="amrikyy-agent",
@@ -228,7 +228,7 @@ async def status(call: Call) -> Answer:
 
 
 async def service(call: Call) -> Answer:
-    """Describe this server and where to go on."""
+    """Describe this server and where its documentation is."""
     runtime = call.runtime
     return Service(
         service="amrikyy-agent",
@@ -263,7 +263,7 @@ def _memory() -> Memory:
 
 
 def health_endpoints() -> list[Endpoint]:
-    """The routes of this module, which share one round of checks."""
+    """The routes of this module, which share their rounds of checks."""
     checks = HealthChecks()
 
     async def health(call: Call) -> Answer:

@@ -1,4 +1,4 @@
-"""`/api/auth/keys`: the API keys, for whoever manages them."""
+"""`/api/auth/keys`: the API keys, for administrators."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -78,7 +78,7 @@ async def list_keys(call: Call) -> Answer:
 
 
 async def create_key(call: Call) -> Answer:
-    """Make a key."""
+    """Create a key."""
     body: NewKeyRequest = call.body
     made = await call.runtime.accounts.create_key(body.name, body.role, expires_at=body.expires_at, by=call.actor)
     return NewKeyReply(key=made.key, info=_record(made.info))

@@ -1,4 +1,4 @@
-"""From an admitted request to a run: a new one, or the one that the same request started before."""
+"""Turns an admitted request into a run: a new one, or the one that an earlier copy of the request started."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ HEADERS = (
     Header("Prefer", "`respond-async`: the run goes on without its caller."),
     Header("Cache-Control", "`no-cache`: no result of an earlier request is used; `no-store`: and none is kept."),
 )
-"""What starting a run reads."""
+"""The request headers that starting a run reads."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -47,7 +47,7 @@ _TRIED_AGAIN = frozenset({RunCancelled.code, BudgetSpent.code})
 _SHOWS = frozenset({"queued", "token", "partial"})
 
 RECORDED_WITHIN = timedelta(seconds=5)
-"""A run that another process has just started may not be in the database yet (it is, within some 100 ms)."""
+"""By then a run that another process has started is in the database, normally within some 100 ms."""
 
 
 class Wishes(NamedTuple):
@@ -56,8 +56,8 @@ class Wishes(NamedTuple):
     Attributes:
         key: Idempotency-Key.
         detached: `Prefer: respond-async` (RFC 7240): the run goes on without a reader.
-        reuse: the run may use what was made for an identical request; not with `Cache-Control: no-cache`.
-        keep: an identical request may use what is made for this one; not with `Cache-Control: no-store`.
+        reuse: the run may use the result of an identical request; not with `Cache-Control: no-cache`.
+        keep: identical requests may use the result of this one; not with `Cache-Control: no-store`.
     """
 
     key: str | None = None
@@ -74,7 +74,7 @@ def wishes_of(call: Call) -> Wishes:
     """Read the headers.
 
     Raises:
-        ValidationFailed: the Idempotency-Key is not one.
+        ValidationFailed: the Idempotency-Key is malformed.
     """
     if call.exchange.headers.keys().isdisjoint(_WISHED):
         return NO_WISHES
@@ -95,7 +95,7 @@ def wishes_of(call: Call) -> Wishes:
 
 
 def room_for(operation: Operation[Any, Any]) -> Callable[[Call], None]:
-    """Whether there is room for a run, as an endpoint checks it: what may be cached or joined may need none."""
+    """An endpoint's `check_room` for an operation: a run that may be cached or joined may need no room."""
 
     def check_room(call: Call) -> None:
         slots = call.runtime.runner.slots
@@ -106,10 +106,10 @@ def room_for(operation: Operation[Any, Any]) -> Callable[[Call], None]:
 
 
 async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool) -> Run:
-    """Start a run, or find the one that the same request started before with the same Idempotency-Key.
+    """Start a run, or find the one that an earlier request with the same Idempotency-Key started.
 
     Raises:
-        Conflict: the key came with another body before.
+        Conflict: the key was used with another body before.
         BudgetSpent: the stream's first call of a model is not covered.
         Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
     """
@@ -129,7 +129,7 @@ async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, 
 
 
 def look_ahead(operation: Operation[Any, Any], *, streams: bool) -> Callable[[Call, Request], None]:
-    """What asks for what there is for a request, which has no Idempotency-Key, while its limits are decided."""
+    """An endpoint's `looks_ahead`: looks up the cache for a request without a key while its limits are decided."""
 
     def look(call: Call, request: Request) -> None:
         wishes = wishes_of(call)
@@ -178,9 +178,9 @@ def allowance_of(call: Call) -> Allowance | None:
 
 
 async def _until_covered(run: Run, allowance: Allowance) -> None:
-    """Wait until the run's first call is covered, or has turned out not to be: then the refusal is a status.
+    """Wait until the run's first call is known to be covered or not, so that a refusal can still be an HTTP status.
 
-    A run that asks no model, or has something to show before, is not held up.
+    A run that calls no model, or has something to show before, is not delayed.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(COVERED_WITHIN_S):
@@ -192,7 +192,7 @@ async def _until_covered(run: Run, allowance: Allowance) -> None:
 
 
 async def claim_of(call: Call) -> Claim | None:
-    """What the request's Idempotency-Key stands for already."""
+    """The existing claim of the request's Idempotency-Key, if there is one."""
     key = call.header(b"idempotency-key")
     return await call.runtime.idempotency.find(hash_of_key(call, key)) if key and _KEY.fullmatch(key) else None
 
@@ -211,7 +211,7 @@ async def _once(
             outcome = run.outcome if run is not None else None
             if run is not None and (outcome is None or outcome.error is None or is_kept(outcome.error)):
                 return run
-        if not is_charged:  # it looked like a repetition, and is a new run after all
+        if not is_charged:  # it looked like a repetition, but is a new run
             await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
             is_charged = True
         run_id = new_run_id()
@@ -226,18 +226,18 @@ async def _once(
 
 
 def hash_of_key(call: Call, key: str) -> str:
-    """What an Idempotency-Key is kept under: it is the caller's, and for this route."""
+    """The hash that an Idempotency-Key is stored under; keys are separate for each caller and route."""
     return hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
 
 
 async def _run_of(call: Call, claim: Claim) -> Run | None:
-    """The run that a key stands for; None when it was lost before it was recorded."""
+    """The run that a key was claimed for; None if it was lost before it was recorded."""
     runtime = call.runtime
     while True:
         if run := runtime.live.get(claim.run_id):
             return run
         if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(claim.run_id)):
-            # What is told of a key is in the database. This end is in Redis, and its process may have died before.
+            # The outcome for a key must be in the database; this one is in Redis, and its process may have died since.
             return run if not run.ended_elsewhere or await runtime.records.has_end(run.id) else None
         try:
             record = await runtime.records.get(claim.run_id, owner=None)
@@ -250,8 +250,8 @@ async def _run_of(call: Call, claim: Claim) -> Run | None:
 
 
 def is_kept(error: AmrikyyError) -> bool:
-    """Whether a repetition gets this error again, and not a new try; as while the run goes on elsewhere."""
-    # By its code: of a run that was recorded the error's class is not known.
+    """Whether a repetition gets this error again instead of a new attempt; also while the run goes on elsewhere."""
+    # By its code: the class of a recorded error is not known.
     return isinstance(error, HandedOver) or (error.status < 500 and error.code not in _TRIED_AGAIN)
 
 

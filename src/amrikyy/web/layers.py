@@ -1,4 +1,4 @@
-"""The layers around every route, as plain ASGI: each is passed by all requests, so each is short."""
+"""The layers around every route, as plain ASGI middleware: all requests pass each of them, so each is short."""
 
 import itertools
 import re
@@ -37,14 +37,14 @@ _redact = Redactor()
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,64}")
 MAX_LOGGED_PATH = 200
-"""Characters of an unknown path in the access line: a caller decides how long it is."""
+"""The most characters of an unknown path in an access line, because callers control its length."""
 
 NOT_STORED = (b"cache-control", b"no-store")
-"""Answers hold tokens, keys and what is one caller's; a cache on the way knows nothing of `x-api-key`."""
+"""Responses contain tokens, keys and private data, and shared caches do not treat `x-api-key` as a credential."""
 
 
 class Observe:
-    """Outermost: gives the request its id, every response its standard headers, the log its line, and counts."""
+    """The outermost layer: assigns the request id, adds standard headers, writes the access line, and counts."""
 
     def __init__(
         self, app: ASGIApp, runtime: Callable[[], "Runtime"], access_log: AccessLog, metrics: Metrics, tracer: Tracer
@@ -105,7 +105,7 @@ class Observe:
     def _count(self, method: str, exchange: Exchange) -> None:
         method = method if method in METHODS else "other"
         route = exchange.route or NO_ROUTE
-        # 499 is nginx' word for a client that left before there was an answer.
+        # 499 is nginx's status for a client that disconnected before there was an answer.
         self._metrics.http_requests.inc(method, route, str(exchange.status or 499))
         self._metrics.http_seconds.observe(exchange.elapsed_ms / 1000, method, route)
 
@@ -132,7 +132,7 @@ class Observe:
 
 
 class AnswerErrors:
-    """Turns what is raised inside into the one JSON error body; a surprise is logged and tells nothing."""
+    """Turns exceptions into the one JSON error body; an unexpected one is logged, and its body reveals nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -148,7 +148,7 @@ class AnswerErrors:
         except ClientDisconnect:
             return  # there is nobody left to answer
         except AmrikyyError as raised:
-            error = raised.with_traceback(None)  # it refers to this frame, and all would wait for the collector
+            error = raised.with_traceback(None)  # breaks a reference cycle through this frame
         except Exception:
             request_id = exchange_of(scope).request_id
             log.exception("request_failed", request_id=request_id, path=_printable(scope["path"]))
@@ -158,12 +158,12 @@ class AnswerErrors:
         if exchange.status is None:
             await error_response(error, exchange.request_id)(scope, receive, send)
         else:
-            # The status is on its way already; breaking the connection is the only honest sign left.
+            # The status has been sent already; aborting the connection is the only way left to signal the error.
             raise ConnectionError(f"the response of request {exchange.request_id} broke off: {error.code}")
 
 
 class Authenticate:
-    """Lets nobody in without a valid credential, except to the public routes, whatever the path, method or body."""
+    """Requires a valid credential for every request, whatever its path, method or body, except to public routes."""
 
     def __init__(self, app: ASGIApp, runtime: Callable[[], "Runtime"], public: frozenset[tuple[str, str]]) -> None:
         self._app = app
@@ -171,8 +171,8 @@ class Authenticate:
         self._public = public
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Handle one HTTP request; other kinds of scope pass untouched. Whom it remembers it leaves to the next layer
-        at once: as a coroutine it would be there for as long as a stream."""
+        """Handle one HTTP request; other kinds of scope pass untouched. If the principal is cached, it returns the next
+        layer's awaitable: a coroutine of its own would exist for as long as a stream."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) in self._public:
             return self._app(scope, receive, send)
         began = time.perf_counter()
@@ -205,11 +205,11 @@ def _address(scope: Scope, trusted: Networks) -> str | None:
 
 
 def _printable(path: str) -> str:
-    """A path as a log line may have it: without what a caller put in that must not rest, or would break the line."""
+    """A path that is safe to log: bounded, without secrets and personal data, and without line breaks."""
     return _redact(path[:MAX_LOGGED_PATH]).encode("unicode_escape").decode()
 
 
 def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
-    """The caller's id of the request, if it is one. Ours is no secret, only unique."""
+    """The request id that the caller sent, if it is well formed. Ours need not be secret, only unique."""
     given = headers.get(b"x-request-id")
     return str(given, "ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -1,4 +1,4 @@
-"""What a request is charged, who is charged, and what the answer says about it."""
+"""Charges requests against rate limits, and reports the limits in response headers."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
@@ -12,14 +12,14 @@ from amrikyy.web.endpoint import Call
 async def charge_request(call: Call, meanwhile: Callable[[], Awaitable[None]] | None = None) -> Decision | None:
     """Charge an admitted request against every limit that it is subject to: all of them, or none.
 
-    Taking up a stream and repeating a request with its Idempotency-Key start nothing, and count as any request.
+    Resuming a stream and repeating a request with its Idempotency-Key start nothing, and count only as requests.
 
     Args:
         call: the request.
-        meanwhile: is done while Redis decides, if it does; must neither wait nor raise.
+        meanwhile: run while Redis decides, if it does; must neither wait nor raise.
 
     Raises:
-        RateLimited: saying which limit refused, and when to try again.
+        RateLimited: a limit refused; the error says which, and when to try again.
     """
     endpoint = call.endpoint
     if endpoint.unlimited or not is_limited(call):
@@ -29,7 +29,7 @@ async def charge_request(call: Call, meanwhile: Callable[[], Awaitable[None]] | 
 
 
 async def charge_names(call: Call, *names: str) -> None:
-    """Charge a request against these limits too, now that it is known what it runs.
+    """Charge a request against further limits, once it is known what it runs.
 
     Raises:
         RateLimited: nothing was taken.
@@ -39,7 +39,7 @@ async def charge_names(call: Call, *names: str) -> None:
 
 
 def is_limited(call: Call) -> bool:
-    """Whether the request counts at all: RATE_LIMIT_WHITELIST names addresses whose do not."""
+    """Whether the request counts at all: those from addresses in RATE_LIMIT_WHITELIST do not."""
     whitelist = call.runtime.limits.whitelist
     return not whitelist or (call.address or "") not in whitelist
 
@@ -47,7 +47,7 @@ def is_limited(call: Call) -> bool:
 async def charge(
     call: Call, charges: Sequence[Charge], meanwhile: Callable[[], Awaitable[None]] | None = None
 ) -> Decision | None:
-    """Take the charges, and say in the answer's headers how the limits stand. `meanwhile`: see `charge_request`.
+    """Apply the charges, and add the state of the limits to the response's headers. `meanwhile`: see `charge_request`.
 
     Raises:
         RateLimited: nothing was taken.
@@ -66,19 +66,19 @@ async def charge(
 
 
 def _refusal_of(call: Call, decision: Decision) -> RateLimited:
-    """The error for a decision that refused, which is counted."""
+    """The error for a refusal, which is also counted in the metrics."""
     assert decision.refused is not None
     call.runtime.metrics.limit_hits.inc(decision.refused.name)
     return refusal(decision)
 
 
 class GuessGuard:
-    """Slows guessing: an attempt counts against the address and the account until it has turned out to be right.
+    """Slows down guessing: an attempt counts against the address and the account, and is refunded unless it was wrong.
 
-    Used as a context around the attempt. The account need not exist, and its name is not kept.
+    Used as a context manager around the attempt. The account need not exist, and its name is not stored.
 
     Raises:
-        RateLimited: on entering, when there were too many wrong attempts.
+        RateLimited: on entering, if there were too many wrong attempts.
     """
 
     def __init__(self, call: Call, account: str | None) -> None:
@@ -103,7 +103,7 @@ class GuessGuard:
 
 
 def counted_caller(call: Call) -> str:
-    """Whose limits a request counts against: the caller's, or the address' where there is no caller."""
+    """Whose limits a request counts against: the caller's, or the address's if there is no caller."""
     principal = call.exchange.principal
     return principal.id if principal is not None else f"address:{counted_as(call.address or 'unknown')}"
 

@@ -1,4 +1,4 @@
-"""`/api/agents/{agent}/…`: how agents do, and beginning to count anew."""
+"""`/api/agents/{agent}/…`: statistics and health of agents, and resetting their counters."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -159,7 +159,7 @@ def _stats(runtime: Runtime, agent: str, statistics: Statistics) -> Stats:
 def _health(runtime: Runtime, agent: Agent) -> AgentHealthInfo:
     tally, slots = runtime.runner.tally(agent.name), runtime.runner.slots
     circuit = _circuit(runtime)
-    # With its only model left alone an agent can do nothing; with one of several it does less well.
+    # An agent whose only model is cut off can do nothing; with one of several cut off it is degraded.
     is_cut_off = all(breaker.state == "open" for breaker in runtime.models.breakers.values())
     handler: Health = "unhealthy" if is_cut_off else "degraded" if circuit == "open" else "healthy"
     if tally.health == "unhealthy" or handler == "healthy":

@@ -1,4 +1,4 @@
-"""`/api/metrics`: the numbers, for Prometheus and for dashboards."""
+"""`/api/metrics`: the metrics, for Prometheus and for dashboards."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TURN_S = 0.001
-"""How long the thread that writes metrics may keep the interpreter from the event loop; Python's own 5 ms add up."""
+"""How long the thread that renders metrics may hold the GIL before the event loop gets it; Python's 5 ms add up."""
 
 _USUAL_TURN_S = sys.getswitchinterval()
 
@@ -57,7 +57,7 @@ class MetricsReset(Success):
 
 
 async def aside(render: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Do it in a thread that lets the event loop have its turn: it is all Python, and may take tens of milliseconds."""
+    """Render in a thread that often yields the GIL to the event loop: it is pure Python, and takes up to tens of ms."""
     sys.setswitchinterval(TURN_S)
     try:
         return await asyncio.to_thread(render, *arguments, **named)
@@ -66,14 +66,14 @@ async def aside(render: Callable[P, T], *arguments: P.args, **named: P.kwargs) -
 
 
 async def prometheus(call: Call) -> Answer:
-    """The text that Prometheus reads. It is written in a thread, so that nobody waits for it."""
+    """The text that Prometheus scrapes, rendered in a thread so that it blocks nothing."""
     call.runtime.sample()
     body, content_type = await aside(call.runtime.metrics.render, call.header(b"accept") or "")
     return Response(body, headers={"content-type": content_type})
 
 
 async def as_json(call: Call) -> Answer:
-    """The same as JSON."""
+    """The metrics as JSON."""
     call.runtime.sample()
     values: list[dict[str, Any]] = await aside(call.runtime.metrics.values)
     return MetricsReply(timestamp=datetime.now(UTC), metrics=[Metric.model_validate(value) for value in values])
@@ -89,7 +89,7 @@ async def reset(call: Call) -> Answer:
 
 
 def metrics_endpoints(*, public: bool) -> list[Endpoint]:
-    """The routes of this file; reading is public with METRICS_PUBLIC."""
+    """The routes of this module; reading is public with METRICS_PUBLIC."""
     needs: Needs = PUBLIC if public else Permission.AGENT_STATS
     return [
         Endpoint(method="GET", path="/api/metrics", handler=prometheus, needs=needs, unlimited=True, tag="Metrics",

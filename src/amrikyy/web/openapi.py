@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the declared endpoints: what is not declared cannot be served, and the reverse."""
+"""The OpenAPI document, generated from the declared endpoints, so that it contains exactly the routes served."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ LIMIT_HEADERS = {
 
 
 def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The document, OpenAPI 3.1, as JSON values."""
+    """The OpenAPI 3.1 document as JSON values."""
     shown = [endpoint for endpoint in endpoints if not endpoint.hidden]
     schemas, definitions = _schemas(shown)
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -174,7 +174,7 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
 
 
 def _event_schema(events: Mapping[str, type[BaseModel]], schemas: dict[tuple[type[BaseModel], Mode], Any]) -> Any:
-    """One event of the stream: `data` is JSON, which depends on `event`."""
+    """The schema of one event of a stream: `data` is JSON whose schema depends on `event`."""
 
     def described(name: str, model: type[BaseModel]) -> dict[str, Any]:
         data = {"type": "string", "contentMediaType": "application/json",
@@ -250,7 +250,7 @@ def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is left out and never null."""
+    """Drop null from a parameter's schema: a query parameter can be left out, but not be null."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     rest = {
         key: value for key, value in schema.items() if key not in ("anyOf", "title", "default") or value is not None

@@ -1,4 +1,4 @@
-"""Lists a page at a time: the fields of a query and of an answer, and where a page ends."""
+"""Pagination of lists: the fields of queries and answers, and the end of a page."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol, TypeVar
@@ -7,11 +7,11 @@ from pydantic import Field
 
 
 class Identified(Protocol):
-    """What is listed in the order of its ids, or against it."""
+    """An entry of a list that is ordered by id, ascending or descending."""
 
     @property
     def id(self) -> str:
-        """Its own."""
+        """The id of the entry."""
         ...
 
 
@@ -21,7 +21,7 @@ NextCursor = Annotated[str | None, Field(description="Send it as `cursor` for th
 
 
 def page_cursor(pattern: str | None = None, *, max_length: int = 64) -> Any:
-    """The field of a query that says which page was the one before."""
+    """The query field for the cursor of the previous page."""
     return Field(
         default=None,
         min_length=1,
@@ -32,11 +32,11 @@ def page_cursor(pattern: str | None = None, *, max_length: int = 64) -> Any:
 
 
 def page_limit(description: str | None = None) -> Any:
-    """The field of a query that says how many entries a page may have."""
+    """The query field for the size of a page."""
     return Field(default=20, ge=1, le=100, description=description)
 
 
 def page_of(found: Sequence[Entry], limit: int) -> tuple[Sequence[Entry], str | None]:
-    """A page, for which one entry more than its limit was looked for, and the cursor of the next one."""
+    """The page and the cursor of the next one, from up to one entry more than the limit."""
     page = found[:limit]
     return page, page[-1].id if len(found) > limit else None

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with what it lacks: a connection that can be cut and watched, and answers in one write."""
+"""Extends uvicorn's HTTP protocol: connections that can be aborted and watched, and responses in one write."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from amrikyy.web.flow import Flow, Pipeline, Signal
 from amrikyy.web.headers import Written, write
 
 HEAD_WITHIN_S = 30.0
-"""How long the head of a request may take: else whoever sends a letter now and then would soon have all descriptors. A
-new connection may say nothing for as long as one that is kept open: load balancers open some ahead."""
+"""How long the head of a request may take: otherwise clients that send a byte now and then could exhaust the file
+descriptors. A new connection may stay silent as long as one kept alive, because load balancers open some in advance."""
 
 
 _of_every_answer = Written()
@@ -22,8 +22,7 @@ class Cycle(RequestResponseCycle):
     """Writes the head of a response together with the first piece of its body.
 
     A write is a system call, a packet, and a wake-up of the client: 25 of the 110 microseconds of a short answer.
-    Another 20 were in looking at each header of each answer for characters that would end its line; here all are looked
-    at together.
+    Another 20 went into searching each header for characters that would end its line; here all are searched at once.
     """
 
     _head: bytes = b""
@@ -32,7 +31,7 @@ class Cycle(RequestResponseCycle):
         """Send a part of the response.
 
         Raises:
-            RuntimeError: the application breaks ASGI's rules, or a header has a line break in it.
+            RuntimeError: the application violates ASGI, or a header contains a line break.
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -92,9 +91,9 @@ class Cycle(RequestResponseCycle):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection of a client. Is a `web.connection.Connection`."""
+    """One client connection; implements `web.connection.Connection`."""
 
-    scope: Any  # of the last request: there is none before the first one, nor when the client has gone
+    scope: Any  # of the last request; None before the first one, and after a disconnect
     cycle: Any
     flow: Any
     pipeline: Any
@@ -107,20 +106,21 @@ class Protocol(HttpToolsProtocol):
         self.pipeline = Pipeline()
 
     def close_after_next(self) -> None:
-        """Close it when the answer in progress, or the next one, has been sent."""
+        """Close the connection after the response in progress, or after the next one."""
         self._closes_after_next = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the body of the request has arrived; of pipelined ones the last begins after the others have."""
+        """Whether the whole body has arrived; with pipelining, that of the last request, which follows all others."""
         return self.cycle is None or not self.cycle.more_body
 
     def take_body(self, scope: Any) -> bytes | None:
-        """The body of the request of this scope, if all of it is there; `receive` has none of it then.
+        """Take the body of this scope's request, if it has arrived completely; `receive` does not return it then.
 
-        Requests that were sent ahead are not the last one, whose `cycle` is at hand: theirs have to be received.
+        Only possible for the last request, whose `cycle` is at hand: the bodies of earlier pipelined requests have to
+        be received.
         """
         cycle = self.cycle
         if cycle is None or cycle.scope is not scope or cycle.more_body:
@@ -133,45 +133,45 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether the client takes so little that whoever writes must wait."""
+        """Whether the client reads so slowly that a writer has to wait."""
         return self.flow is not None and bool(self.flow.write_paused)
 
     def abort(self) -> None:
-        """Close the connection without waiting for what was not sent."""
+        """Close the connection at once, dropping what was not sent yet."""
         self.transport.abort()
 
     def close_if_silent(self, now: float) -> None:
-        """Close the connection if it has waited for the head of a request for too long, and for nothing else."""
+        """Close the connection if it has only been waiting for the head of a request, and for too long."""
         due, cycle = self._head_due, self.cycle
         if due is not None and now > due and (cycle is None or cycle.response_complete):
             self.transport.close()
 
     def when_lost(self, callback: Callable[[], object] | None) -> None:
-        """Call this when the client has gone, at once if it is gone already."""
+        """Set the callback for when the client disconnects; called at once if it has already."""
         self._on_lost = callback
         if callback is not None and self.transport.is_closing():
             asyncio.get_running_loop().call_soon(self._tell)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class does
-        """Keep the transport."""
+        """Set up flow control, and the deadline of the first request."""
         super().connection_made(transport)
         self.flow = Flow(transport)
         self._head_due = self.loop.time() + self.timeout_keep_alive
 
     def on_message_begin(self) -> None:
-        """Extend the scope that the base class has just made."""
+        """Add the connection to the scope that the base class has just created."""
         super().on_message_begin()
         self._head_due = self.loop.time() + HEAD_WITHIN_S
         self.scope[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
-        """Leave the headers to the scope: trailers are none of them."""
+        """Detach the header list from the scope's, so that trailers are not added to it."""
         super().on_headers_complete()
         self.headers = []
         self._head_due = None
 
     def on_response_complete(self) -> None:
-        """Go on with the next request in line, or wait for one: the base class sets a timer for that each time."""
+        """Start the next pipelined request, or set the keep-alive deadline, for which the base class uses a timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -182,18 +182,18 @@ class Protocol(HttpToolsProtocol):
             self._head_due = self.loop.time() + self.timeout_keep_alive
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits for it, and let go of the last request.
+        """Call the `when_lost` callback, and drop the last request.
 
-        The base class leaves the two referring to each other: 6 KB a connection that only the garbage collector frees,
-        and it looks at what is old once in many minutes, for seconds.
+        The base class leaves a reference cycle between the two: 6 KB a connection that only the garbage collector
+        frees, whose collections of the oldest generation are many minutes apart and take seconds.
         """
         super().connection_lost(exc)
         self._tell()
-        self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]  # as it begins itself
+        self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]  # as initially
         self.pipeline.clear()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = Cycle  # the base class makes its own, and has no other place to say which
+        cycle.__class__ = Cycle  # the base class creates its own, with no hook to choose another class
         event: Any = Signal(is_set=cycle.message_event.is_set())
         cycle.message_event = event
         if self._closes_after_next:

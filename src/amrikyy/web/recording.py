@@ -1,4 +1,4 @@
-"""What a caller may rely on once it is told: that its run, or the end of its run, is in the database."""
+"""Makes sure that a run, or the end of a run, is in the database before its caller is told of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ class Accepted(Success):
 
 
 async def accepted(call: Call, run: Run) -> Response:
-    """202: the run has begun, and this is where to look it up.
+    """The 202 response, with where to look the run up.
 
     Raises:
         Unavailable: it could not be recorded, and was cancelled.
@@ -39,7 +39,7 @@ async def accepted(call: Call, run: Run) -> Response:
 
 
 async def record_accepted(call: Call, run: Run) -> None:
-    """Wait until the run is in the database: whoever is told to look it up later must find it, whatever dies now.
+    """Wait until the run is in the database, so that its caller can look it up even if this process dies now.
 
     Raises:
         Unavailable: it cannot be recorded, and was cancelled.
@@ -52,10 +52,10 @@ async def record_accepted(call: Call, run: Run) -> None:
 
 
 async def record_end(call: Call, run: Run, wishes: Wishes) -> None:
-    """Wait until the end of a run is in the database, where that is promised.
+    """Wait until the end of a run is in the database, if that is promised.
 
     Raises:
-        Unavailable: it cannot be recorded now. The run has ended all the same, and its record will be written.
+        Unavailable: it cannot be recorded now. The run has ended nevertheless, and its record will be written.
     """
     if not _end_is_promised(call, wishes):
         return
@@ -71,9 +71,9 @@ async def record_end(call: Call, run: Run, wishes: Wishes) -> None:
 
 
 def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable[None]] | None:
-    """For a stream, what `record_end` is for a JSON answer; None where nothing is promised.
+    """The equivalent of `record_end` for a stream; None if nothing is promised.
 
-    Its reader has the text already, so an end that cannot be recorded in time is shown all the same, and logged.
+    The reader has the text already, so an end that cannot be recorded in time is shown nevertheless, and logged.
     """
     if not _end_is_promised(call, wishes):
         return None
@@ -96,10 +96,10 @@ async def _recorded(call: Call, run: Run) -> None:
 
 
 def accepted_body(run: Run) -> Accepted:
-    """What is said of a run that goes on without its caller."""
+    """The body that describes a run which goes on without its caller."""
     return Accepted(run_id=run.id, agent=run.agent, operation=run.operation, status=run.status)
 
 
 def _end_is_promised(call: Call, wishes: Wishes) -> bool:
-    """It is with an Idempotency-Key, and always with DURABLE_REPLIES."""
+    """Whether the end must be recorded before it is shown: with an Idempotency-Key, and always with DURABLE_REPLIES."""
     return wishes.key is not None or call.runtime.settings.durable_replies

@@ -1,4 +1,4 @@
-"""Bodies that several routes share, and what a run looks like to its caller."""
+"""Bodies that several routes share, and the representation of a run for its caller."""
 
 from typing import Any, Literal
 
@@ -49,17 +49,17 @@ class TokenUsage(Wire):
 
 
 def duration_text(seconds: float) -> str:
-    """Like the guide's "2.5s"; always in seconds, short ones with more digits."""
+    """A duration like the guide's "2.5s"; always in seconds, short ones with more digits."""
     return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds:.3f}s"
 
 
 def dollars(cost_usd: float | None) -> float | None:
-    """A sum of dollars without floating-point noise: no token costs as little as a tenth of a billionth."""
+    """An amount of dollars without floating-point noise: no token costs as little as a tenth of a billionth."""
     return None if cost_usd is None else round(cost_usd, 10)
 
 
 def usage_of(spent: Spent) -> dict[str, Any]:
-    """Tokens, under the names that the field uses; `usageEstimated` only when they were not reported."""
+    """Token counts, under the industry's usual names; `usageEstimated` only if the provider did not report them."""
     usage: dict[str, Any] = {
         "promptTokens": spent.input_tokens,
         "completionTokens": spent.output_tokens,
@@ -83,7 +83,7 @@ def completion(run: Run) -> dict[str, Any]:
 
 
 def reply(run: Run) -> dict[str, Any]:
-    """The body that answers `POST /api/agents/{agent}/{operation}`."""
+    """The body of the response to `POST /api/agents/{agent}/{operation}`."""
     spent = run.spent
     return {
         "success": True,

@@ -1,4 +1,4 @@
-"""`/api/runs`: what the server did for a caller."""
+"""`/api/runs`: the runs of a caller."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -75,7 +75,7 @@ class RunQuery(Request):
 
 
 async def list_runs(call: Call) -> Answer:
-    """The caller's runs; with agent:manage, everybody's."""
+    """List the caller's runs; with agent:manage, everybody's."""
     query: RunQuery = call.query
     records = await call.runtime.records.page(
         owner=visible_to(call),

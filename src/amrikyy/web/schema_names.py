@@ -1,13 +1,13 @@
-"""What schemas are called in the OpenAPI document: clients are generated from it, so a name must stay what it is."""
+"""The names of schemas in the OpenAPI document: clients are generated from it, so names must be stable."""
 
 from collections import defaultdict
 from typing import Any
 
 
 def shorten(names: list[str], reserved: str = "amrikyy") -> dict[str, str]:
-    """New names for those that pydantic has made of a whole module's path, as it does where two classes have one name.
+    """Shorter names for those that pydantic builds from the module path, which it does if two classes share a name.
 
-    The server's own class keeps the name, whatever agents are beside it; another is called after its package as well.
+    The server's own class keeps the plain name, whatever agents are loaded; others get their package in front.
     """
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -27,10 +27,10 @@ def shorten(names: list[str], reserved: str = "amrikyy") -> dict[str, str]:
 
 
 def rename(schema: Any, new: dict[str, str], prefix: str) -> None:
-    """Make every reference of a schema one to the new name."""
+    """Replace every reference in a schema by one to the new name."""
     if isinstance(schema, dict):
         for key, value in schema.items():
-            if isinstance(value, str) and value.startswith(prefix):  # of `$ref`, or of a discriminator's mapping
+            if isinstance(value, str) and value.startswith(prefix):  # in `$ref`, or in a discriminator's mapping
                 schema[key] = prefix + new.get(value.removeprefix(prefix), value.removeprefix(prefix))
             else:
                 rename(value, new, prefix)

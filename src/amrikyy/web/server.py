@@ -1,4 +1,4 @@
-"""uvicorn's server with what it lacks: letting runs finish before it stops, and an end of its patience with silence."""
+"""Extends uvicorn's server: lets runs finish before it stops, and closes connections that are silent for too long."""
 
 import asyncio
 import socket
@@ -14,15 +14,15 @@ from amrikyy.web.acceptor import Acceptor
 from amrikyy.web.protocol import Protocol
 
 SWEEP_EVERY = 50
-"""Ticks of a tenth of a second. To look at ten thousand connections takes a millisecond."""
+"""In ticks of a tenth of a second. Checking ten thousand connections takes a millisecond."""
 
 
 class Server(UvicornServer):
-    """A server that calls `drain` when it was told to stop, while it waits for its connections to end.
+    """A server that calls `drain` when it is told to stop, while it waits for its connections to end.
 
-    Where others accept the connections that it no longer does, it `lingers_s` first: what comes on connections that
-    clients have kept open is still answered, and then they are closed. Else a client who sends something just
-    when its connection is closed could not tell whether it was done.
+    If other processes accept new connections in its place, it `lingers_s` first: requests on connections that clients
+    have kept open are still answered, and the connections closed after that. Otherwise a client that sends a request
+    just when its connection is closed could not tell whether it was processed.
     """
 
     servers: list[Any]  # uvicorn only closes them, and waits until they are closed
@@ -34,14 +34,14 @@ class Server(UvicornServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on these sockets."""
-        if sockets is None or sys.platform == "win32":  # whose event loop cannot watch a socket, and accepts many
+        if sockets is None or sys.platform == "win32":  # its loop cannot watch sockets, but accepts many
             await super().startup(sockets)
             return
         await super().startup([])
         self.servers = [Acceptor(each, self._open, shared=self._lingers_s > 0) for each in sockets]
 
     async def on_tick(self, counter: int) -> bool:
-        """What is done ten times a second. Returns whether to stop."""
+        """Called ten times a second; sweeps silent connections. Returns whether to stop."""
         if counter % SWEEP_EVERY == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
@@ -53,10 +53,10 @@ class Server(UvicornServer):
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, wait for what is in progress, close. A second Ctrl+C does not wait."""
+        """Stop accepting, wait for requests in progress, and close. A second Ctrl+C skips the wait."""
         for server in self.servers:
             server.close()
-            if isinstance(server, Acceptor):  # what it has just accepted is one of the connections, too
+            if isinstance(server, Acceptor):  # so that connections just accepted are included below
                 await server.wait_closed()
         if self._lingers_s and not self.force_exit:
             for connection in list(self.server_state.connections):

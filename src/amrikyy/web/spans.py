@@ -12,7 +12,7 @@ _OURS = re.compile(r"req_[0-9a-f]{24}")
 
 
 def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> Description:
-    """A request, by its method, and what came of it."""
+    """The span of a request, from its method and its exchange."""
     method, exchange = answered
     method = method if method in METHODS else "_OTHER"
     agent, _, operation = (exchange.operation or "").partition(".")
@@ -22,7 +22,7 @@ def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> D
         "http.response.status_code": exchange.status,
         "gen_ai.agent.name": agent or None,
         "amrikyy.operation": operation or None,
-        # A caller's own may be anything, and is redacted; that costs as much as all the rest.
+        # A caller's own id may be anything, and so is redacted, which costs as much as all the rest.
         "amrikyy.request.id" if _OURS.fullmatch(exchange.request_id) else "http.request.header.x-request-id": (
             exchange.request_id
         ),
@@ -32,7 +32,7 @@ def describe_exchange(answered: tuple[str, Exchange], _clean: Clean | None) -> D
         attributes[_STAGES.get(stage, stage)] = round(duration_ms, 3)
     error = None
     if exchange.status is None:
-        error = "left"  # the client, before there was an answer
+        error = "left"  # the client disconnected before there was an answer
     elif exchange.status >= 500:
         error = str(exchange.status)
     return Description(f"{method} {exchange.route}", "server", attributes, error)

@@ -1,4 +1,4 @@
-"""A run's events as `text/event-stream`, written as ready bytes: heartbeat, disconnect, error-as-event."""
+"""Streams a run's events as `text/event-stream`, with heartbeats, disconnects, and errors as events."""
 
 import asyncio
 import time
@@ -22,35 +22,35 @@ from amrikyy.web.replies import completion
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S = 15
-"""Seconds of silence before a comment line; proxies commonly cut a connection that is silent for 30 or 60."""
+"""Seconds of silence before a comment line; proxies commonly close a connection after 30 or 60 s of silence."""
 
 STALL_S = 30
-"""Seconds in which a client takes nothing at all of what waits for it, before its connection is cut."""
+"""Seconds in which a client reads nothing of what is pending for it before its connection is closed."""
 
 MAX_WRITE = 64 * 1024
-"""Bytes handed to the connection at a time: what a client that does not read holds of our memory."""
+"""Bytes written to the connection at a time, and so the memory that a client which does not read takes."""
 
 ENDS = frozenset({"completed", "failed", "cancelled"})
 
 HEARTBEAT = b": still here\n\n"
 
 RETRY_MS = 1000
-"""When a reader that is sent on should ask elsewhere: a load balancer has noticed by then."""
+"""When a reader that is told to reconnect should do so: by then a load balancer has noticed that this server stops."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),  # nginx would collect the tokens otherwise
+    (b"x-accel-buffering", b"no"),  # nginx would buffer the tokens otherwise
 ]
 
 
 class EventStream:
     """The response that follows a run from event number `after` to its end.
 
-    What is already there is written together. When the client leaves, the run is told so, and goes on
-    for the grace time. A client that does not read delays only itself: the log is the run's, the stream
-    holds `MAX_WRITE` bytes of it, and after `STALL_S` without any progress the connection is cut. It can resume.
-    `connected` is what the event of that name says besides. `before_end` is awaited before the last event is shown.
+    Events that exist already are written together. When the client disconnects, the run goes on for the grace
+    period. A client that does not read delays only itself: the log belongs to the run, the stream holds `MAX_WRITE`
+    bytes of it, and after `STALL_S` without any progress the connection is closed. The client can resume.
+    `connected` has further fields of the event of that name. `before_end` is awaited before the last event is shown.
     """
 
     __slots__ = ("_after", "_before_end", "_connected", "_grace_s", "_metrics", "_run")
@@ -87,7 +87,7 @@ class EventStream:
             forget_heads(scope)
             if self._after:
                 writer.skip(run.events(0, self._after))
-                if self._after >= run.readable:  # the head waits for the first piece, and whoever is back for the head
+                if self._after >= run.readable:  # sends the head, which would wait for the first piece of the body
                     await send({"type": "http.response.body", "body": b"", "more_body": True})
             while not reader.at_end:
                 first = reader.position + 1
@@ -118,9 +118,9 @@ def _how_ended(run: Run) -> str:
 
 
 class StallWatch:
-    """Cuts the connection of a client that takes nothing for `STALL_S`.
+    """Closes the connection of a client that reads nothing for `STALL_S`.
 
-    Most clients never keep a writer waiting; the others cost one timer, not one a write.
+    Most clients never make a writer wait; for the others it uses one timer, not one per write.
     """
 
     __slots__ = ("_cut", "_timer", "since")
@@ -131,14 +131,14 @@ class StallWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """A write begins that may take time; `since` is None again when it has ended."""
+        """Note that a write begins that may stall; the caller sets `since` to None when it has ended."""
         loop = asyncio.get_running_loop()
         self.since = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(STALL_S, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -155,7 +155,7 @@ class StallWatch:
 
 
 class EventWriter:
-    """Formats events. It keeps the object so far, because the log only has how it grew."""
+    """Formats events. It holds the object so far, because the log only has its deltas."""
 
     __slots__ = ("_connected", "_fold", "_request_id", "_run", "_run_id")
 
@@ -167,13 +167,13 @@ class EventWriter:
         self._fold: Fold | None = None
 
     def skip(self, events: list[Event]) -> None:
-        """Take in events that the client has already seen, from the first."""
+        """Process the events that the client has already seen, from the first."""
         for number, event in enumerate(events, 1):
             if event.kind == "partial":
                 self._folded(number, event)
 
     def bodies(self, first: int, events: list[Event]) -> Iterator[bytes]:
-        """The bytes of `events`, the first of which is number `first`, in writes of about `MAX_WRITE` at most."""
+        """The encoded `events`, the first of which is number `first`, in pieces of about `MAX_WRITE` at most."""
         run_id = self._run_id
         parts: list[bytes] = []
         size = 0
@@ -183,7 +183,7 @@ class EventWriter:
             else:
                 name, data = self._describe(number, event)
                 part = b"event: %b\ndata: %b\n\n" % (name, data)
-                if name != b"reconnect":  # which is not the run's, and so not one of its numbers
+                if name != b"reconnect":  # which is not an event of the run, and has no number
                     part = b"id: %b:%d\n%b" % (run_id, number, part)
             parts.append(part)
             size += len(part)
@@ -195,7 +195,7 @@ class EventWriter:
             yield b"".join(parts)
 
     def write(self, first: int, events: list[Event]) -> bytes:
-        """All of it at once."""
+        """All `bodies` in one piece."""
         return b"".join(self.bodies(first, events))
 
     def _describe(self, number: int, event: Event) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""`/api/stream`: running an operation as a stream of events, taking a stream up again, and cancelling a run."""
+"""`/api/stream`: runs an operation as a stream of events, resumes streams, and cancels runs."""
 
 import asyncio
 import re
@@ -56,7 +56,7 @@ LAST_EVENT_ID = Header(
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
 
 CAUGHT_UP_WITHIN_S = 5.0
-"""By then a process that died is known to have (`runs.shared.presence.ALIVE_S`), and one that lives has written."""
+"""By then a process that has died is known to be dead (`runs.shared.presence.ALIVE_S`); a live one has written."""
 
 ATTEMPTS = 4
 ATTEMPT_AFTER_S = 0.15
@@ -80,7 +80,7 @@ class Cancelled(Success):
 
 
 def stream_endpoints(registry: Registry) -> list[Endpoint]:
-    """The routes of this file; each operation has one of its own."""
+    """The routes of this module; each operation has its own."""
     operations = {operation.key: operation for operation in registry.operations()}
 
     async def no_such_operation(call: Call) -> Answer:
@@ -118,7 +118,7 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
 
 
 async def resume(call: Call) -> Answer:
-    """Take up the stream of a run of the caller's."""
+    """Resume the stream of one of the caller's runs."""
     run_id = call.params["runId"]
     seen_run, after = last_event_id(call) or (run_id, 0)
     if seen_run != run_id:
@@ -127,7 +127,7 @@ async def resume(call: Call) -> Answer:
 
 
 async def cancel(call: Call) -> Answer:
-    """Cancel a run of the caller's."""
+    """Cancel one of the caller's runs."""
     run_id = call.params["runId"]
     run = owned_run(call, run_id)
     await _note_if_anothers(call, run_id, run)
@@ -139,7 +139,7 @@ async def cancel(call: Call) -> Answer:
 
 
 async def _note_if_anothers(call: Call, run_id: str, run: Run | None) -> None:
-    """Who manages the server and cancels what somebody else runs does an administrative act."""
+    """Audit the cancellation of somebody else's run by an administrator."""
     if visible_to(call) is not None:
         return
     try:
@@ -151,11 +151,11 @@ async def _note_if_anothers(call: Call, run_id: str, run: Run | None) -> None:
 
 
 async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
-    """Have another process cancel a run. False when it has ended.
+    """Have another process cancel a run. Returns False if it has ended.
 
     Raises:
-        NotFound: there is none, or it is not the caller's.
-        Unavailable: whoever works on it cannot be told.
+        NotFound: it does not exist, or is not the caller's.
+        Unavailable: the process that works on it cannot be reached.
     """
     shared = call.runtime.shared_runs
     for attempt in range(ATTEMPTS):
@@ -167,7 +167,7 @@ async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
         except NotFound:
             if attempt == ATTEMPTS - 1 or datetime.now(UTC) - began_at(run_id) > RECORDED_WITHIN:
                 raise
-        if shared is not None and attempt < ATTEMPTS - 1:  # it has just begun, and others are told of it in a moment
+        if shared is not None and attempt < ATTEMPTS - 1:  # it has just begun, and will be published in a moment
             await asyncio.sleep(ATTEMPT_AFTER_S)
     raise Unavailable(
         "Another process works on this run and cannot be told. Try again; with REDIS_URL every process can be.",
@@ -177,7 +177,7 @@ async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
 
 
 def visible_to(call: Call) -> str | None:
-    """Whose runs the caller may see: None for everybody's."""
+    """The owner whose runs the caller may see; None for everybody's."""
     return None if Permission.AGENT_MANAGE in call.principal.permissions else call.principal.id
 
 
@@ -211,9 +211,9 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
 
 
 def last_event_id(call: Call) -> tuple[str, int] | None:
-    """The run, and the number of the last event that the caller has seen of it."""
+    """The run's id and the number of its last event that the caller has seen; None without the header."""
     value = call.header(b"last-event-id")
-    if not value:  # a browser that has seen none may send it empty
+    if not value:  # a browser that has seen no event may send it empty
         return None
     match = _LAST_EVENT_ID.fullmatch(value.strip())
     if match is None:
@@ -226,13 +226,13 @@ def last_event_id(call: Call) -> tuple[str, int] | None:
 
 
 async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], bool] = lambda _: True) -> Answer:
-    """The stream of a run from behind event `after`; `is_same` tells whether the request is the one that started it."""
+    """The stream of a run after event `after`; `is_same` tells whether the request is the one that started the run."""
     run = call.runtime.live.get(run_id)
     grace_s = call.runtime.settings.stream_grace_s
     lost = None
     if run is None and call.runtime.shared_runs is not None:
         run = await call.runtime.shared_runs.find(run_id)
-        grace_s = 0  # the process that works on it gives the grace
+        grace_s = 0  # the process that works on it has the grace period
     if run is None:
         lost, run = await _recorded(call, run_id)
     if visible_to(call) not in (None, run.owner):
@@ -258,15 +258,15 @@ async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], 
 
 
 async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
-    """Wait for events of another process' run that its caller has seen and Redis has not.
+    """Wait for events of another process' run that its caller has seen but Redis does not have.
 
-    They were shown while Redis was away, and that process writes them when it is back, if it lives.
+    They were shown while Redis was away, and that process, if it is alive, writes them when Redis is back.
 
     Returns:
-        the event that the stream ends with, if it does not.
+        the event that the stream ends with, if the process is dead.
 
     Raises:
-        Unavailable: neither has turned out in time, and Redis was away just now.
+        Unavailable: neither is known in time, and Redis was away until just now.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
@@ -280,7 +280,7 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
 
 
 async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
-    """A run whose process died, with the event that its stream ends with; or one that has no more than its end."""
+    """A run from its record: with the event that its stream ends with if its process died, else only with its end."""
     shared = call.runtime.shared_runs
     hidden = shared is not None and not shared.is_settled
     try:
@@ -308,7 +308,7 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
 
 
 def _out_of_reach() -> Unavailable:
-    """What says that a run is gone is final; while Redis is away, it only cannot be seen from here."""
+    """The error for a run that cannot be seen while Redis is away; one that says that it is gone would be final."""
     return Unavailable(
         "Redis is away, or has just come back, so the events of other processes' runs cannot be read yet. Try again.",
         code="run_elsewhere",

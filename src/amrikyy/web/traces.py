@@ -1,4 +1,4 @@
-"""`/api/agents/{agent}/traces`: what was done lately, how long each part took, and what it cost."""
+"""`/api/agents/{agent}/traces`: recent traces, with the duration of each part and the cost."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from amrikyy.web.replies import Success, Wire, dollars
 TraceStatus = Literal["completed", "failed", "cancelled", "refused"]
 
 MAX_DEPTH = 100
-"""How deep a tree of spans may be: the JSON encoder goes no deeper than some 200 levels."""
+"""The greatest depth of a tree of spans: the JSON encoder goes no deeper than some 200 levels."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -125,7 +125,7 @@ def trace_endpoints(registry: Registry) -> list[Endpoint]:
 
 
 def tree(records: Sequence[SpanRecord]) -> list[TraceSpan]:
-    """Spans with their children, in the order of time. One whose parent is missing, or too deep down, is at the top."""
+    """Spans with their children, in the order of time. One whose parent is missing or too deep is at the top level."""
     spans = {record.id: _span(record) for record in records}
     children: defaultdict[str | None, list[TraceSpan]] = defaultdict(list)
     for span in spans.values():
@@ -147,7 +147,7 @@ def tree(records: Sequence[SpanRecord]) -> list[TraceSpan]:
 
     for span in children[None]:
         place(span)
-    for span in spans.values():  # ids within a trace may be a caller's: some may be their own ancestors, or very deep
+    for span in spans.values():  # callers may choose ids, so that spans may be their own ancestors, or very deep
         if span.id not in placed:
             place(span)
     return sorted(top, key=lambda span: span.started_at)

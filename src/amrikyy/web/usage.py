@@ -1,4 +1,4 @@
-"""`/api/usage`: what was used and what it cost."""
+"""`/api/usage`: usage of models and its cost."""
 
 import csv
 import io
@@ -105,7 +105,7 @@ def _csv(group_by: Sequence[str], groups: list[UsageGroup]) -> Response:
 
 
 def _cell(value: str) -> str:
-    """The value as a cell that no spreadsheet takes for a formula."""
+    """The value as a cell that no spreadsheet interprets as a formula."""
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

@@ -1,4 +1,4 @@
-"""`/api/auth/users`: the users, for whoever manages them."""
+"""`/api/auth/users`: the users, for administrators."""
 
 from datetime import datetime
 
@@ -132,7 +132,7 @@ async def change_user(call: Call) -> Answer:
 
 
 async def offer_reset(call: Call) -> Answer:
-    """Make a one-time token with which the user sets a new password."""
+    """Create a one-time token with which the user sets a new password."""
     reset = await call.runtime.accounts.offer_reset(call.params["userId"], by=call.actor)
     return ResetReply(reset=_link(call, reset))
 
@@ -150,7 +150,7 @@ def _record(user: User) -> UserRecord:
 
 def _link(call: Call, reset: PasswordReset) -> ResetLink:
     page = call.runtime.settings.password_reset_url
-    # Behind # it reaches the page and no server's log.
+    # Behind # it reaches the page, but no server's log.
     url = f"{page}#{reset.token}" if page else None
     return ResetLink(token=reset.token, expires_at=reset.expires_at, url=url)
 

@@ -1,4 +1,4 @@
-"""A workflow's events as `text/event-stream`. They come out of the database, so they outlive every process."""
+"""Streams a workflow's events as `text/event-stream`, from the database, so that they outlive every process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -85,9 +85,9 @@ WORKFLOW_EVENTS: dict[str, type[BaseModel]] = {
 
 
 class WorkflowStream:
-    """The response that follows a workflow from event number `after` to its end. Leaving it changes nothing.
+    """The response that follows a workflow from event number `after` to its end. A disconnect does not affect it.
 
-    A server that stops, or loses its database, says `reconnect`: the events go on at any other one.
+    A server that stops, or loses its database, sends `reconnect`: any other one can continue the stream.
     """
 
     def __init__(self, workflows: Workflows, record: WorkflowRecord, *, after: int = 0) -> None:
@@ -115,7 +115,7 @@ class WorkflowStream:
     async def _write(self, send: Send, request_id: str) -> None:
         leaving, stalled = self._leaving, self._stalled
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        await send({"type": "http.response.body", "body": b"", "more_body": True})  # nothing may happen for long
+        await send({"type": "http.response.body", "body": b"", "more_body": True})  # the first event may take long
         async for body in self._bodies(request_id):
             if leaving.may_stall:
                 stalled.begin()

@@ -1,4 +1,4 @@
-"""From an admitted request to a workflow: a new one, or the one that the same request started before."""
+"""Turns an admitted request into a workflow: a new one, or the one that an earlier copy of the request started."""
 
 import asyncio
 from collections import Counter
@@ -18,11 +18,11 @@ from amrikyy.workflows.plan import Group, Plan
 from amrikyy.workflows.records import Owner, WorkflowRecord, new_workflow_id
 
 RECORDED_WITHIN = timedelta(seconds=10)
-"""A workflow that another request has just claimed a key for is recorded after its engine has been opened."""
+"""By then a workflow that another request has claimed a key for is recorded, which opening its engine delays."""
 
 
 async def launch_workflow(call: Call, plan: Plan, wishes: Wishes, *, name: str | None = None) -> str:
-    """Start a workflow, or find the one that the same request started before with the same Idempotency-Key.
+    """Start a workflow, or find the one that an earlier request with the same Idempotency-Key started.
 
     Returns:
         its id.
@@ -31,8 +31,8 @@ async def launch_workflow(call: Call, plan: Plan, wishes: Wishes, *, name: str |
         ValidationFailed: the plan is wrong, with the path of every wrong part, or larger than a limit.
         BudgetSpent: nothing is left of the caller's budget.
         RateLimited: a limit refused the plan; nothing was counted.
-        Conflict: the key came with another body before.
-        Unavailable: too many wait, the server is stopping, or the database cannot be reached.
+        Conflict: the key was used with another body before.
+        Unavailable: too many are waiting, the server is stopping, or the database cannot be reached.
     """
     tree = await call.runtime.workflows.check(plan, name=name)
     if wishes.key is None:
@@ -48,7 +48,7 @@ async def launch_workflow(call: Call, plan: Plan, wishes: Wishes, *, name: str |
 
 
 async def end_of(call: Call, workflow_id: str, *, goes_on: bool) -> WorkflowRecord:
-    """Wait for the end; a caller who disconnects takes the workflow along, unless it `goes_on`.
+    """Wait for the end; if the caller disconnects, the workflow is cancelled, unless it `goes_on`.
 
     Raises:
         Unavailable: this server is stopping; another one goes on with the workflow.
@@ -63,7 +63,7 @@ async def end_of(call: Call, workflow_id: str, *, goes_on: bool) -> WorkflowReco
     if not waiting.cancelled():
         return waiting.result()
     if not goes_on:
-        with suppress(Conflict):  # it has ended in between
+        with suppress(Conflict):  # it has ended meanwhile
             await call.runtime.workflows.cancel(workflow_id, owner=None, reason="The caller disconnected.")
     raise ClientDisconnect
 
@@ -112,7 +112,7 @@ async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:
 
 
 async def _claimed(call: Call, claim: Claim) -> WorkflowRecord | None:
-    """The workflow that a key stands for; None when it was lost before it was recorded."""
+    """The workflow that a key was claimed for; None if it was lost before it was recorded."""
     while True:
         try:
             return await call.runtime.workflows.get(claim.run_id, owner=None)

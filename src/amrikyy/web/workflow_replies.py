@@ -1,4 +1,4 @@
-"""What the coordinator's routes take and answer."""
+"""The request and response bodies of the coordinator's routes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -206,7 +206,7 @@ class CoordinatorReset(Success):
 
 
 def reply_of(record: WorkflowRecord, results: Sequence[Outcome]) -> dict[str, Any]:
-    """A workflow that has ended well, as a `WorkflowReply` in JSON."""
+    """A workflow that has completed, as the JSON values of a `WorkflowReply`."""
     assert record.duration_ms is not None
     tree, count = record.tree, len(record.tree.children)
     sizes: dict[str, Any] = {"steps": count} if tree.strategy == "sequential" else {"tasks": count}
@@ -241,12 +241,12 @@ def info_of(record: WorkflowSummary) -> dict[str, Any]:
 
 
 def step_of(outcome: Outcome) -> dict[str, Any]:
-    """The fields of a `StepOutcome`, in JSON's names."""
+    """The fields of a `StepOutcome`, under their names in JSON."""
     return {**outcome, "error": public_error(outcome["error"]), "costUsd": dollars(outcome["costUsd"])}
 
 
 def public_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An error without its HTTP status, as runs show theirs."""
+    """An error without its HTTP status, as runs show it, too."""
     return {name: value for name, value in error.items() if name != "status"} if error else None
 
 

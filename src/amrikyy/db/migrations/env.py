@@ -1,4 +1,4 @@
-"""How Alembic runs: on the connection that it is given, in that connection's transaction."""
+"""Alembic's environment: it runs on the connection that it is given, in that connection's transaction."""
 
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_item=_render,
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # SQLite alters a table by rebuilding it
     transaction_per_migration=False,
 )
 context.run_migrations()

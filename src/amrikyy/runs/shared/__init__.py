@@ -1,4 +1,4 @@
-"""Runs that every process can read, cancel and join, in Redis."""
+"""Runs in Redis, where every process can read, cancel and join them."""
 
 from amrikyy.runs.shared.runs import SCRIPTS, SharedRuns
 

@@ -1,4 +1,4 @@
-"""What is written of runs in Redis, as MessagePack."""
+"""What is stored in Redis about runs, as MessagePack."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ from amrikyy.runs.run import Run
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
-    """What an execution's last event does not say."""
+    """What is stored with an execution's last event, which does not contain it."""
 
     result: bytes | None
     spent: Spent
@@ -26,9 +26,9 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     """Events that were stored together.
 
     Attributes:
-        first: the number of the first of them.
-        events: a partial one with the whole object so far, because what it grows into is known to its process alone.
-        end: with the last event.
+        first: the number of the first one.
+        events: partial ones contain the whole object so far, because only their own process knows the model of it.
+        end: None unless the last event is among them.
     """
 
     first: int
@@ -37,16 +37,16 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RunNote(msgspec.Struct, frozen=True, array_like=True):
-    """A run, without its events: they are its execution's, which the runs that joined it share.
+    """A run without its events, which belong to its execution and are shared by the runs that joined it.
 
     Attributes:
         execution: the id of the execution.
-        process: who works on it.
-        duration_s: None while it goes on.
+        process: the name of the process that works on it.
+        duration_s: None while it is in progress.
         left_after: how many events the run had when it ended before its execution did; else None.
-        left: the error that it ended with then.
+        left: the error that it ended with in that case.
         asked: the words that the request was planned from.
-        whole: all events of its execution, where they were stored at once: then there is no stream of them.
+        whole: all events of its execution if they were stored at once, in which case there is no stream of them.
     """
 
     execution: str
@@ -66,13 +66,13 @@ class RunNote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class WholeObject(BaseModel):
-    """What partial events from elsewhere grow into: each is the whole object so far, and valid already."""
+    """The model of partial events from other processes: each is the whole object so far, already validated."""
 
     model_config = ConfigDict(extra="allow")
 
 
 def note_of(run: Run, execution: str, process: str, *, whole: Batch | None = None) -> bytes:
-    """A run as it is now, encoded. `whole`: with all events of its execution."""
+    """The encoded note of a run in its present state; `whole` has all events of its execution."""
     left = run.left
     return _encode(
         RunNote(
@@ -95,13 +95,13 @@ def note_of(run: Run, execution: str, process: str, *, whole: Batch | None = Non
 
 
 def batch_of(execution: Execution, start: int, stop: int, wholes: Mapping[int, bytes]) -> Batch:
-    """Events number start + 1 to stop, and the end if that is among them.
+    """Events number `start` + 1 to `stop`, with the end if the last event is among them.
 
     Args:
-        execution: whose.
+        execution: the execution that they belong to.
         start: how many events come before.
         stop: the number of the last one.
-        wholes: the encoded objects of partial events, by number, as far as they are known.
+        wholes: the encoded objects of partial events by event number, as far as they are known.
     """
     outcome, end = execution.outcome, None
     if outcome is not None and stop == len(execution.events):
@@ -124,7 +124,7 @@ def _folded(execution: Execution, index: int) -> bytes:
 
 
 def add_batch(execution: Execution, batch: Batch) -> None:
-    """Do to an execution what another one's batch says. Events that it has already are left out."""
+    """Apply a batch from another process to a local execution, skipping the events that it already has."""
     fresh = batch.events[len(execution.events) + 1 - batch.first :]
     events = [_event(kind, data) for kind, data in fresh]
     execution.partial_type = WholeObject
@@ -139,7 +139,7 @@ def add_batch(execution: Execution, batch: Batch) -> None:
 
 
 def error_of(fields: dict[str, Any]) -> AmrikyyError:
-    """An error as it was raised elsewhere."""
+    """Rebuild an error that was raised in another process."""
     kind = RunCancelled if fields["code"] == RunCancelled.code else AmrikyyError
     error = kind(fields["message"], details=fields["details"], retry_after_s=fields["retry_after_s"])
     error.status, error.code, error.title = fields["status"], fields["code"], fields["title"]

@@ -1,11 +1,11 @@
-"""Where things are in Redis."""
+"""The names of keys in Redis."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of keys. A run and its events are used together, and in one slot of a cluster; the others alone."""
+    """Builds the names of keys. A run and its events, which are used together, share a slot of a cluster."""
 
     prefix: str
 
@@ -18,13 +18,13 @@ class Keys:
         return f"{self.prefix}:run:{{{execution_id}}}:events"
 
     def process(self, process: str) -> str:
-        """There while the process lives."""
+        """A key that exists while the process is alive."""
         return f"{self.prefix}:process:{process}"
 
     def orders(self, process: str) -> str:
-        """What others ask the process to do, in a list."""
+        """The list of orders from other processes."""
         return f"{self.prefix}:process:{process}:orders"
 
     def flight(self, flight: str) -> str:
-        """The lease on the execution of a request."""
+        """The lease on executing a request."""
         return f"{self.prefix}:flight:{flight}"

@@ -1,4 +1,4 @@
-"""The lease on executing a request: who has it works for all processes, as long as its process lives."""
+"""The lease on executing a request: its holder does the work for all processes, as long as its process is alive."""
 
 import asyncio
 import re
@@ -12,10 +12,10 @@ from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.sharing import Leader, Lease
 
 MAX_GIVEN_BACK = 1000
-"""Leases that are given back again when Redis was away. One that is forgotten ends when a run may take no longer."""
+"""The most leases whose release is repeated when Redis is back. One beyond that expires with the run timeout."""
 
 _VALUE = re.compile(rb"([\w-]{1,100}) ([\w-]{1,100})")
-"""Of a lease: the execution and the process."""
+"""The value of a lease: its execution and its process."""
 
 CLAIM = Script.of("""
 local value = redis.call('GET', KEYS[1])
@@ -23,20 +23,20 @@ if value and value ~= ARGV[3] then return value end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """)
-"""Writes ARGV[1] where nothing is, or ARGV[3]. Returns what is there then."""
+"""Sets the key to ARGV[1] if it is unset or has the value ARGV[3]. Returns the value that it has then."""
 
 RELEASE = Script.of("""
 return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
 """)
-"""Deletes ARGV[1], if it is there."""
+"""Deletes the key if its value is ARGV[1]."""
 
 
 class Leases:
     """The leases of this process.
 
     Args:
-        link: the cache's connection, too: a lease is given back behind the result that was made under it.
-        keys: where things are.
+        link: shared with the cache, so that a lease is released after the result that was produced under it is sent.
+        keys: the names of keys.
         process: the name of this process.
         timeout_s: how long a run may take.
     """
@@ -50,30 +50,30 @@ class Leases:
         link.watch(self._link_changed)
 
     def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> "Claim":
-        """Ask for a lease; one that is `instead_of`'s is put aside."""
+        """Ask for a lease; one held by `instead_of` is replaced."""
         return Claim(self, Lease(flight, f"{execution_id} {self._process}"), instead_of)
 
     def write(self, lease: Lease) -> "asyncio.Future[Reply]":
-        """Write the lease where nothing is; nobody's reply is None. Raises `RedisUnavailable`."""
-        # Not with the script, which costs Redis four times as much: nearly always nothing is there.
+        """Write the lease if nobody holds one; the reply is None if somebody does. Raises `RedisUnavailable`."""
+        # Not with the script, which costs Redis four times as much: nearly always nobody holds one.
         key = self._keys.flight(lease.flight)
         return self._link.send(b"SET", key, lease.value, b"NX", b"PX", self._lease_ms)
 
     async def replace(self, lease: Lease, instead_of: str | bytes) -> bytes:
-        """Write the lease where nothing is, or `instead_of`. Returns what is there then. Raises `RedisUnavailable`."""
+        """Write the lease if there is none, or `instead_of`. Returns the value then. Raises `RedisUnavailable`."""
         key = self._keys.flight(lease.flight)
         return cast("bytes", await self._link.run(CLAIM, [key], [lease.value, self._lease_ms, instead_of]))
 
     def is_own(self, leader: Leader) -> bool:
-        """Whether the leader is this process."""
+        """Whether the leader is in this process."""
         return leader.process == self._process
 
     async def lives(self, leader: Leader) -> bool:
-        """Whether the leader's process is there. Raises `RedisUnavailable`."""
+        """Whether the leader's process is alive. Raises `RedisUnavailable`."""
         return bool(await self._link.send(b"EXISTS", self._keys.process(leader.process)))
 
     def give_back(self, lease: Lease) -> None:
-        """Delete a lease behind all that was sent before; again when Redis was away meanwhile."""
+        """Release a lease, after everything that was sent before; repeated if Redis was away meanwhile."""
         self._given_back.append(lease)
         self._delete(lease)
 
@@ -88,7 +88,7 @@ class Leases:
 
 
 class Claim:
-    """A `Claiming`, sent when it is made."""
+    """A `Claiming` that is sent on construction."""
 
     def __init__(self, leases: Leases, ours: Lease, instead_of: Leader | None) -> None:
         self._leases = leases
@@ -101,7 +101,7 @@ class Claim:
                 self._sent = leases.write(ours)
 
     async def lease(self) -> Lease | None:
-        """The lease, or who has it; one of a process that is dead is taken over. None while Redis is away."""
+        """The lease, with its leader if a live process has it; a dead one's is taken over. None while Redis is away."""
         leases, ours = self._leases, self._ours
         try:
             if self._instead_of is None:
@@ -113,7 +113,7 @@ class Claim:
             value = await leases.replace(ours, self._instead_of or "")
             while value != ours.value.encode():
                 match = _VALUE.fullmatch(value)
-                if match is not None:  # else it is nobody's that could be asked
+                if match is not None:  # else it has no holder that could be asked
                     leader = Leader(match[1].decode(), match[2].decode())
                     if leases.is_own(leader):
                         return None
@@ -125,7 +125,7 @@ class Claim:
         return ours
 
     def abandon(self) -> None:
-        """Give the lease back, if it was granted or will be."""
+        """Release the lease, if it was granted or will be."""
         if self._sent is not None:
             self._leases.give_back(self._ours)
             self._sent.add_done_callback(lambda reply: reply.cancelled() or reply.exception())

@@ -1,4 +1,4 @@
-"""The events of this process' executions, written to Redis in small batches before anybody is shown them."""
+"""Writes the events of this process' executions to Redis, in small batches, before readers are shown them."""
 
 import asyncio
 from contextlib import suppress
@@ -19,21 +19,21 @@ from amrikyy.spend import Allowance
 log = structlog.get_logger(__name__)
 
 BATCH_S = 0.02
-"""Between two writes. A token is shown at most so much later; at 100 tokens/s two or three share a round trip."""
+"""Between two writes. A token is delayed by at most this; at 100 tokens/s two or three share a round trip."""
 
 MAX_BATCH = 1000
 """Events in one entry of the stream."""
 
 MAX_ENTRIES = 100_000
-"""Entries of a stream: what a run of half an hour writes at most."""
+"""Entries of a stream: the most that a run of half an hour writes."""
 
 MAX_BEHIND = 1000
-"""Ended executions that wait for Redis to come back. Of those beyond, only the record is left to other processes."""
+"""Ended executions that wait for Redis to come back. Of those beyond, other processes only have the record."""
 
 CLOSE_S = 1.0
 
 QUIET_S = 0.25
-"""A run of which only the end matters is told of when it takes longer, and when somebody asks for it."""
+"""A run of which only the end matters is published if it takes longer than this, or if somebody reads it."""
 
 APPEND = Script.of("""
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
@@ -43,27 +43,27 @@ redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], ARGV[2] .. '-0', 'b', ARGV[3
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return tonumber(ARGV[2])
 """)
-"""Adds events ARGV[1] + 1 to ARGV[2], if ARGV[1] is how many there are. Returns how many there are then.
+"""Adds events ARGV[1] + 1 to ARGV[2], if ARGV[1] events are stored. Returns how many are stored then.
 
-An entry's id is the number of its last event: so one that was written although its reply was lost is not written twice,
-and a Redis that has lost everything is told everything again. As long as nothing went wrong XADD alone does the same
-for a third of Redis' time: it takes no id twice, and with NOMKSTREAM nothing but the first entry makes a stream.
+An entry's id is the number of its last event, so that one whose reply was lost is not written twice, and everything is
+written again to a Redis that has lost it. As long as nothing went wrong, XADD alone does the same for a third of Redis'
+time: it accepts no id twice, and with NOMKSTREAM only the first entry creates the stream.
 """
 
 
 class LoggedExecution(Execution):
-    """An execution whose events are shown when they are stored, or at once while Redis is away.
+    """An execution whose events are shown once they are stored, or at once while Redis is away.
 
     Attributes:
-        id: under which it is stored: that of the run that started it.
-        noted: its runs.
-        is_told: other processes are told of it: always of a stream, of others when they are long, read or at their end.
+        id: the id that it is stored under: that of the run that started it.
+        noted: its runs by id.
+        is_told: it is published to other processes: a stream always, others if they are long or read, or at their end.
         stored: how many events Redis is known to have.
-        is_split: some of them were sent as entries of a stream, and not all at once with the run.
-        is_doubtful: Redis may have others than we know.
+        is_split: some events were sent as entries of a stream, not all at once with the run.
+        is_doubtful: Redis may have more or fewer events than `stored`.
         shown: how many readers may have.
         wholes: the objects of partial events that are not stored yet, by number.
-        lease: on what it executes, if others can find it.
+        lease: the lease on its request, if other processes can join it.
     """
 
     __slots__ = ("_log", "id", "is_doubtful", "is_split", "is_told", "lease", "noted", "shown", "stored", "wholes")
@@ -87,47 +87,47 @@ class LoggedExecution(Execution):
         return self.shown
 
     def append(self, event: Event) -> None:
-        """Add an event, which wakes its readers when it is stored."""
+        """Add an event; readers are woken once it is stored."""
         self.events.append(event)
         if event.kind == "partial" and (latest := self.latest_partial) and latest[0] == len(self.events):
             self.wholes[latest[0]] = latest[1]
         if self.outcome is not None:
             self.watch()
             self._log.grown(self)
-            self.wake()  # who waits for the end alone need not wait for Redis
+            self.wake()  # those who only wait for the end need not wait for Redis
         elif self.is_told:
             self._log.grown(self)
 
     def extend(self, events: list[Event]) -> None:
-        """Add events that came together."""
+        """Add several events at once."""
         self.events += events
         if self.is_told:
             self._log.grown(self)
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has ended, and all its events are stored at once, with the run that started it."""
+        """Whether it has ended, and all its events can be stored at once, with the run that started it."""
         return self.ended and not self.is_split and len(self.events) <= MAX_BATCH
 
     def watch(self) -> None:
-        """Tell other processes of it, and store its events as they come."""
+        """Publish it to other processes, and store its events as they come."""
         if not self.is_told:
             self.is_told = True
             self._log.tell(self)
 
     def show(self, count: int) -> None:
-        """Let readers have so many events."""
+        """Show readers the first `count` events."""
         if count > self.shown:
             self.shown = count
             self.wake()
 
 
 class RunLog:
-    """Writes what grows, soon; nobody waits for a Redis that is away, and it is told what it missed.
+    """Writes new events soon after they come. While Redis is away nobody waits; it gets what it missed afterwards.
 
     Args:
-        link: a connection of its own: a batch must not hold up the decisions about limits.
-        keys: where things are.
+        link: a connection other than the limiter's, whose decisions a batch must not delay.
+        keys: the names of keys.
         process: the name of this process.
         sealer: seals what is written.
         keep_s: how long a finished run can be read.
@@ -163,7 +163,7 @@ class RunLog:
         self._writer = asyncio.get_running_loop().create_task(self._write_forever(), name="run-log")
 
     def note(self, run: Run) -> None:
-        """Write down a run as it is when its turn comes, once others are told of its execution."""
+        """Write the state of a run, as it is at the time of the next write, if its execution is published."""
         execution = run.execution
         if not isinstance(execution, LoggedExecution):
             return
@@ -175,7 +175,7 @@ class RunLog:
             self._wake()
 
     def tell(self, execution: LoggedExecution) -> None:
-        """Other processes are to know of an execution from now on."""
+        """Publish an execution to other processes from now on."""
         self._quiet.pop(execution.id, None)
         for run in list(execution.noted.values()):
             self.note(run)
@@ -183,18 +183,18 @@ class RunLog:
             self.grown(execution)
 
     def grown(self, execution: LoggedExecution) -> None:
-        """It has new events."""
+        """Note that an execution has new events."""
         self._open[execution.id] = execution
         if self._link.state.is_up:
             self._grown[execution.id] = execution
             self._wake()
-            if execution.streams and execution.ended:  # a kept result is a whole stream, whose reader need not wait
+            if execution.streams and execution.ended:  # a cached result is a whole stream: its reader need not wait
                 self._urgent.set()
         else:
             execution.show(len(execution.events))
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, and stop."""
         if self._telling is not None:
             self._telling.cancel()
         with suppress(TimeoutError):
@@ -280,14 +280,14 @@ class RunLog:
             except RedisUnavailable:
                 pass
             else:
-                # XADD has no reply where its stream is gone.
+                # XADD with NOMKSTREAM replies with nil if the stream is gone.
                 execution.stored = stored if isinstance(stored, int) else 0 if stored is None else stop
                 execution.is_doubtful = execution.stored != stop
         for execution in grown.values():
             self._show(execution)
 
     def _send(self, execution: LoggedExecution, stop: int) -> "asyncio.Future[Reply]":
-        """Write events up to number `stop`: all at once with the run, if that is all, or as an entry of a stream."""
+        """Write events up to number `stop`: with the run if those are all events, else as an entry of a stream."""
         batch = batch_of(execution, execution.stored, stop, execution.wholes)
         if execution.is_whole:
             note = note_of(execution.noted[execution.id], execution.id, self._process, whole=batch)
@@ -321,7 +321,7 @@ class RunLog:
         if execution.stored < all_of_them:
             self.grown(execution)
         elif execution.ended and self._open.pop(execution.id, None) is not None:
-            execution.noted = {}  # they refer to each other, and would wait for the garbage collector
+            execution.noted = {}  # breaks a reference cycle, which would wait for the garbage collector
 
     def _forget_some(self) -> None:
         ended = [execution for execution in self._open.values() if execution.ended]

@@ -1,4 +1,4 @@
-"""That this process lives, and what the others ask of it."""
+"""Shows other processes that this one is alive, and carries out their orders."""
 
 import asyncio
 from contextlib import suppress
@@ -17,23 +17,23 @@ from amrikyy.runs.shared.keys import Keys
 log = structlog.get_logger(__name__)
 
 BEAT_S = 0.25
-"""Between two signs of life; an order waits so long at most."""
+"""Between two heartbeats; an order waits for at most this long."""
 
 ALIVE_S = 3.0
-"""How long a sign of life holds: so much later the runs of a process that was killed are known to be lost."""
+"""How long a heartbeat is valid, and so how long after a process was killed its runs are known to be lost."""
 
 HOLD_S = 3.0
-"""How long a run is kept for a reader elsewhere after that one's last word."""
+"""How long a run is kept for a reader in another process after that one's last renewal."""
 
 RENEW_S = 1.0
-"""Between two words of a reader elsewhere."""
+"""Between two renewals by a reader in another process."""
 
 ORDERS_S = 60
 MAX_ORDERS = 100
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What one process asks of another: to cancel a run; to keep it, as it is read; to keep what other runs joined."""
+    """A request to another process: to cancel a run, to keep it for a reader, or to keep its execution for a joiner."""
 
     what: str
     run_id: str
@@ -42,7 +42,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class _Held:
-    """What was taken for others, until the timer gives it back."""
+    """A reader, or a share in an execution, held for another process until the timer releases it."""
 
     timer: asyncio.TimerHandle
     reader: Reader | None = None
@@ -50,7 +50,7 @@ class _Held:
 
 
 class Presence:
-    """Shows that the process lives, and follows orders."""
+    """Renews the process' heartbeat, and carries out orders."""
 
     def __init__(self, link: RedisLink, keys: Keys, process: str, live: LiveRuns, *, grace_s: float) -> None:
         self._link = link
@@ -64,7 +64,7 @@ class Presence:
         self._beating = asyncio.get_running_loop().create_task(self._beat(), name="run-presence")
 
     async def close(self) -> None:
-        """Say that the process goes."""
+        """Stop, and delete the heartbeat."""
         self._beating.cancel()
         with suppress(asyncio.CancelledError):
             await self._beating
@@ -74,10 +74,10 @@ class Presence:
             await self._link.send("DEL", self._keys.process(self._process))
 
     def order(self, process: str, order: Order) -> None:
-        """Ask another process for something; it may be gone.
+        """Send an order to another process, which may be dead.
 
         Raises:
-            RedisUnavailable: nobody can be asked.
+            RedisUnavailable: Redis is away.
         """
         key = self._keys.orders(process)
         self._link.tell("RPUSH", key, _encode(order))
@@ -122,7 +122,7 @@ class Presence:
             held.timer.cancel()
             held.timer = timer
         elif order.what == "join":
-            # A run of nobody's: as long as it follows the execution, that goes on without those who left.
+            # A run without an owner: while it follows the execution, that one goes on even if all others leave.
             place = Run("", run.agent, run.operation, {}, run.deadline_s, run.execution, joined=True)
             self._held[what] = _Held(timer, place=place)
             run.execution.watch()

@@ -1,4 +1,4 @@
-"""The runs of all processes: one's own, written for the others, and theirs, read, cancelled and joined from here."""
+"""The runs of all processes: publishes this one's, and reads, cancels and joins those of others."""
 
 import asyncio
 import secrets
@@ -29,18 +29,18 @@ log = structlog.get_logger(__name__)
 SCRIPTS = (APPEND, CLAIM, RELEASE)
 
 SETTLES_WITHIN_S = 5.0
-"""After Redis is back: every process has noticed (it looks every 2 s at least) and written what was missing."""
+"""After Redis is back: by then every process has noticed (it checks every 2 s) and written what was missing."""
 
 
 class SharedRuns:
-    """A `Sharing` in Redis, and what the routes need to find runs of other processes.
+    """A `Sharing` in Redis, with which the routes also find the runs of other processes.
 
     Args:
-        link: the cache's connection, too: a lease is given back behind the result that was made under it.
-        prefix: of all keys.
+        link: shared with the cache, so that a lease is released after the result that was produced under it is sent.
+        prefix: the prefix of all keys.
         live: this process' runs.
         keep_s: how long a finished run can be read.
-        grace_s: how long an unread run goes on.
+        grace_s: how long a run goes on without readers.
         timeout_s: how long a run may take.
         sealer: seals notes and events.
     """
@@ -70,12 +70,12 @@ class SharedRuns:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run that is not found is not there: Redis is up, and has been told again what it had missed."""
+        """Whether a run that is not found does not exist: Redis is up, and has been sent all that it had missed."""
         state = self._link.state
         return state.is_up and time.monotonic() - state.since > SETTLES_WITHIN_S
 
     async def close(self) -> None:
-        """Write what is left, and say that this process goes."""
+        """Write what is left, and withdraw this process."""
         for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
@@ -83,46 +83,46 @@ class SharedRuns:
         await self._presence.close()
 
     def send_on(self) -> None:
-        """This process stops: who reads another one's run here is to go on reading it elsewhere."""
+        """Tell readers of other processes' runs to go on elsewhere, because this process is stopping."""
         self._sends_on = True
         for task, run in list(self._following.items()):
             _send_on(task, run)
 
-    # --- One's own ---
+    # --- Runs of this process ---
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
-        """A new execution, whose events are shown as soon as they are stored, or Redis is away."""
+        """A new execution, whose events are shown once they are stored, or at once while Redis is away."""
         execution = LoggedExecution(self._log, execution_id, streams=streams, allowance=allowance)
         self.lead(execution, lease)
         return execution
 
     def note(self, run: Run) -> None:
-        """Write down how the run is."""
+        """Write the present state of the run."""
         self._log.note(run)
 
-    # --- One execution for all who ask the same ---
+    # --- One execution for identical requests ---
 
     def claim(self, flight: str, execution_id: str, *, instead_of: Leader | None = None) -> Claiming:
-        """Ask for the lease; one whose process is dead, or that is `instead_of`'s, is put aside."""
+        """Ask for the lease; one of a dead process, or of `instead_of`, is replaced."""
         return self._leases.claim(flight, execution_id, instead_of=instead_of)
 
     def lead(self, execution: Execution, lease: Lease | None) -> None:
-        """The execution has the lease."""
+        """Make the execution the holder of the lease."""
         if isinstance(execution, LoggedExecution) and lease is not None and lease.leader is None:
             execution.lease = lease
 
     def ended(self, execution: Execution) -> None:
-        """Give its lease back: on the cache's connection, and so behind its result."""
+        """Release its lease: on the cache's connection, and so after its result."""
         if isinstance(execution, LoggedExecution) and execution.lease is not None:
             self.release(execution.lease)
 
     def release(self, lease: Lease) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         if lease.leader is None:
             self._leases.give_back(lease)
 
     async def follow(self, leader: Leader, execution: Execution) -> bool:
-        """Copy what the leader's execution does. Only a stream's events are copied as they come."""
+        """Copy the events of the leader's execution: those of a stream as they come, others all at the end."""
 
         def renew() -> None:
             self._presence.order(leader.process, Order("join", leader.execution_id))
@@ -144,18 +144,18 @@ class SharedRuns:
             return False
         return True
 
-    # --- Those of others ---
+    # --- Runs of other processes ---
 
     async def cancel(self, run_id: str, reason: str, *, owner: str | None) -> bool:
-        """Have the process that works on a run cancel it, within a quarter of a second.
+        """Order the process that works on a run to cancel it, which it does within a quarter of a second.
 
         Args:
-            run_id: which run.
-            reason: what its readers are told.
-            owner: whose it must be; None for anybody's.
+            run_id: the run.
+            reason: the message for its readers.
+            owner: the owner that it must have; None for any.
 
         Returns:
-            False when no other process works on such a run.
+            False if no other process works on such a run.
         """
         try:
             note = await self._note(run_id)
@@ -169,9 +169,9 @@ class SharedRuns:
         return True
 
     async def find(self, run_id: str) -> Run | None:
-        """A copy of another process' run, with the events that are stored, which goes on as the run does.
+        """A copy of another process' run, with the events stored so far, that follows the run.
 
-        Cancelling it only ends the following. None when Redis does not know it, or is away.
+        Cancelling the copy only stops following the run. None if Redis does not have the run, or is away.
         """
         try:
             note = await self._note(run_id)
@@ -236,12 +236,12 @@ class SharedRuns:
             _fail(run, RunLost("The events of this run cannot be read any more. Start it again."))
 
     def _renew(self, run: Run, process: str) -> None:
-        """Tell the other process that the run is read, and see whether it has left its execution there."""
+        """Tell the other process that the run is being read, and check whether it has left its execution there."""
 
         def look(reply: "asyncio.Future[Reply]") -> None:
             if reply.cancelled() or reply.exception() is not None or not (encoded := reply.result()):
                 return
-            with suppress(Undecryptable):  # then its events are too, and the reader is told
+            with suppress(Undecryptable):  # then so are its events, which tells the reader
                 note = self._read(run.id, encoded)
                 if note is not None and note.left is not None and not run.ended:
                     run.duration_s = note.duration_s
@@ -251,7 +251,7 @@ class SharedRuns:
         self._link.send("GET", self._keys.run(run.id)).add_done_callback(look)
 
     async def _time(self, run: Run) -> None:
-        """How long it took there, which is noted before the last event is stored."""
+        """Set the duration to that of the original, which is written before the last event."""
         with suppress(RedisUnavailable):
             note = await self._note(run.id)
             run.duration_s = note.duration_s if note is not None else None
@@ -288,5 +288,5 @@ def _fail(run: Run, error: AmrikyyError) -> None:
 
 
 def _stopped(error: dict[str, object]) -> bool:
-    """Whether an execution ended for a reason of its own process or caller, which is none of those that joined it."""
+    """Whether an execution ended because of its own process or caller, which does not concern those that joined it."""
     return error["code"] in (RunCancelled.code, "draining")

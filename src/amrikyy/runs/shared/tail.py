@@ -1,4 +1,4 @@
-"""The events of another process' execution, as they come."""
+"""Follows the events of another process' execution."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,13 +18,13 @@ log = structlog.get_logger(__name__)
 
 FIRST_POLL_S = 0.01
 LAST_POLL_S = 0.05
-"""How often it is looked for more: often while much comes, and never so seldom that an eye would notice."""
+"""Pauses between polls: short while events come quickly, and never long enough to be noticeable."""
 
 AWAY_S = 20.0
-"""How long Redis may be away in the middle before the reader is told so."""
+"""How long Redis may be away while events are read before the reader gets an error."""
 
 ENTRIES = 100
-"""Entries of one look."""
+"""Entries read in one poll."""
 
 
 class Tail:
@@ -32,11 +32,11 @@ class Tail:
 
     Args:
         link: to Redis.
-        keys: where things are.
+        keys: the names of keys.
         sealer: unseals what is read.
-        execution_id: of which execution.
-        process: who works on it.
-        renew: called each second, so that the other process keeps the execution for us.
+        execution_id: the execution to follow.
+        process: the process that works on it.
+        renew: called each second, so that the other process keeps the execution for this one.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Tail:
         self._position = 0
 
     async def stored(self) -> list[Batch]:
-        """What there is behind the last look, if anything.
+        """The batches stored since the last call.
 
         Raises:
             RedisUnavailable: Redis is away.
-            RunLost: what is there cannot be read, or its beginning is no longer there.
-            Undecryptable: it is sealed with a key that is not there.
+            RunLost: an entry cannot be read, or the first ones are no longer stored.
+            Undecryptable: an entry is sealed with a key that this server does not have.
         """
         looks = [self._link.send("XRANGE", self._events, f"{self._position + 1}-0", "+", "COUNT", ENTRIES)]
         if not self._position:
@@ -85,18 +85,18 @@ class Tail:
         return decode_batch(self._sealer.unseal(fields[1], self._events, int(entry.partition(b"-")[0])))
 
     def _whole(self, encoded: Reply) -> list[Batch]:
-        """All events, if they were stored at once, with the run that started the execution."""
+        """All events, if they were stored at once with the run that started the execution."""
         if encoded is None:
             return []
         note = decode_note(self._sealer.unseal(cast("bytes", encoded), self._note))
         return [note.whole] if note.whole is not None else []
 
     async def follow(self) -> AsyncIterator[Batch]:
-        """What there is, and what comes, up to the end.
+        """The stored batches, and then new ones as they come, up to the end.
 
         Raises:
             RunLost: the other process died.
-            Unavailable: Redis is away for too long.
+            Unavailable: Redis has been away for too long.
         """
         loop = asyncio.get_running_loop()
         pause_s = FIRST_POLL_S
@@ -121,7 +121,7 @@ class Tail:
                     ) from error
                 await asyncio.sleep(LAST_POLL_S)
                 continue
-            if away_since is not None:  # the other process may need a moment more to find Redis again
+            if away_since is not None:  # the other process may need a moment longer to reconnect to Redis
                 away_since, seen_at = None, loop.time()
             for batch in batches:
                 yield batch
@@ -132,7 +132,7 @@ class Tail:
             elif not self._position and loop.time() - began_at > ALIVE_S:
                 raise RunLost("Another process was to work on this run but never began. Start it again.")
             elif loop.time() - seen_at > ALIVE_S:
-                # What died longer ago than its last sign of life holds has nothing more to say.
+                # A process that died longer ago than its heartbeat is valid writes no more events.
                 if not await self._lives():
                     raise RunLost("The process that ran this died before the run had ended. Start it again.")
                 seen_at = loop.time()

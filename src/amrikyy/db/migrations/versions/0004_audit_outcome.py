@@ -1,4 +1,4 @@
-"""What became of an act in the audit log."""
+"""The outcome of acts in the audit log."""
 
 import sqlalchemy as sa
 from alembic import op

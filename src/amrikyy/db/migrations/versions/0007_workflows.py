@@ -1,4 +1,4 @@
-"""Workflows: what they are to do, what happened, their definitions, and how they went."""
+"""Workflows: their plans, events, definitions and statistics."""
 
 import sqlalchemy as sa
 from alembic import op

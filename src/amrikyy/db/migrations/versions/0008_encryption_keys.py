@@ -1,4 +1,4 @@
-"""Which keys values are encrypted with."""
+"""The keys that values are encrypted with."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -23,8 +23,8 @@ RUNS: dict[tuple[str, ...], str] = {
 }
 SPEND_BEFORE: list[tuple[str, ...]] = [("owner", "day"), ("day",)]
 
-# Whoever changes an entry that is in the sums changes them, too: in whatever way, and also a program of the version
-# before, which works on beside this one while servers are replaced. An entry that is new costs nothing.
+# A trigger, so that every change of an entry that is in the sums corrects them, even one by the previous version of the
+# program, which still runs beside this one during a rolling update. A new entry costs nothing.
 CORRECTION = """
     UPDATE spend_days SET
         input_tokens = input_tokens + NEW.input_tokens - OLD.input_tokens,
@@ -38,7 +38,7 @@ CORRECTION = """
         AND model = OLD.model;
 """
 
-# A transaction that adds up holds the row of spend_summed: it has either seen the change, or is waited for here.
+# A transaction that sums up holds a lock on the row of spend_summed: it has seen the change, or is waited for here.
 FUNCTION = """
 CREATE FUNCTION correct_spend_days() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -103,10 +103,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Undo."""
     op.drop_index("ix_spend_run_id_model", "spend")
     if op.get_bind().dialect.name == "sqlite":
-        _make_anew(sa.PrimaryKeyConstraint("run_id", "model", name="pk_spend"))  # and so without the trigger
+        _make_anew(sa.PrimaryKeyConstraint("run_id", "model", name="pk_spend"))  # which drops the trigger, too
     else:
         op.execute("DROP TRIGGER spend_corrected ON spend")
         op.execute("DROP FUNCTION correct_spend_days()")
@@ -134,7 +134,7 @@ def _drop_indexes(table: str, indexes: Iterable[tuple[str, ...]]) -> None:
 
 
 def _make_anew(*first: sa.schema.SchemaItem) -> None:
-    """SQLite cannot change a primary key. Entries keep their order."""
+    """Rebuild the table, because SQLite cannot change a primary key. Entries keep their order."""
     op.create_table(
         "spend_new",
         *first,
