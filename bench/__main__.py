@@ -33,11 +33,11 @@ STARTS = 4
 async def run(
     scenarios: Sequence[Scenario], *, rounds: int, starts: int, warm_up_s: float, open_streams: tuple[int, ...]
 ) -> Report:
-    """Measure everything, in some four minutes.
+    """Measure everything, in about four minutes.
 
     Raises:
         RuntimeError: a server does not come up.
-        WrongAnswer, TimeoutError: one does not serve what it should.
+        WrongAnswer, TimeoutError: a server does not answer as expected.
     """
     began = time.perf_counter()
     load_before = os.getloadavg()[0]
@@ -55,7 +55,7 @@ async def run(
             for name in names:
                 _say(f"start {name}")
                 running = start(CANDIDATES[name], f"http://127.0.0.1:{models.port}", folder / "long")
-                if number:  # the first one makes the database
+                if number:  # the first start creates the database
                     starting[name].append(running)
                 if number < starts - 1:
                     running.process.stop()
@@ -109,7 +109,7 @@ def main() -> None:
         parser.error(lacks)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.sched_setaffinity(0, {LOAD_CORE})
-    gc.disable()  # a pause here would be taken for one of the server's
+    gc.disable()  # a pause here would be mistaken for one of the server's
     scenarios = [each for each in SCENARIOS if not chosen.only or each.name in chosen.only]
     if chosen.quick:
         scenarios = [replace(each, slice_s=each.slice_s / 2) for each in scenarios if not each.tokens_per_s]

@@ -1,4 +1,4 @@
-"""The limit: an ASGI app that does nothing but answer the same bytes, on uvicorn as our server configures it."""
+"""The upper bound: an ASGI app that only answers with fixed bytes, on uvicorn as our server configures it."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ PACE_HEADER = b"x-tokens-per-s"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer a stream to /api/stream/*, at the pace that a header asks for, and 300 bytes of JSON to all else."""
+    """Answer /api/stream/* with a stream, at the pace that a header asks for, and all else with 300 bytes of JSON."""
     message = await receive()
     while message.get("more_body"):
         message = await receive()

@@ -1,4 +1,4 @@
-"""In which state the machine is: shared hosts change their speed by 1.7 within seconds."""
+"""Which state the machine is in: the speed of shared hosts changes by a factor of 1.7 within seconds."""
 
 import time
 
@@ -7,11 +7,11 @@ from bench.processes import SERVER_CORE, on
 ROUNDS = 120_000
 
 SAME_STATE = 1.2
-"""Two calibrations that differ by less belong to the same state; the states that were seen differ by 1.6 and more."""
+"""Calibrations that differ by a smaller factor belong to the same state; the states seen differ by 1.6 or more."""
 
 
 def calibrate() -> float:
-    """CPU milliseconds that a fixed loop takes on the server's core now; the better of two."""
+    """CPU milliseconds that a fixed loop takes on the server's core now; the faster of two tries."""
     with on(SERVER_CORE):
         return min(_spin_ms(), _spin_ms())
 

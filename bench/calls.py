@@ -1,4 +1,4 @@
-"""What is asked: calls as the bytes of HTTP requests, each different from the last, so that no cache answers."""
+"""The calls that are made, as the bytes of HTTP requests, each different from the last so that no cache answers."""
 
 import json
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ class Call:
     """An HTTP request.
 
     Attributes:
-        path: where it goes.
-        body: of a POST; `{n}` in a text becomes a new number each time, `{day}` a new day.
-        headers: beside the usual ones and the credential.
-        streams: its answer is a stream of events.
-        marks: of that stream.
-        form: the body is sent as a form, not as JSON.
+        path: what is asked for.
+        body: the body of a POST, or None for a GET; `{n}` in a text becomes a new number each time, `{day}` a new day.
+        headers: added to the usual ones and the credential.
+        streams: whether the answer is a stream of events.
+        marks: how the stream's tokens and its end are recognised.
+        form: whether the body is sent as a form instead of JSON.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Call:
     form: bool = False
 
     def requests(self, credential: Mapping[str, str]) -> Requests:
-        """Requests of one caller after another."""
+        """A function that gives the next request of a caller with this credential."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in {**credential, **self.headers}.items())
         if self.body is None:
             ready = f"GET {self.path} HTTP/1.1\r\n{HEADERS}{lines}\r\n".encode()

@@ -1,4 +1,4 @@
-"""Whom is measured: how each server is started, and with which credential it is called."""
+"""The servers that are measured: how each is started, and the credential it is called with."""
 
 import base64
 import hashlib
@@ -27,14 +27,14 @@ class Candidate:
     """A server that is measured.
 
     Attributes:
-        name: unique; the column of the table.
-        command: from the port to the command.
-        environment: from the port, the model's URL and an empty folder to the variables.
+        name: unique; its column in the table.
+        command: gives the command for a port.
+        environment: gives the variables for a port, the model's URL and the server's folder.
         credential: the headers that let a caller in.
         ready: the path that answers 200 once it serves.
-        core: where it runs and is watched.
-        more_cores: where else it may run.
-        files: what it wants to find in its working directory.
+        core: the core that it runs on and that is watched.
+        more_cores: further cores that it may run on.
+        files: a folder whose contents are copied to its working directory.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Candidate:
 
 @dataclass
 class Running:
-    """A candidate that serves."""
+    """A running candidate."""
 
     candidate: Candidate
     process: Process
@@ -59,7 +59,7 @@ class Running:
 
 
 def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
-    """Start a candidate in its own part of `folder`, and wait until it serves. Another start finds what it left there.
+    """Start a candidate in its own part of `folder` and wait until it is ready. A later start finds what it left there.
 
     Raises:
         RuntimeError: it does not come up.
@@ -74,14 +74,14 @@ def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
         environment=candidate.environment(port, model_url, folder), folder=folder,
     )  # fmt: skip
     started_s = process.wait_until_ready(port, candidate.ready)
-    time.sleep(0.3)  # what a server still does after it says that it is ready
+    time.sleep(0.3)  # for what a server still does after it has reported ready
     return Running(candidate, process, port, started_s, process.resident_bytes)
 
 
 def amrikyy(name: str = "amrikyy", **environment: str) -> Candidate:
     """Our server as `amrikyy serve` starts it, with all features on, or a variant with other settings.
 
-    Limits are counted, and so high that none refuses. MAX_CONCURRENT_STREAMS lets 5,000 streams in.
+    Limits are counted, but are so high that they never refuse. MAX_CONCURRENT_STREAMS admits 5,000 streams.
     """
     limited = ("global", "travel", "travel.searchFlights", "content", "content.generateBlogPost")
 
@@ -99,7 +99,7 @@ def amrikyy(name: str = "amrikyy", **environment: str) -> Candidate:
 
 
 def bare() -> Candidate:
-    """The limit: the same HTTP server with nothing in it."""
+    """The upper bound: the same HTTP server with an app that does nothing."""
     return Candidate(
         "bare ASGI",
         lambda port: [sys.executable, str(HERE / "bare.py"), str(port)],
@@ -121,7 +121,7 @@ def express() -> Candidate:
 
 
 def missing() -> str | None:
-    """What must be installed before the peers can run; None if nothing."""
+    """What still has to be installed for the peers, or None."""
     if shutil.which("node") is None:
         return "node is not installed"
     if not (HERE / "peers/express/node_modules").exists():
@@ -130,7 +130,7 @@ def missing() -> str | None:
 
 
 def model(folder: Path) -> Running:
-    """The model server, on the core of the load."""
+    """Start the model server, on the load generator's core."""
     port = free_port()
     command = [sys.executable, str(HERE / "model.py"), str(port)]
     process = Process("model", command, cores=(LOAD_CORE,), environment={}, folder=folder)
@@ -141,7 +141,7 @@ def model(folder: Path) -> Running:
 
 @contextmanager
 def side_by_side(candidates: Iterable[Candidate]) -> Iterator[tuple[dict[str, Running], Running]]:
-    """All of them at the same time, by name, and the model server; what they wrote goes with them.
+    """Run all of them at the same time, with the model server; gives them by name. Their files are removed at the end.
 
     Raises:
         RuntimeError: one does not come up.

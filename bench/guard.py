@@ -1,7 +1,7 @@
-"""Sees to it that nothing outlives a run: `python bench/guard.py FOLDER` ends what it is told of when its input ends.
+"""Makes sure that nothing outlives a run: `python bench/guard.py FOLDER` kills what it was told of at its input's end.
 
-It is a process in a session of its own, so neither Ctrl+C nor a `kill -9` of the run keeps it from its work. Each line
-that it reads is the number of a process; what has the run's mark in its environment is ended, too.
+It runs in a session of its own, so neither Ctrl+C nor a `kill -9` of the run stops it. Each line of its input is a
+process id. Processes that have the run's mark in their environment are killed, too.
 """
 
 import os
@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MARK = "BENCH_RUN"
-"""A variable in the environment of everything that a run starts: the run's folder."""
+"""An environment variable of everything that a run starts; its value is the run's folder."""
 
 SWEEPS = 20
 
 
 class Guard:
-    """The run's end of it."""
+    """The run's side of the guard process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,13 +30,13 @@ class Guard:
         )
 
     def watch(self, pid: int) -> None:
-        """Have this process ended with the run, and those that it has started."""
+        """Have this process and its descendants killed when the run ends."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"%d\n" % pid)
         self._process.stdin.flush()
 
     def close(self) -> None:
-        """End everything now, and remove the folder."""
+        """Kill everything now, and remove the folder."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -44,11 +44,11 @@ class Guard:
 
 @contextmanager
 def guarded(name: str) -> Iterator[Guard]:
-    """A new folder under guard. SIGTERM ends the run as Ctrl+C does."""
+    """A new folder and its guard. SIGTERM ends the run as Ctrl+C does."""
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
     folder.chmod(0o755)
     guard = Guard(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield guard
@@ -58,7 +58,7 @@ def guarded(name: str) -> Iterator[Guard]:
 
 
 def processes() -> dict[int, int]:
-    """The parent of each process that has not ended."""
+    """The parent's id of each process that has not ended, by process id."""
     found: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -72,7 +72,7 @@ def processes() -> dict[int, int]:
 
 
 def descendants(root: int) -> list[int]:
-    """The processes that a process has started, and those that these have."""
+    """The ids of all descendants of a process."""
     parents = processes()
     found = [root]
     for each in found:
@@ -101,7 +101,7 @@ def _guard(folder: Path) -> None:
 
 
 def _began(pid: int) -> str | None:
-    """When it was started, so that no other process with its number is taken for it."""
+    """When the process was started, which tells it from a later one with the same id; None if it has ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

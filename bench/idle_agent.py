@@ -1,4 +1,4 @@
-"""An agent whose operation takes as long as it is told, for what comes around it."""
+"""An agent whose operation only waits, to measure everything around an operation."""
 
 import asyncio
 
@@ -8,13 +8,13 @@ agent = Agent("bench", "Does nothing.")
 
 
 class Pause(Request):
-    """How long."""
+    """How long to wait."""
 
     seconds: float = 0
 
 
 class Done(Result):
-    """It is over."""
+    """How long the wait was."""
 
     seconds: float
 

@@ -1,4 +1,4 @@
-"""What a decision of the limiters costs, in memory and on a Redis of its own: `python -m bench.limits`."""
+"""What a limiter's decision costs, in memory and on a Redis of its own: `python -m bench.limits`."""
 
 import asyncio
 import re
@@ -18,12 +18,12 @@ REDIS_ROUNDS = 20_000
 
 
 def cost_us(limits: list[Limit], callers: int) -> float:
-    """Microseconds a decision over `limits`, for so many callers in turn, in a steady state."""
+    """Microseconds per decision over `limits`, for this many callers in turn, in a steady state."""
     now = 0.0
     limiter = MemoryLimiter(clock=lambda: now)
     charges = [[Charge(str(number), f"user:{caller}", limit) for number, limit in enumerate(limits)]
                for caller in range(callers)]  # fmt: skip
-    pause_s = 60 / (min(limit.count for limit in limits) * callers)  # as fast as the limit lets them
+    pause_s = 60 / (min(limit.count for limit in limits) * callers)  # as fast as the limit allows
     began = time.perf_counter()
     for turn in range(ROUNDS):
         now += pause_s
@@ -32,7 +32,7 @@ def cost_us(limits: list[Limit], callers: int) -> float:
 
 
 def bytes_per_counter(limit: Limit) -> float:
-    """Bytes of a counter that is used up."""
+    """Bytes per counter whose limit is used up."""
     tracemalloc.start()
     now = 0.0
     limiter = MemoryLimiter(clock=lambda: now)
@@ -47,7 +47,7 @@ def bytes_per_counter(limit: Limit) -> float:
 
 
 async def redis_cost(server: RedisServer, limits: list[Limit], at_once: int) -> str:
-    """What a decision costs the process and Redis when so many callers ask at once, and how long each waits."""
+    """What a decision costs this process and Redis when `at_once` callers ask together, and how long each waits."""
     link = RedisLink(RedisAddress.parse(server.url), scripts=SCRIPTS, deadline_s=10)
     await link.start()
     limiter = RedisLimiter(link)
@@ -73,7 +73,7 @@ async def redis_cost(server: RedisServer, limits: list[Limit], at_once: int) -> 
 def main() -> None:
     """Print the table."""
     usual = [Limit(100, 60), Limit(30, 60), Limit(5, 60)]
-    steady = [Limit(100, 1), Limit(100, 1), Limit(100, 1)]  # passes, and forgets as much as it takes
+    steady = [Limit(100, 1), Limit(100, 1), Limit(100, 1)]  # always allowed, and as much expires as is added
     with redis_server() as server:
         for name, limits in (("one", steady[:1]), ("three", steady), ("three, refused", usual)):
             for at_once in (1, 50):

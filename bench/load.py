@@ -21,17 +21,17 @@ class Marks:
 
 
 OUR_MARKS = Marks()
-"""Express has the same."""
+"""Of our server; those of the Express server are the same."""
 
 
 @dataclass(slots=True)
 class Load:
-    """What came of one slice.
+    """The results of one slice.
 
     Attributes:
-        wall_s: from the first request to the last answer.
-        calls: answers.
-        tokens: token events in them.
+        wall_s: seconds from the first request to the last answer.
+        calls: how many were answered.
+        tokens: how many token events the answers had.
         latencies_ms: of each call, to its last byte.
         first_tokens_ms: of each stream, to its first token.
     """
@@ -44,14 +44,14 @@ class Load:
 
 
 class WrongAnswer(Exception):
-    """A server did not do what is measured."""
+    """A server did not answer as expected."""
 
 
 class Caller(asyncio.Protocol):
     """One connection, one request at a time.
 
-    A response ends by its length, or as the last chunk of a chunked one; of a stream, everything is kept until its
-    end, so that an event that two reads share is counted.
+    A response ends after its Content-Length, or with the last chunk of a chunked one. A stream is kept whole until its
+    end, so that an event that is split over two reads is counted.
     """
 
     def __init__(self, requests: Requests, load: Load, marks: Marks = OUR_MARKS) -> None:
@@ -68,10 +68,10 @@ class Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server should not have closed it."""
+        """Fail: the server should not have closed it."""
         self._fail(f"the connection broke off: {error}")
 
     def start(self, until: float) -> None:
@@ -80,7 +80,7 @@ class Caller(asyncio.Protocol):
         self._send()
 
     def close(self) -> None:
-        """Leave at once."""
+        """Abort the connection."""
         self._transport.abort()
 
     def _send(self) -> None:
@@ -138,7 +138,7 @@ class Caller(asyncio.Protocol):
         for future in (self.done, self.has_token):
             if not future.done():
                 future.set_exception(WrongAnswer(why))
-                future.exception()  # looked at, should nobody await it
+                future.exception()  # counts as retrieved even if nobody awaits it
 
 
 async def connect(port: int, requests: Requests, load: Load, marks: Marks = OUR_MARKS) -> Caller:
@@ -149,11 +149,11 @@ async def connect(port: int, requests: Requests, load: Load, marks: Marks = OUR_
 
 
 async def put_load(port: int, requests: Requests, callers: int, seconds: float, marks: Marks = OUR_MARKS) -> Load:
-    """Let so many callers call for so long; each finishes what it has begun.
+    """Let this many callers call for `seconds`; each finishes the call it has begun.
 
     Raises:
-        WrongAnswer: an answer that is not what is measured.
-        TimeoutError: an answer did not come.
+        WrongAnswer: an answer is not as expected.
+        TimeoutError: an answer did not come in time.
     """
     load = Load()
     connections = [await connect(port, requests, load, marks) for _ in range(callers)]

@@ -1,4 +1,4 @@
-"""Where the figures come from."""
+"""The machine and the versions that the figures are from."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def _now() -> str:
 
 
 def _python() -> str:
-    """The version, and whether it was configured to be profile-guided: without, everything takes a tenth longer."""
+    """The version, and whether it is a profile-guided build; without, everything takes a tenth longer."""
     optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
     return f"{platform.python_version()}, configured with{'' if optimised else 'out'} --enable-optimizations"
 

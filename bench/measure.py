@@ -21,7 +21,7 @@ WARM_UPS = 6
 SETTLE_STEP_S = 0.05
 SETTLE_STEPS = 20
 OPENING = 64
-"""Streams that are opened at the same time, so that no backlog overflows."""
+"""How many streams are opened at a time, so that no listen backlog overflows."""
 
 HOLD_S = 2.0
 """How long all streams are open before memory is read."""
@@ -32,12 +32,12 @@ class Slice:
     """One candidate under load for about a second.
 
     Attributes:
-        calibration_ms: of the loops before and after, the mean.
-        steady: the two belong to the same state.
-        cpu_s: of the server, until it was idle again.
-        load_share: of its core, that the load generator used: at 1 it would be the bottleneck.
-        model_share: of the same core, that the model server used.
-        foreign_share: of the server's core, that processes of others used.
+        calibration_ms: the mean of the calibrations before and after.
+        steady: whether the two belong to the same state.
+        cpu_s: CPU seconds of the server, until it was idle again.
+        load_share: the share of its core that the load generator used; at 1 it would be the bottleneck.
+        model_share: the share of the same core that the model server used.
+        foreign_share: the share of the server's core that other processes used.
     """
 
     candidate: str
@@ -51,10 +51,10 @@ class Slice:
 
 
 async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Running, rounds: int) -> list[Slice]:
-    """Slices of a scenario, the candidates in turn.
+    """Measure the slices of a scenario, the candidates in turn.
 
     Raises:
-        WrongAnswer, TimeoutError: a server did not do what is measured.
+        WrongAnswer, TimeoutError: a server did not answer as expected.
     """
     await set_manner(model, TOKENS, scenario.tokens_per_s)
     requests = {name: _requests(scenario.call, servers[name], scenario) for name in scenario.candidates}
@@ -72,7 +72,7 @@ async def measure(scenario: Scenario, servers: Mapping[str, Running], model: Run
 
 
 class Rate(NamedTuple):
-    """What a server did for a moment: answers a second, or of a stream tokens, and microseconds of CPU for each."""
+    """What a server reached in a slice: answers, or tokens of streams, a second, and microseconds of CPU for each."""
 
     per_s: float
     cpu_us: float
@@ -81,10 +81,10 @@ class Rate(NamedTuple):
 async def take_turns(
     servers: Mapping[str, Running], call: Call, *, rounds: int, callers: int, slice_s: float
 ) -> dict[str, list[Rate]]:
-    """Put load on each server in turn, so many times.
+    """Put load on each server in turn, `rounds` times.
 
     Raises:
-        WrongAnswer, TimeoutError: a server did not do what is measured.
+        WrongAnswer, TimeoutError: a server did not answer as expected.
     """
     rates: dict[str, list[Rate]] = {name: [] for name in servers}
     for _ in range(rounds):
@@ -98,12 +98,12 @@ async def take_turns(
 
 
 async def warm_up(server: Running, calls: Sequence[Call], model: Running, cpu_s: float) -> None:
-    """Let a server work on each call for so many CPU seconds: Node is three times as fast once it has compiled.
+    """Let a server work on each call for `cpu_s` CPU seconds: Node is three times as fast once it has compiled.
 
-    CPU seconds, because a machine that is shared gives it less than a clock would say.
+    CPU seconds, because on a shared machine a server gets less than the clock says.
 
     Raises:
-        WrongAnswer, TimeoutError: it does not do what is measured.
+        WrongAnswer, TimeoutError: it does not answer as expected.
     """
     await set_manner(model, TOKENS, 0)
     for call in calls:
@@ -116,14 +116,14 @@ async def warm_up(server: Running, calls: Sequence[Call], model: Running, cpu_s:
 
 
 async def memory_per_stream(server: Running, call: Call, model: Running, counts: tuple[int, ...]) -> dict[int, float]:
-    """Bytes of resident memory a stream, with so many open. The server must be fresh.
+    """Bytes of resident memory per stream, by how many are open. The server must be freshly started.
 
     Raises:
         WrongAnswer, TimeoutError: a stream did not begin, or ended.
     """
     await set_manner(model, TOKENS, 0)
     requests = call.requests(server.candidate.credential)
-    await put_load(server.port, requests, OPENING, 0.5)  # what the first requests load stays for good
+    await put_load(server.port, requests, OPENING, 0.5)  # what the first requests load is never freed
     await set_manner(model, 10 * TOKENS, 1)
     requests = replace(call, headers={"x-tokens-per-s": "1"}).requests(server.candidate.credential)
     before = server.process.resident_bytes
@@ -179,7 +179,7 @@ async def take_slice(scenario: Scenario, server: Running, requests: Requests, mo
     """Put load on one server for as long as the scenario says.
 
     Raises:
-        WrongAnswer, TimeoutError: it did not do what is measured.
+        WrongAnswer, TimeoutError: it did not answer as expected.
     """
     core = server.candidate.core
     before_ms = calibrate()

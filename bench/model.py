@@ -1,8 +1,8 @@
-"""A model server in as few microseconds as Python allows: `python -m bench.model PORT`.
+"""A model server as fast as Python allows: `python -m bench.model PORT`.
 
-It speaks Gemini's protocol and, at `/v1/chat/completions`, OpenAI's. `GET /set?tokens=200&tokens_per_s=100` says how it
-streams from then on: so many tokens, all at once (0) or at a pace. What is not to be streamed is answered at once, with
-flights where Gemini's prompt asks for JSON and else with prose.
+It speaks Gemini's protocol and, at `/v1/chat/completions`, OpenAI's. `GET /set?tokens=200&tokens_per_s=100` sets how it
+streams from then on: how many tokens, and how many a second (0: all at once). Requests that do not stream are answered
+at once, with flights if a Gemini request asks for JSON, else with prose.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def texts(count: int) -> Iterator[str]:
 
 
 def event(text: str, tokens: int, finish: str | None = None) -> bytes:
-    """One answer of the protocol, as it is and as a piece of a stream."""
+    """A response of Gemini's protocol: a whole answer, or a piece of a stream."""
     candidate: dict[str, object] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
     if finish:
         candidate["finishReason"] = finish
@@ -57,7 +57,7 @@ def event(text: str, tokens: int, finish: str | None = None) -> bytes:
 
 
 def completion(text: str, finish: str | None = None, *, tokens: int | None = None, streamed: bool = True) -> bytes:
-    """An answer of OpenAI's protocol or a piece of one: with the tokens it is the last one, or the only one."""
+    """A response of OpenAI's protocol, or a chunk of a stream; with `tokens` it is the last chunk, or whole."""
     words = {"role": "assistant", "content": text}
     choice = {"index": 0, "delta" if streamed else "message": words, "finish_reason": finish}
     answer: dict[str, object] = {
@@ -76,7 +76,7 @@ def response(body: bytes) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """A piece of a chunked body."""
+    """One chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -98,7 +98,7 @@ class Streamed:
 
 
 class Manner:
-    """How answers are streamed; all is encoded beforehand."""
+    """How answers are streamed; everything is encoded beforehand."""
 
     def __init__(self, tokens: int = 200, tokens_per_s: float = 0) -> None:
         self.pause_s = 1 / tokens_per_s if tokens_per_s else 0
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def connection_lost(self, _: Exception | None) -> None:
         """Stop writing."""
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answer as soon as the request is whole."""
+        """Answer as soon as the request is complete."""
         self._received = received = self._received + data
         head_ends = received.find(b"\r\n\r\n")
         if head_ends < 0:
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(pieces[number])
         number += 1
         if number < len(pieces):
-            at = began + number * pause_s  # from the beginning, so that a late timer delays one token only
+            at = began + number * pause_s  # counted from the beginning, so that a late timer delays one token only
             self._timer = self._loop.call_at(at, self._pace, pieces, pause_s, number, began)
 
 

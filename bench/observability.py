@@ -1,4 +1,4 @@
-"""What seeing costs: traces, metrics and the ledger against none of them: `python -m bench.observability`."""
+"""What observability costs: traces, metrics and the ledger, against none of them: `python -m bench.observability`."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ from bench.scenarios import TOKENS
 
 ROUNDS = 11
 SLICE_S = 0.4
-"""Short and many: a machine that others use changes its speed, and only neighbours are compared."""
+"""Slices are short and many: a shared machine changes its speed, and only neighbouring slices are compared."""
 
 CALLERS = 16
 LABEL_SETS = 200
@@ -31,12 +31,12 @@ TICK_S = 0.001
 
 CALLS: dict[str, Call] = {"JSON operation": BLOG_POST, "searchFlights": FLIGHTS, "stream": BLOG_STREAM}
 NOTHING, COUNTED, DEFAULT, SAMPLED, EVERYTHING = "nothing", "counted", "default", "sampled", "traced"
-"""No metrics and no ledger; with them; 50 traces a second, too, as a server does that is not told otherwise; 5 % of
-requests traced; all of them."""
+"""No metrics and no ledger; both of them; also 50 traces a second, which is a server's default; 5 % of requests traced;
+all of them traced."""
 
 
 def candidates() -> list[Candidate]:
-    """The same server, seeing more and more. What cannot be switched off is taken out by `bench/unobserved.py`."""
+    """The same server, recording more and more. `bench/unobserved.py` takes out what cannot be switched off."""
     program = [sys.executable, str(Path(__file__).with_name("unobserved.py"))]
     return [
         replace(amrikyy(NOTHING, OTEL_TRACES_SAMPLER_ARG="0"), command=lambda _: program),
@@ -48,7 +48,7 @@ def candidates() -> list[Candidate]:
 
 
 async def compare(servers: Mapping[str, Running], models: Running) -> None:
-    """Measure each call on each server in turn; print CPU, and the ratio to the first one's."""
+    """Measure each call on each server in turn; print CPU, and the ratios to NOTHING and to COUNTED."""
     for server in servers.values():
         await warm_up(server, list(CALLS.values()), models, 0.5)
     await set_manner(models, TOKENS, 0)
@@ -65,12 +65,12 @@ async def compare(servers: Mapping[str, Running], models: Running) -> None:
 
 
 def _ratio(base: list[float], other: list[float]) -> float:
-    """How much of what the one does the other does with the same CPU, round by round."""
+    """The share of the base's work that the other does with the same CPU: the median over the rounds."""
     return statistics.median(one / two for one, two in zip(base, other, strict=True))
 
 
 async def scrape() -> None:
-    """How long `/api/metrics` takes with many label sets, and how late that makes the event loop."""
+    """Print how long `/api/metrics` takes with many label sets, and how long it delays the event loop."""
     metrics = Metrics()
     for number in range(LABEL_SETS):
         route = f"/api/agents/agent-{number}/operation"

@@ -32,7 +32,7 @@ def on(*cores: int) -> Iterator[None]:
 
 
 def busy_s(core: int) -> float:
-    """Seconds that a core has worked since the machine was started, for whomever."""
+    """Seconds that a core has been busy since boot, with any process."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, _, numbers = line.partition(" ")
         if name == f"cpu{core}":
@@ -42,7 +42,7 @@ def busy_s(core: int) -> float:
 
 
 def free_port() -> int:
-    """A port that nobody uses just now."""
+    """A port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -50,12 +50,12 @@ def free_port() -> int:
 
 
 class Process:
-    """A program on one core, or some.
+    """A program running on one or more cores.
 
     Args:
         name: for messages.
         command: what is executed.
-        cores: where it runs.
+        cores: the cores that it may run on.
         environment: added to a nearly empty one, so that nothing of the caller's shell changes what is measured.
         folder: its working directory; its output is kept there.
     """
@@ -76,14 +76,14 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
         return self._process.pid
 
     def wait_until_ready(self, port: int, path: str) -> float:
         """Wait until it answers a GET with 200. Returns the seconds since it was executed.
 
         Raises:
-            RuntimeError: it ended, or it takes too long, and was stopped; with the end of its output.
+            RuntimeError: it ended, or took too long and was stopped; the message has the end of its output.
         """
         while (waited_s := time.perf_counter() - self.executed_at) < READY_WITHIN_S:
             if self._process.poll() is not None:
@@ -103,7 +103,7 @@ class Process:
 
     @property
     def family(self) -> list[int]:
-        """Its number and those of all that it started, and so on."""
+        """Its process id and those of all its descendants."""
         found = [self.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -113,7 +113,7 @@ class Process:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds used so far, user and system, by all its threads and its living children."""
+        """CPU seconds used so far, user and system, by all its threads and its living descendants."""
         total = 0.0
         for pid in self.family:
             with suppress(OSError):
@@ -123,7 +123,7 @@ class Process:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that is really there, with that of its children."""
+        """Resident memory, including its descendants'."""
         total = 0
         for pid in self.family:
             with suppress(OSError):
@@ -133,16 +133,16 @@ class Process:
 
     @property
     def descriptors(self) -> int:
-        """How many it has open."""
+        """How many file descriptors it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     @property
     def descriptor_limits(self) -> tuple[int, int]:
-        """How many it may open, and how far it could raise that."""
+        """Its soft and its hard limit of open file descriptors."""
         return resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
 
     def stop(self) -> None:
-        """Ask it to stop, and see to it that it does."""
+        """Ask it to stop, and kill it if it does not."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_WITHIN_S)

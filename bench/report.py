@@ -13,8 +13,8 @@ class Report:
     """Everything that was measured.
 
     Attributes:
-        load_average: of the machine, before and after: at much more than 2 somebody else was at work.
-        start_s: from the start of the process to its first answer.
+        load_average: the machine's, before and after; at much more than 2, other processes were at work.
+        start_s: seconds from the start of the process to its first answer.
         idle_mb: resident memory then.
         after_mb: resident memory after all scenarios.
         stream_kb: resident kilobytes an open stream, by how many are open.

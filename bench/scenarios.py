@@ -24,7 +24,7 @@ class Scenario:
         unit: what is counted.
         tokens_per_s: how fast the model streams; 0 is all at once.
         slice_s: how long a slice lasts; a caller finishes the call that it is in.
-        direct: the call that the servers make in turn; measured too, so that what they add to it is known.
+        direct: the call that the servers themselves make; it is measured too, to know what they add to it.
         candidates: who takes part, by name.
     """
 
@@ -49,10 +49,10 @@ SCENARIOS = [
     Scenario("stream-16", "stream, bursty model, 16 callers", BLOG_STREAM, 16, "token"),
     Scenario("paced-64", "64 streams of 100 tokens/s", BLOG_STREAM, 64, "token", tokens_per_s=100, slice_s=0.1),
 ]
-"""Each is measured for all its candidates in turn, again and again."""
+"""Each is measured for all its candidates in turn, round after round."""
 
 OPEN_STREAMS = (1000, 5000)
-"""At how many open streams, of a token a second each, memory is read."""
+"""How many streams are open, with a token a second each, when memory is read."""
 
 TOKENS = 200
-"""Of each streamed answer."""
+"""How many tokens a streamed answer has."""

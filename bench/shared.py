@@ -1,6 +1,6 @@
-"""What Redis costs a server, with it and without it side by side: `python -m bench.shared`.
+"""What Redis costs a server: one with it and one without it, side by side: `python -m bench.shared`.
 
-`python -m bench.shared --against OTHER/src` takes the code of another checkout, with Redis, into the same turns, and
+`python -m bench.shared --against OTHER/src` measures the code of another checkout, with Redis, in the same rounds, and
 `python -m bench.shared --durable` compares DURABLE_REPLIES instead, on SQLite.
 """
 
@@ -45,14 +45,14 @@ _COMMAND = re.compile(r"cmdstat_([^:]+):calls=(\d+)")
 
 
 class Slice(NamedTuple):
-    """What a server did for a moment.
+    """What a server reached in one slice.
 
     Attributes:
-        per_s: answers a second, or of a stream tokens.
-        cpu_us: of the server, for each.
-        redis_us: of its Redis, for each call.
-        reads: how often Redis has read from a connection, for each call.
-        commands: what it has run, for each call, those inside scripts included.
+        per_s: answers a second, or tokens of streams.
+        cpu_us: microseconds of the server's CPU for each.
+        redis_us: microseconds of its Redis's CPU per call.
+        reads: how often Redis read from a connection, per call.
+        commands: how often Redis ran each command, per call, including those inside scripts.
     """
 
     per_s: float
@@ -71,7 +71,7 @@ class _Spent(NamedTuple):
 
 
 def spent(server: RedisServer | None) -> _Spent:
-    """Of its only busy thread, in nanoseconds: a slice is but some ticks of the usual clock."""
+    """Read what a Redis has done. Its only busy thread's CPU time is in nanoseconds: a slice has few clock ticks."""
     if server is None:
         return _Spent(0, 0, Counter())
     cpu_s = int(Path(f"/proc/{server.pid}/schedstat").read_text().split()[0]) / 1e9
@@ -82,10 +82,10 @@ def spent(server: RedisServer | None) -> _Spent:
 
 
 async def take(server: Running, redis: RedisServer | None, call: Call, callers: int) -> Slice:
-    """Put load on a server for a moment.
+    """Put load on a server for one slice.
 
     Raises:
-        WrongAnswer, TimeoutError: it did not do what is measured.
+        WrongAnswer, TimeoutError: it did not answer as expected.
     """
     before, began_s = spent(redis), server.process.cpu_s
     load = await put_load(server.port, call.requests(server.candidate.credential), callers, SLICE_S)

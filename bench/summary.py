@@ -21,7 +21,7 @@ class Figures:
         first_token_ms: the median to a stream's first token; None without streams.
         busy: share of its core that the server used.
         load_share, model_share, foreign_share: see `Slice`.
-        slices: how many of them there were.
+        slices: how many slices there were.
     """
 
     per_s: float
@@ -41,9 +41,9 @@ class Summary:
     """A scenario's figures.
 
     Attributes:
-        calibration_ms: of the state that the figures are from.
-        comparable: all candidates were measured in it; otherwise slices of several states had to be mixed.
-        candidates: by name; `model` is the call without any server between.
+        calibration_ms: the calibration of the state that the figures are from.
+        comparable: whether all candidates were measured in that state; if not, slices of several states are mixed.
+        candidates: figures by name; `model` is the call without a server in between.
     """
 
     scenario: str
@@ -54,7 +54,7 @@ class Summary:
     candidates: dict[str, Figures]
 
     def ratio(self, name: str, other: str) -> float | None:
-        """How many times as much `name` reaches as `other`, a second of the server's CPU."""
+        """How many times as much `name` does as `other` in a second of the server's CPU."""
         if name not in self.candidates or other not in self.candidates:
             return None
         return self.candidates[other].cpu_us / self.candidates[name].cpu_us
@@ -99,7 +99,7 @@ def _of_one_state(names: Sequence[str], slices: Sequence[Slice]) -> tuple[list[S
 
 def _figures(scenario: Scenario, slices: Sequence[Slice]) -> Figures:
     def units(each: Slice) -> int:
-        # The direct call has no token events: it is whole.
+        # The direct call has no token events: it is not streamed.
         return each.load.tokens if scenario.unit == "token" else each.load.calls
 
     first = [time_ms for each in slices for time_ms in each.load.first_tokens_ms]
@@ -119,10 +119,10 @@ def _figures(scenario: Scenario, slices: Sequence[Slice]) -> Figures:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least so large a share of them does not exceed.
+    """The smallest value that at least this share of the values does not exceed.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no values.
     """
     if not values:
         raise ValueError("no values")

@@ -1,4 +1,4 @@
-"""A workflow of three steps that do nothing, over HTTP: ours, and LangGraph's server that keeps them in memory.
+"""A workflow of three steps that do nothing, over HTTP: on our server, and on LangGraph's, which keeps it in memory.
 
 LangGraph is looked for in `bench/peers/.venv-langgraph`; `make bench-peers` installs it there.
 """
@@ -29,7 +29,7 @@ THEIRS: tuple[str, dict[str, Any]] = ("/runs/wait", {"assistant_id": "steps", "i
 
 
 def langgraph() -> Candidate:
-    """Its development server, which is the one that needs no licence."""
+    """LangGraph's development server, the one that needs no licence."""
 
     def command(port: int) -> list[str]:
         return [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port),
@@ -45,7 +45,7 @@ def langgraph() -> Candidate:
 
 
 def ours() -> Candidate:
-    """Our server with SQLite, where each step is on the disk before the next one begins."""
+    """Our server with SQLite, where each step is on disk before the next one begins."""
     return amrikyy(
         AGENTS="bench.idle_agent", PYTHONPATH=str(HERE.parent), MODELS="offline", MAX_WORKFLOWS_PER_CALLER=str(CALLERS),
         RATE_LIMIT_WHITELIST="127.0.0.1",
@@ -53,7 +53,7 @@ def ours() -> Candidate:
 
 
 async def load(port: int, credential: Mapping[str, str], path: str, body: dict[str, Any]) -> list[float]:
-    """How long each workflow took that the callers had run, one after the other, in milliseconds."""
+    """Let each caller run one workflow after another; returns how long each took, in milliseconds."""
     taken: list[float] = []
     numbers = count()
     until = time.perf_counter() + SLICE_S
@@ -82,7 +82,7 @@ def main() -> None:
     else:
         sys.stdout.write("LangGraph is not installed: make bench-peers installs it.\n")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        shutil.copytree(HERE / "peers/langgraph_steps", Path(folder) / "LangGraph")  # it looks where it is started
+        shutil.copytree(HERE / "peers/langgraph_steps", Path(folder) / "LangGraph")  # read where it is started
         running = [(start(candidate, "http://127.0.0.1:9", Path(folder)), call) for candidate, call in candidates]
         try:
             taken: dict[str, list[float]] = {each.candidate.name: [] for each, _ in running}

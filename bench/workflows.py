@@ -34,7 +34,7 @@ PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
 async def run_workflow(runtime: Runtime, body: dict[str, Any]) -> None:
-    """Start it and wait for its end."""
+    """Start a workflow and wait for its end."""
     plan = PLAN.validate_python(body)
     workflows = runtime.workflows
     record = await workflows.wait(await workflows.start(plan, await workflows.check(plan), OWNER))
@@ -43,12 +43,12 @@ async def run_workflow(runtime: Runtime, body: dict[str, Any]) -> None:
 
 
 def sequence(steps: int) -> dict[str, Any]:
-    """A plan of so many steps that do nothing."""
+    """A plan of this many steps that do nothing."""
     return {"strategy": "sequential", "steps": [{"agent": "bench", "method": "pause"}] * steps}
 
 
 async def median_ms(work: Callable[[], Awaitable[object]]) -> float:
-    """How long it takes."""
+    """The median time that the work takes."""
     taken = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -58,7 +58,7 @@ async def median_ms(work: Callable[[], Awaitable[object]]) -> float:
 
 
 async def measure(name: str, database_url: str, folder: Path) -> None:
-    """Print the figures of one database."""
+    """Measure one database and print its figures."""
     settings = Settings.load(
         _env_file=None, app_env="test", data_dir=folder, database_url=database_url, jwt_secret="j" * 40,
         models="offline", max_workflows_per_caller=AT_ONCE,
@@ -97,7 +97,7 @@ async def measure(name: str, database_url: str, folder: Path) -> None:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of an empty database of its own."""
+    """The URL of an empty database on a server of its own."""
     server = Postgres()
     try:
         yield server.new_database(empty=True)

@@ -22,11 +22,11 @@ settings.register_profile("shared-machine", deadline=None, suppress_health_check
 settings.load_profile("shared-machine")
 
 PROCESSES = ("tests/cli/", "tests/web/test_processes.py", "tests/workflows/test_durability.py")
-"""Tests that start several server processes each: one after another, or none of them gets its share of the machine."""
+"""Tests that start several server processes each: in parallel, none of them would get enough of the machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give them to one worker."""
+    """Give the tests that start several server processes to one worker."""
     for item in items:
         if item.nodeid.startswith(PROCESSES):
             item.add_marker(pytest.mark.xdist_group("processes"))
@@ -34,16 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_tracebacks() -> None:
-    """As the server writes them: structlog's own default draws every frame with its variables, in seconds."""
+    """Format tracebacks as the server does: structlog's default draws every frame's variables, which takes seconds."""
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_passwords() -> Iterator[dict[str, int]]:
-    """Argon2 at its least, in this process: hundreds of logins would take minutes, and test the library.
+    """Set Argon2 to its lowest cost in this process: hundreds of logins would take minutes, and only test the library.
 
-    The value is what a password costs elsewhere.
+    The value is the parameters that are used elsewhere.
     """
     initialise: Any = Passwords.__init__
     real = dict(initialise.__kwdefaults__)
@@ -54,7 +54,7 @@ def cheap_passwords() -> Iterator[dict[str, int]]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The session's PostgreSQL; it starts with the first database that is asked of it."""
+    """The session's PostgreSQL; it starts when the first database is asked for."""
     server = Postgres()
     yield server
     server.stop()
@@ -93,7 +93,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a database of the test's own, with the newest schema. A module that knows no SQL takes one kind."""
+    """The URL of a database of the test's own, with the newest schema. Tests that involve no SQL use one kind."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_url")
         return
@@ -117,7 +117,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """That database, open."""
+    """The database of `database_url`, open."""
     opened = open_database(database_url)
     yield opened
     await opened.close()
@@ -125,7 +125,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def make_settings(database_url: str, tmp_path: Path) -> MakeSettings:
-    """Settings of a test's own, on SQLite and on PostgreSQL; keyword arguments win."""
+    """Makes settings for a test, on SQLite and on PostgreSQL; keyword arguments take precedence."""
 
     def make(**overrides: Any) -> Settings:
         given: dict[str, Any] = {
@@ -137,7 +137,7 @@ def make_settings(database_url: str, tmp_path: Path) -> MakeSettings:
             "models": "offline",
             "offline_tokens_per_s": 0,
             "stream_grace_s": 0.05,
-            "rate_limit_whitelist": "127.0.0.1",  # tests of limits say otherwise
+            "rate_limit_whitelist": "127.0.0.1",  # tests of limits override this
         }
         return Settings.load(_env_file=None, **(given | overrides))
 

@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks Gemini's REST API and OpenAI's chat completions, and misbehaves as it is told.
+"""A real HTTP server that speaks Gemini's REST API and OpenAI's chat completions, and misbehaves as it is told to.
 
 In a test::
 
@@ -61,12 +61,12 @@ class Behaviour:
 
     Attributes:
         status: the HTTP status; anything but 200 is answered with `body`.
-        body: sent as it is (str, bytes) or as JSON, instead of an answer.
+        body: sent as is (str, bytes) or as JSON, instead of an answer.
         headers: added to the response's.
         pieces: the answer's text, piece by piece; None for the server's own answer.
         pause_s: seconds of silence before each piece but the first; None for the server's `tokens_per_s`.
         before_s: seconds before the status line.
-        hang_after: silence for ever after so many pieces (0: headers alone).
+        hang_after: after this many pieces, send nothing more and never end (0: after the headers).
         keep_alive_comments: send an SSE comment every 10 ms while silent.
         thoughts: this many pieces of thinking before the answer, each after `pause_s`.
         cut: close the socket after the pieces, in the middle of the body.
@@ -102,14 +102,14 @@ class Behaviour:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Recorded:
-    """A request that came.
+    """A request that the server received.
 
     Attributes:
         connection: which of the server's connections it came on, from 0.
         began: set when the answer's headers are out.
         closed: set when the connection was closed, by whichever side.
         closed_at: the loop time of that.
-        finished: the answer was sent to its end.
+        finished: whether the answer was sent to its end.
     """
 
     method: str
@@ -129,12 +129,12 @@ class ModelServer:
 
     Attributes:
         url: `http://127.0.0.1:port`; OpenAI clients want `/v1` behind it (`openai_url`).
-        requests: what came, in order.
-        script: behaviours, one used per POST that comes.
-        rule: asked for a behaviour when the script is empty; None is a good answer.
+        requests: the requests received, in order.
+        script: behaviours, one used per POST that arrives.
+        rule: asked for a behaviour when the script is empty; None means a good answer.
         tokens_per_s: the rate of answers; 0 sends them at once.
         closed: set when any request's connection has closed; see `Recorded.closed` for one request's.
-        closed_at: the loop time of the last such closing.
+        closed_at: the loop time at which one last closed.
     """
 
     def __init__(self, *, port: int = 0, tokens_per_s: float = 0) -> None:
@@ -179,7 +179,7 @@ class ModelServer:
         await asyncio.gather(self._poller, return_exceptions=True)
         for transport in self._connections:
             transport.close()
-        self._notice()  # so that answers that hang end
+        self._notice()  # ends the answers that hang
         await self._runner.cleanup()
 
     # --- The two protocols ---------------------------------------------------------------------------
@@ -350,7 +350,7 @@ class ModelServer:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number, event in enumerate(sent):
-            # From the beginning, so that late timers do not slow the stream down.
+            # Counted from the beginning, so that late timers do not slow the stream down.
             if (ahead := number * pause_s - (loop.time() - began)) > 0:
                 await self._pause(response, recorded, does, ahead)
             await response.write(event)
@@ -358,7 +358,7 @@ class ModelServer:
     async def _pause(
         self, response: web.StreamResponse, recorded: Recorded, does: Behaviour, seconds: float | None
     ) -> None:
-        """Silence, for ever with None; it ends when the client goes."""
+        """Send nothing for `seconds`, or forever if None; ends when the client disconnects."""
         if not does.keep_alive_comments:
             await _silence(recorded, seconds)
             return
@@ -371,7 +371,7 @@ class ModelServer:
     async def _break(self, request: web.Request, *, reset: bool) -> None:
         transport = request.transport
         assert transport is not None
-        await asyncio.sleep(0.02)  # what was written gets there first
+        await asyncio.sleep(0.02)  # so that what was written arrives first
         if reset:
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -479,7 +479,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _schema_in(prompt: str) -> Any:
-    """The JSON schema at the end of a prompt that asks for an object of it."""
+    """The JSON schema at the end of a prompt that asks for an object valid for it."""
     _, said, rest = prompt.rpartition("JSON schema")
     begin = rest.find("{")
     if not said or begin < 0:
@@ -491,7 +491,7 @@ def _schema_in(prompt: str) -> Any:
 
 
 def instance(schema: Mapping[str, Any], seed: int = 0) -> Any:
-    """A JSON value that is valid for the schema: the keywords that providers honour, and no others."""
+    """A JSON value that is valid for the schema, of which only the keywords that providers honour are read."""
     return _Instance(schema.get("$defs", {}), random.Random(seed)).of("", schema, 0)
 
 
@@ -523,7 +523,7 @@ class _Instance:
         if kind in ("integer", "number"):
             least = schema.get("minimum", min(1, schema.get("maximum", 1)))
             most = schema.get("maximum", least + 10)
-            value = least + (most - least) * self._chance.uniform(0.1, 0.9)  # inside, were the bounds exclusive
+            value = least + (most - least) * self._chance.uniform(0.1, 0.9)  # inside even exclusive bounds
             return (
                 -(-value // 1)
                 if kind == "number" and -(-value // 1) < most

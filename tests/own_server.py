@@ -1,4 +1,4 @@
-"""Servers that are not ours, as binaries out of wheels: started as an unprivileged user, stopped and killed at will."""
+"""Third-party servers, run from binaries in wheels: started as an unprivileged user, paused and killed at will."""
 
 import os
 import pwd
@@ -18,7 +18,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
 
 
 def unprivileged() -> dict[str, Any]:
-    """How `subprocess` starts what must not be root's; nothing, where we are not root ourselves."""
+    """Arguments of `subprocess` for a program that must not run as root; none if we are not root ourselves."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")  # its group is nogroup here and nobody there
@@ -26,10 +26,10 @@ def unprivileged() -> dict[str, Any]:
 
 
 class OwnServer(ABC):
-    """A server of one's own, on a port that it keeps when it is killed and started again.
+    """A server of the test's own, on a port that it keeps when it is killed and started again.
 
     Args:
-        name: of the kind of server.
+        name: what kind of server it is.
         port: where it listens.
     """
 
@@ -41,14 +41,14 @@ class OwnServer(ABC):
 
     @abstractmethod
     def _command(self) -> Sequence[str | Path]:
-        """What starts it."""
+        """The command that starts it."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether it can be used."""
+        """Whether it is ready to be used."""
 
     def start(self) -> None:
-        """Start it, and wait until it can be used."""
+        """Start it, and wait until it is ready to be used."""
         self._server = subprocess.Popen(
             self._command(), cwd=self._folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, **unprivileged(),
@@ -61,23 +61,23 @@ class OwnServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The number of its first process."""
+        """The id of its first process."""
         assert self._server is not None
         return self._server.pid
 
     def pause(self) -> None:
-        """Have it accept connections and never answer."""
+        """Stop it, so that it accepts connections and never answers."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._end(signal.SIGKILL)
 
     def remove(self) -> None:
-        """End it if it runs, and remove its files."""
+        """Kill it if it runs, and remove its files."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 

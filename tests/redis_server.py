@@ -1,4 +1,4 @@
-"""A real Redis for the tests: the server binary of a wheel, gone at the end.
+"""A real Redis for the tests: the server binary of a wheel, removed at the end.
 
 TEST_REDIS_URL names a running server to use instead, where a test does not need to stop it.
 """
@@ -15,19 +15,19 @@ from tests.process import free_port
 
 
 class RedisServer(OwnServer):
-    """A Redis that keeps nothing: what it knew is lost when it is killed."""
+    """A Redis that stores nothing on disk: its data is lost when it is killed."""
 
     def __init__(self, *options: str) -> None:
-        # A cluster's bus is 10,000 higher.
+        # A cluster's bus uses the port that is 10,000 higher.
         super().__init__("Redis", next(port for port in iter(free_port, 0) if port + 10_000 < 2**16))
         self._options = options
-        self._folder.chmod(0o777)  # the socket is made by an unprivileged user
+        self._folder.chmod(0o777)  # the socket is created by an unprivileged user
         self._binary = Path(shutil.copy(_binary(), self._folder / "redis-server"))
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.socket = self._folder / "redis.sock"
 
     def ask(self, command: str) -> bytes:
-        """What it answers to a command; nothing when it cannot be reached."""
+        """Its answer to a command; empty if it cannot be reached."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(command.encode() + b"\r\n")

@@ -29,7 +29,7 @@ VALID_API_KEYS = f"{KEYS['user']},{KEYS['other']}:premium,{KEYS['premium']}:prem
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, whole."""
+    """A whole answer."""
 
     status: int
     headers: Mapping[str, str]

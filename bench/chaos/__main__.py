@@ -1,4 +1,4 @@
-"""`python -m bench.chaos --minutes 10`: kill and stop parts of a service under load, and check what it promises."""
+"""`python -m bench.chaos --minutes 10`: kill and stop parts of a service under load, and check its promises."""
 
 import argparse
 import asyncio
@@ -34,7 +34,7 @@ from bench.guard import guarded
 from bench.machine import machine
 
 QUIET_S = (1.5, 4.0)
-"""Between the return of the service and the next fault."""
+"""Between the recovery of the service and the next fault."""
 
 WARM_UP_S = 3.0
 SETTLES_WITHIN_S = 150.0
@@ -55,7 +55,7 @@ class Plan:
 
 
 async def run(stage: Stage, plan: Plan) -> tuple[dict[str, Any], list[Fault], list[Finding]]:
-    """Load, faults, and the audit."""
+    """Put load on the service, cause the faults, and audit the outcome."""
     began_at = time.time()
     book = Book()
     faults: list[Fault] = []
@@ -89,7 +89,7 @@ async def run(stage: Stage, plan: Plan) -> tuple[dict[str, Any], list[Fault], li
 
 
 async def _disturb(stage: Stage, plan: Plan, probe: Client, faults: list[Fault], load: "asyncio.Task[None]") -> None:
-    """Fault after fault, each kind once in an order of the seed's, then again; one begins when the last is over."""
+    """Cause one fault after another, each kind once in an order drawn by the seed, then all again."""
     chance = random.Random(plan.seed)  # noqa: S311 - no secret
     until = time.monotonic() + plan.seconds
     waiting: list[Kind] = []
@@ -139,7 +139,7 @@ def _stop(stage: Stage) -> Finding:
 
 
 def _log(stage: Stage) -> Finding:
-    """What the server itself did not foresee."""
+    """Check that the server's log has no unforeseen error."""
     finding = Finding("The server's log has no error that was not foreseen")
     events: Counter[str] = Counter()
     for line in stage.log.read_text(errors="replace").splitlines():
@@ -157,7 +157,7 @@ def _log(stage: Stage) -> Finding:
 
 
 def _redis_away_at(stage: Stage) -> list[float]:
-    """When a worker said that it does without Redis, and so counts limits in memory."""
+    """When a worker logged that it works without Redis, and so counts limits in memory."""
     stamp = re.compile(r'"(?:redis_down|limits_in_memory)".*?"time": "([^"]+)"')
     return [datetime.fromisoformat(at).timestamp() for at in stamp.findall(stage.log.read_text(errors="replace"))]
 
@@ -194,7 +194,7 @@ def main() -> int:
     environment = dict(each.split("=", 1) for each in chosen.set)
     plan = Plan(chosen.seed, chosen.minutes * 60, chosen.rate, kinds, environment)
     with guarded("chaos") as guard, ExitStack() as stack:
-        tempfile.tempdir = str(guard.folder)  # what Redis and PostgreSQL are kept in goes with it
+        tempfile.tempdir = str(guard.folder)  # so the folders of Redis and PostgreSQL are removed with it
         stage = Stage(guard, environment)
         stack.callback(stage.close)
         _say(f"starting everything, in {guard.folder}")

@@ -1,4 +1,4 @@
-"""After the run: what clients were told is held against what the server has kept, promise by promise."""
+"""After the run: what clients were told is compared with what the server has kept, promise by promise."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from bench.chaos.model import ModelCall
 from bench.chaos.stage import LIMIT, LIMIT_WINDOW_S, WORKERS
 
 SLACK_S = 1.0
-"""How long after the service has returned an answer may still be one of the fault's."""
+"""For how many seconds after the service has recovered an answer may still be due to the fault."""
 
 LOST_BEFORE_KILL_S = 0.25
 """Decision 0004: a process that is killed loses the records of its last 50 ms, and what was being written then."""
@@ -39,7 +39,7 @@ FROM spend_days WHERE (owner = '*') = $1 GROUP BY day ORDER BY day
 
 @dataclass
 class Finding:
-    """A promise: what was held against it, and what broke it or was allowed to be lost."""
+    """A promise: how much was checked, what broke it, and which exceptions were allowed."""
 
     promise: str
     checked: int = 0
@@ -48,7 +48,7 @@ class Finding:
 
 
 def excused(exchange: Exchange, faults: Sequence[Fault]) -> bool:
-    """Whether a fault during the request allows what came of it."""
+    """Whether a fault during the request allows its outcome."""
     if exchange.code in ("run_gone", "run_lost"):  # what has become of the run is told whenever it is asked for
         before = [fault for fault in faults if exchange.run_began_at <= fault.acted_at + SLACK_S]
         return any(fault.kind.forgets or exchange.code in fault.kind.allows for fault in before)
@@ -61,7 +61,7 @@ def excused(exchange: Exchange, faults: Sequence[Fault]) -> bool:
 
 
 def check_answers(book: Book, faults: Sequence[Fault]) -> Iterator[Finding]:
-    """No request hangs, and errors are those that a fault allows."""
+    """Check that no request hangs, and that each error is one that a fault allows."""
     hanging = Finding(f"Every request is answered within {DEADLINE_S:g} s", len(book.exchanges))
     errors = Finding("Errors reach clients only during a fault, and only those that it allows")
     polite = Finding("Every 503 and 429 says when to come again")
@@ -91,7 +91,7 @@ def check_answers(book: Book, faults: Sequence[Fault]) -> Iterator[Finding]:
 async def check_runs(
     database: asyncpg.Connection, book: Book, faults: Sequence[Fault], killed_at: Sequence[float]
 ) -> Iterator[Finding]:
-    """Every run that a client knows of is recorded as it was told, and so is what it cost."""
+    """Check that every run that a client knows of, and its cost, is recorded as the client was told."""
     ids = list(book.runs)
     rows = {row["id"]: row for row in await database.fetch("SELECT * FROM runs WHERE id = ANY($1)", ids)}
     spent: dict[str, list[Any]] = defaultdict(list)
@@ -177,7 +177,7 @@ def _told_by_another(told: Told, killed_at: Sequence[float]) -> bool:
 async def check_workflows(
     database: asyncpg.Connection, book: Book, faults: Sequence[Fault], calls: Sequence[ModelCall]
 ) -> Iterator[Finding]:
-    """Every workflow that was accepted ends; what it had finished was not done again."""
+    """Check that every accepted workflow ends, and that no finished step was run again."""
     ids = list(book.workflows)
     rows: dict[str, Any] = {}
     for _ in range(int(WORKFLOWS_END_WITHIN_S)):
@@ -225,7 +225,7 @@ async def check_workflows(
             f"{workflow_id}: {path} ended {n} times" for path, n in ended_paths[workflow_id].items() if n > 1
         ]
         if workflow_id in replaced or accepted.instead_of:
-            continue  # the marks are those of two workflows
+            continue  # two workflows share these marks
         _check_steps(once, accepted, sorted(finished[workflow_id].items()), by_mark, faults)
     return iter((ends, events, once))
 
@@ -250,7 +250,7 @@ def _check_steps(
 
 
 async def check_keys(book: Book, clients: Callable[[str], Client]) -> Iterator[Finding]:
-    """Every key that was handed out lets its owner in, and none that was revoked."""
+    """Check that every key that was handed out works, and none that was revoked."""
     known = Finding("Every API key that was handed out works", len(book.keys))
     revoked = Finding("No API key works that was revoked", len(book.revoked))
     for key_id, key in book.keys.items():
@@ -265,12 +265,12 @@ async def check_keys(book: Book, clients: Callable[[str], Client]) -> Iterator[F
 
 
 def check_limit(book: Book, faults: Sequence[Fault], away_at: Sequence[float]) -> Iterator[Finding]:
-    """In no window more than the limit is admitted, but where Redis was away in it (decision 0008).
+    """Check that no window admits more than the limit, except where Redis was away in it (decision 0008).
 
     Args:
-        book: what was admitted.
-        faults: what happened.
-        away_at: when a server said that it took Redis for gone, which on a busy machine is also when it is late.
+        book: has the requests that were admitted.
+        faults: those that happened.
+        away_at: when a worker logged that Redis was away; on a busy machine, Redis may only have been late.
     """
     finding = Finding(f"No more than {LIMIT} in any {LIMIT_WINDOW_S} s; where Redis was away twice that, or thrice")
     admitted = sorted(book.admitted)
@@ -279,7 +279,7 @@ def check_limit(book: Book, faults: Sequence[Fault], away_at: Sequence[float]) -
         ends = began + LIMIT_WINDOW_S
         inside = sum(1 for first, last in admitted if first >= began and last <= ends)
         during = [fault for fault in _during(faults, began, ends) if fault.kind.redis_away]
-        # A worker that begins while Redis is away has heard of no other, and takes the whole limit for its own.
+        # A worker that starts while Redis is away knows of no other, and allows the whole limit by itself.
         begun = sum(WORKERS if fault.kind.kills else 0 for fault in during)
         is_away = bool(during) or any(began - LIMIT_WINDOW_S <= at <= ends for at in away_at)
         lost = any(fault.kind.forgets for fault in during)  # Redis has forgotten what it allowed

@@ -1,4 +1,4 @@
-"""What clients were told, and when: what is checked against what the server has kept."""
+"""What clients were told, and when, to be checked against what the server has kept."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ CLOSED = "connection"
 """The code of a request whose connection broke off."""
 
 REFUSED = "refused"
-"""The code of a request for which no connection could be made: nobody listens."""
+"""The code of a request for which no connection could be made: nothing was listening."""
 
 HUNG = "hung"
 """The code of a request that was not answered within its deadline."""
@@ -19,11 +19,11 @@ class Exchange:
     """One request. Times are on the system's clock.
 
     Attributes:
-        errand: what the client was about.
-        status: of the answer; None without one.
-        code: of an error, in the answer or at the end of its stream; None if it was as it should be.
-        retry_after: whether the answer said when to come again.
-        streamed: the error was an event of a stream.
+        errand: the kind of errand that it belongs to.
+        status: the answer's status; None without an answer.
+        code: the error's code, in the answer or at the end of its stream; None if there was no error.
+        retry_after: whether the answer had a Retry-After.
+        streamed: whether the error was an event of a stream.
         run_began_at: when the client first saw the run that it asks for.
     """
 
@@ -40,13 +40,13 @@ class Exchange:
 
 @dataclass(slots=True)
 class Told:
-    """What a client knows of a run.
+    """What a client knows about a run.
 
     Attributes:
         status: how it ended, or None if the client has not been told.
-        told_at: when it was.
+        told_at: when the client was told.
         tokens, cost_usd, cached, text: of the result.
-        promised: the server owes it whatever happens: it was accepted with a 202, or it has an Idempotency-Key.
+        promised: whether the server must never lose it: it was accepted with a 202, or has an Idempotency-Key.
     """
 
     run_id: str
@@ -69,7 +69,7 @@ class Accepted:
     marks: list[str]
     told_at: float
     instead_of: str | None = None
-    """What the same Idempotency-Key stood for before; only a 5xx outcome is not kept."""
+    """The workflow that the same Idempotency-Key stood for before; only a 5xx outcome frees a key."""
 
 
 @dataclass
@@ -86,13 +86,13 @@ class Book:
     counts: dict[str, int] = field(default_factory=dict)
 
     def run(self, run_id: str, errand: str, *, promised: bool = False) -> Told:
-        """The entry of a run, made when its id is first seen."""
+        """The entry of a run, added when its id is first seen."""
         told = self.runs.setdefault(run_id, Told(run_id, errand, time.time()))
         told.promised |= promised
         return told
 
     def replied(self, errand: str, reply: dict[str, Any], *, promised: bool = False) -> Told:
-        """A run ended well, and the client has its result: the body of a JSON answer, or a `complete` event's."""
+        """Note that a run completed and its client has the result: the body of a JSON answer or `complete` event."""
         told = self.run(reply["runId"], errand, promised=promised)
         if told.status is None:
             told.status, told.told_at = "completed", time.time()
@@ -102,5 +102,5 @@ class Book:
         return told
 
     def count(self, what: str) -> None:
-        """One more of these."""
+        """Count one more of these."""
         self.counts[what] = self.counts.get(what, 0) + 1

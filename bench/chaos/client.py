@@ -1,4 +1,4 @@
-"""One client: requests with a deadline, each noted in the book; streams that are taken up where they broke off."""
+"""One client: requests with a deadline, each noted in the book; streams that are resumed where they broke off."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ import aiohttp
 from bench.chaos.book import CLOSED, HUNG, REFUSED, Book, Exchange
 
 DEADLINE_S = 30.0
-"""Every request is answered within this, whatever is broken; else it hangs."""
+"""Seconds within which every request must be answered, whatever is broken; one that is not counts as hung."""
 
 BETWEEN_TRIES_S = 0.3
 GIVES_UP_AFTER_S = 120.0
@@ -21,7 +21,7 @@ GIVES_UP_AFTER_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; without `status`, there was none."""
+    """An answer; if `status` is None, there was none."""
 
     status: int | None
     body: Any
@@ -31,12 +31,12 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether it is a success."""
+        """Whether the request succeeded."""
         return self.status is not None and self.status < 400
 
 
 class Client:
-    """Sends requests to the server as whoever has the key."""
+    """Sends requests to the server with one API key."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, key: str, book: Book) -> None:
         self._http = http
@@ -45,7 +45,7 @@ class Client:
         self.book = book
 
     async def ask(self, errand: str, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        """One request, whole."""
+        """Send one request and read the whole answer."""
         exchange = self._begin(errand)
         reply_headers: Mapping[str, str] = {}
         content: Any = None
@@ -67,7 +67,7 @@ class Client:
         return Reply(exchange.status, content, reply_headers, exchange.began_at, exchange.ended_at)
 
     async def insist(self, errand: str, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        """Send a request again until it is answered with something else than a 5xx."""
+        """Repeat a request until the answer is anything but a 5xx, or for `GIVES_UP_AFTER_S`."""
         until = time.monotonic() + GIVES_UP_AFTER_S
         while True:
             reply = await self.ask(errand, method, path, body, **headers)
@@ -77,7 +77,7 @@ class Client:
             await asyncio.sleep(min(wait_s, 5.0))
 
     async def stream(self, errand: str, body: Any, *, leave_after: int | None = None, away_s: float = 0.0) -> None:
-        """Read a stream to its end, whatever happens to the connection; once, leave it in the middle and come back."""
+        """Read a stream to its end, whatever happens to the connection; after `leave_after` events, reconnect once."""
         reading = Reading(errand, self.book)
         path, until = "/api/stream/blog", time.monotonic() + GIVES_UP_AFTER_S
         while not reading.ended:
@@ -138,7 +138,7 @@ class Client:
 
 
 class Reading:
-    """What a client has of a stream, over all its connections."""
+    """What a client has received of a stream, over all its connections."""
 
     def __init__(self, errand: str, book: Book) -> None:
         self._errand = errand
@@ -152,7 +152,7 @@ class Reading:
         self.error: str | None = None
 
     async def read(self, reply: aiohttp.ClientResponse, leave_after: int | None) -> None:
-        """Take in events until the end, or so many of them."""
+        """Read events until the end, or until there are `leave_after` of them."""
         buffered = b""
         async for chunk in reply.content.iter_any():
             buffered += chunk
@@ -164,12 +164,12 @@ class Reading:
                 return
 
     def gone(self, status: int) -> None:
-        """The run is not there to be taken up."""
+        """Note that the run can no longer be resumed."""
         self.ended = True
         self._book.run(self.run_id, self._errand).status = f"gone {status}"
 
     def violation(self, what: str) -> None:
-        """A promise about streams was broken."""
+        """Note that a promise about streams was broken."""
         self._book.broken.append(f"{self._errand}: {self.run_id}: {what}; events {self._numbers}")
 
     def _take(self, block: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The faults: what each does, what it excuses, and when the service has returned."""
+"""The faults: what each does, which errors it excuses, and when the service has recovered."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from bench.chaos.traffic import JSON, blog, new_mark
 
 PROBE_EVERY_S = 0.1
 GOOD_PROBES = 8
-"""In a row, each on a connection of its own, so that each worker is asked."""
+"""How many must succeed in a row, each on a connection of its own, so that each worker is asked."""
 
 PROBES = "probes"
 
@@ -30,10 +30,10 @@ MODEL = frozenset({
 
 RETURNS_WITHIN_S = 20.0
 MODEL_RETURNS_WITHIN_S = 75.0
-"""A model that has failed five times in a row is left alone for a minute (`llm.breaker`)."""
+"""A model that has failed five times in a row is not called for a minute (`llm.breaker`)."""
 
 REDIS_LINGERS_S = 8.0
-"""A worker looks for Redis every 2 s, and what it does not find there it calls out of reach for 5 s more
+"""A worker tries to reach Redis every 2 s, and for 5 s more it reports what it does not find there as out of reach
 (`runs.shared.runs.SETTLES_WITHIN_S`)."""
 
 Act = Callable[[Stage, random.Random], None]
@@ -45,14 +45,14 @@ class Kind:
 
     Attributes:
         name: for the list of faults survived.
-        act: does it, and mends what does not mend itself; it blocks meanwhile.
-        allows: codes that may reach clients from its beginning until the service has returned.
-        kills: a process that serves ends at once, and what it had not written yet is lost.
+        act: causes the fault and repairs what does not recover by itself; blocks until then.
+        allows: error codes that may reach clients from the fault's beginning until the service has recovered.
+        kills: whether a serving process ends at once, so that what it had not written yet is lost.
         redis_away, database_away: what the server must do without meanwhile.
-        forgets: events of finished runs are lost, so that from then on their streams may be gone (410).
-        lingers_s: from the end of the fault, for how long what it allows may reach clients although the service has
-            returned: each worker remembers a fault by itself, and who looks may meet only one that has not seen it.
-        returns_within_s: from the end of the fault.
+        forgets: whether events of finished runs are lost, so that from then on their streams may be gone (410).
+        lingers_s: for how long after the fault its errors may reach clients although the service has recovered: each
+            worker notices a fault by itself, and the probes may have reached only one that did not.
+        returns_within_s: within how many seconds of the fault's end the service must recover.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Kind:
 
 @dataclass(slots=True)
 class Fault:
-    """One that happened. Times are on the system's clock; `returned_at` is None when the service did not return."""
+    """A fault that happened. Times are on the system's clock; `returned_at` is None if the service did not recover."""
 
     kind: Kind
     began_at: float
@@ -77,12 +77,12 @@ class Fault:
 
     @property
     def over_at(self) -> float:
-        """Until when the service had not returned."""
+        """When the service had recovered, or should have."""
         return self.returned_at or self.acted_at + self.kind.returns_within_s
 
     @property
     def recovery_s(self) -> float | None:
-        """From its end until the service answered again as if nothing had been."""
+        """Seconds from the end of the fault until the service answered normally again; None if it did not."""
         return None if self.returned_at is None else max(0.0, self.returned_at - self.acted_at)
 
 
@@ -190,7 +190,7 @@ KINDS = (
 
 
 async def happen(kind: Kind, stage: Stage, chance: random.Random, probe: Client) -> Fault:
-    """Let it happen, and wait until the service has returned, or should have."""
+    """Cause a fault, and wait until the service has recovered, or should have."""
     fault = Fault(kind, time.time())
     await asyncio.to_thread(kind.act, stage, chance)
     fault.acted_at = time.time()
@@ -220,5 +220,5 @@ async def _is_well(stage: Stage, probe: Client) -> bool:
     health = await probe.ask(PROBES, "GET", "/api/health")
     if not health.ok:
         return False
-    components = health.body["components"]  # the agents are judged by their last minutes, and remember the fault
+    components = health.body["components"]  # an agent's health covers its last minutes, so the fault still shows
     return all(components[name]["status"] == "healthy" for name in ("redis", "database"))

@@ -1,7 +1,7 @@
-"""The model server of a chaos run: `python -m bench.chaos.model PORT JOURNAL`. It notes which mark it was asked for.
+"""The model server of a chaos run: `python -m bench.chaos.model PORT JOURNAL`. It logs the mark in each prompt.
 
-A line of the journal is `begin` or `end`, the number of the call, its mark and the time. It is written at once, so that
-it survives the server: `end` means that the last byte of the answer has been handed to the system.
+A line of the journal is `begin` or `end`, the number of the call, its mark and the time. It is written at once, so
+that it survives a kill; `end` means that the last byte of the answer has been handed to the system.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Connection(model.Connection):
 
 @dataclass(slots=True)
 class ModelCall:
-    """One call that the model server saw, on the system's clock; `ended_at` is None when it did not end well."""
+    """One call that the model server saw, on the system's clock; `ended_at` is None if it was not answered in full."""
 
     mark: str
     began_at: float
@@ -70,7 +70,7 @@ class ModelCall:
 
 
 def read_journal(path: Path) -> list[ModelCall]:
-    """All calls with a mark, in their order."""
+    """All calls with a mark, in order."""
     calls: dict[str, ModelCall] = {}
     for line in path.read_text().splitlines():
         what, number, mark, at = line.split()

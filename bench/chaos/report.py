@@ -8,11 +8,11 @@ from bench.chaos.audit import Finding
 from bench.chaos.faults import Fault
 
 SHOWN = 10
-"""Broken promises that are printed of each kind; all are in the JSON."""
+"""How many broken promises of each kind are printed; all are in the JSON."""
 
 
 def table(result: Mapping[str, Any], faults: Sequence[Fault], findings: Sequence[Finding]) -> str:
-    """For people."""
+    """The result as text."""
     lines = [f"Seed {result['seed']}, {result['took_s']:.0f} s, {result['requests']} requests."]
     lines += ["", "Load:", *(f"  {count:6}  {what}" for what, count in sorted(result["counts"].items()))]
     lines += ["", f"{'Faults':58}{'times':>6}{'returned after':>26}"]
@@ -36,7 +36,7 @@ def table(result: Mapping[str, Any], faults: Sequence[Fault], findings: Sequence
 
 
 def as_json(result: Mapping[str, Any], faults: Sequence[Fault], findings: Sequence[Finding]) -> dict[str, Any]:
-    """For programs."""
+    """The result for programs to read."""
     began_at = result["began_at"]
     return {
         **result,

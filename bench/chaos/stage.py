@@ -32,7 +32,7 @@ DRAIN_S = 5
 
 
 class Stage:
-    """Starts everything, and does to it what a fault asks for."""
+    """Starts everything, and does to it what the faults ask for."""
 
     def __init__(self, guard: Guard, environment: Mapping[str, str]) -> None:
         self._guard = guard
@@ -50,7 +50,7 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """The server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -66,7 +66,7 @@ class Stage:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """Remove what the servers that are not ours keep elsewhere. Their processes are the guard's."""
+        """Remove what Redis and PostgreSQL keep outside the folder. The guard ends whatever processes are left."""
         with suppress(OSError):
             self.redis.remove()
         with suppress(OSError, subprocess.TimeoutExpired):
@@ -75,12 +75,12 @@ class Stage:
             self.postgres.stop()
 
     def start_redis(self) -> None:
-        """Start Redis; it has forgotten everything."""
+        """Start Redis, with no data."""
         self.redis.start()
         self._guard.watch(self.redis.pid)
 
     def start_postgres(self) -> None:
-        """Start PostgreSQL on the data that it had."""
+        """Start PostgreSQL with the data that it had."""
         self.postgres.start()
         self._guard.watch(self.postgres.pid)
 
@@ -94,12 +94,12 @@ class Stage:
         self._server = self._run([sys.executable, "-m", "amrikyy", "serve"], self.log)
 
     def workers(self) -> list[int]:
-        """The processes that serve."""
+        """The process ids of the workers."""
         assert self._server is not None
         return sorted(descendants(self._server.pid))
 
     def kill_workers(self, pids: Sequence[int]) -> None:
-        """`kill -9`."""
+        """Kill workers, as `kill -9` does."""
         self.killed_at.append(time.time())
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -110,7 +110,7 @@ class Stage:
         self._server.send_signal(number)
 
     def kill_server(self) -> None:
-        """End the supervisor at once; its workers end by themselves."""
+        """Kill the supervisor, and wait for its workers, which end by themselves."""
         assert self._server is not None
         workers = self.workers()
         self.killed_at.append(time.time())
@@ -121,7 +121,7 @@ class Stage:
             time.sleep(0.05)
 
     def stop_server(self) -> int:
-        """Ask the server to stop. Returns its exit code; -9 when it had to be killed."""
+        """Ask the server to stop. Returns its exit code; -9 if it had to be killed."""
         assert self._server is not None
         self._server.terminate()
         try:
@@ -138,7 +138,7 @@ class Stage:
             self._model.wait()
 
     def is_ready(self) -> bool:
-        """Whether the server says that it is."""
+        """Whether the server reports that it is ready."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", "/api/health/ready")

@@ -1,4 +1,4 @@
-"""The load: errands of many kinds, begun at a steady rate whatever has become of those before, drawn by a seed."""
+"""The load: errands of many kinds, drawn by a seed, begun at a steady rate whether or not earlier ones have ended."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ Errand = Callable[[], Awaitable[None]]
 
 
 def new_mark() -> str:
-    """What the model server recognises a call by."""
+    """A mark by which the model server recognises a call."""
     return f"mark-{secrets.token_hex(5)}"
 
 
@@ -61,7 +61,7 @@ class Traffic:
         """Begin errands until told to stop; then wait for those in progress.
 
         Raises:
-            Exception: an errand failed in a way that is no answer of the server.
+            Exception: an errand failed, and not because of what the server answered.
         """
         limited = asyncio.create_task(self._press_the_limit(until))
         names = list(self._errands)
@@ -172,10 +172,10 @@ class Traffic:
                 del self._book.keys[key_id]
                 self._book.revoked[key_id] = (key, time.time())
             elif reply.status is None or reply.status >= 500:
-                del self._book.keys[key_id]  # it may or may not have been done
+                del self._book.keys[key_id]  # it may or may not have been revoked
 
     async def _press_the_limit(self, until: asyncio.Event) -> None:
-        """One caller who always asks for more than it may."""
+        """Call as one caller who always asks for more than its limit."""
         tasks: set[asyncio.Task[None]] = set()
         while not until.is_set():
             task = asyncio.ensure_future(self._limited_call())

@@ -88,7 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.sched_setaffinity(0, {LOAD_CORE})
-    gc.disable()  # a pause here would be taken for one of the server's
+    gc.disable()  # a pause here would be mistaken for one of the server's
     began, load_before = time.perf_counter(), os.getloadavg()[0]
     chosen = {
         name: part

@@ -21,7 +21,7 @@ AGENTS = (3, 20, 50, 200)
 LENGTHS = (100, 1000, 10_000, 100_000)
 
 SAME_TOKENS = 200_000
-"""Streamed at each length, so that what is kept of them can be compared."""
+"""How many tokens are streamed at each length, so that the memory that is kept of them can be compared."""
 
 CALLERS = 16
 SLICES = 3
@@ -65,7 +65,7 @@ for number in range({count}):
 
 @contextmanager
 def serving(candidate: Candidate, model: Running, folder: Path) -> Iterator[Running]:
-    """A server, and its end.
+    """A running server, stopped at the end.
 
     Raises:
         RuntimeError: it does not come up.
@@ -78,7 +78,7 @@ def serving(candidate: Candidate, model: Running, folder: Path) -> Iterator[Runn
 
 
 async def cost_us(server: Running, requests: Requests, call: Call, seconds: float = SLICE_S) -> float:
-    """Microseconds of the server's CPU a call, or a token of one; the least of some slices, as others only add.
+    """Microseconds of the server's CPU per call, or per token of a stream; the least of some slices: others only add.
 
     Raises:
         WrongAnswer, TimeoutError: it does not answer.
@@ -93,12 +93,12 @@ async def cost_us(server: Running, requests: Requests, call: Call, seconds: floa
 
 
 async def by_callers(model: Running, folder: Path, keys: Sequence[int]) -> Section:
-    """Each request comes with another of so many API keys, which are in the database."""
+    """Measure with requests that use this many API keys in turn, which are in the database."""
     section = Section("callers", "Distinct API keys in turn, 16 connections",
                       ("keys", "JSON operation, µs of CPU", "agent list, µs of CPU", "resident, MB"))  # fmt: skip
     candidate = amrikyy("callers")
     with serving(candidate, model, folder):
-        pass  # makes the database
+        pass  # creates the database
     credentials = _add_keys(folder / "callers/bench.db", max(keys))
     with serving(candidate, model, folder) as server:
         await set_manner(model, TOKENS, 0)
@@ -107,7 +107,7 @@ async def by_callers(model: Running, folder: Path, keys: Sequence[int]) -> Secti
             row: list[float] = [number]
             for call in (BLOG_POST, AGENT_LIST):
                 requests = _in_turn([call.requests({"x-api-key": key}) for key in credentials[:number]])
-                await put_load(server.port, requests, CALLERS, SLICE_S)  # meets every key
+                await put_load(server.port, requests, CALLERS, SLICE_S)  # uses every key
                 row.append(await cost_us(server, requests, call))
             section.rows.append((*row, server.process.resident_bytes / 1e6))
     section.notes.append(
@@ -139,7 +139,7 @@ def _add_keys(database: Path, number: int) -> list[str]:
 
 
 async def by_agents(model: Running, folder: Path, agents: Sequence[int]) -> Section:
-    """So many agents, the catalog's three and those of a module that is named in AGENTS."""
+    """Measure with this many agents: the catalog's three, and those of a module that is named in AGENTS."""
     columns = ("agents", "start, s", "resident, MB", "JSON operation, µs of CPU", "agent list, ms",
                "OpenAPI document, first time, ms", "again, ms")  # fmt: skip
     section = Section("agents", "Agents that are served", columns)
@@ -149,7 +149,7 @@ async def by_agents(model: Running, folder: Path, agents: Sequence[int]) -> Sect
         names = {"AGENTS": f"bench_agents_{more}", "PYTHONPATH": str(folder)} if more else {}
         candidate = amrikyy(f"agents-{number}", **names)
         with serving(candidate, model, folder):
-            pass  # makes the database, and the module's bytecode
+            pass  # creates the database and the module's bytecode
         with serving(candidate, model, folder) as server:
             await set_manner(model, TOKENS, 0)
             await warm_up(server, [BLOG_POST], model, 1)
@@ -164,7 +164,7 @@ async def by_agents(model: Running, folder: Path, agents: Sequence[int]) -> Sect
 
 
 async def once_ms(server: Running, call: Call, times: int = 1) -> float:
-    """Milliseconds until one caller has the answer; the least of so many times.
+    """Milliseconds until one caller has the answer; the least of `times` tries.
 
     Raises:
         WrongAnswer, TimeoutError: it does not answer.
@@ -174,7 +174,7 @@ async def once_ms(server: Running, call: Call, times: int = 1) -> float:
 
 
 async def by_length(model: Running, folder: Path, lengths: Sequence[int]) -> Section:
-    """One stream after another, each of so many tokens that come at once, on a fresh server for each length."""
+    """Measure one stream after another, each with this many tokens at once, on a fresh server for each length."""
     columns = ("tokens of a stream", "streams", "tokens/s", "µs of CPU a token", "bytes kept a token",
                "first token, ms")  # fmt: skip
     section = Section("length", f"Length of a stream; {SAME_TOKENS:,} tokens at each", columns)

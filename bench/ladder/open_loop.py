@@ -1,7 +1,7 @@
-"""Load at a rate: a request is sent when its time has come, whether or not earlier ones are answered.
+"""Load at a given rate: a request is sent when it is due, whether or not earlier ones are answered.
 
-Its latency counts from that time. Callers who wait for their answers would send less the slower the server is, and
-would not notice what those met who came meanwhile ("coordinated omission").
+Its latency counts from the time it was due. Callers who wait for their answers send less the slower the server is, and
+so do not see what callers who came meanwhile would have met ("coordinated omission").
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from bench.load import Requests
 
 MAX_CONNECTIONS = 4000
 ANSWERED_WITHIN_S = 10.0
-"""After the last request was due; what is not answered then is an error."""
+"""Seconds after the last request was due; what is not answered by then is an error."""
 
 OK = b"200"
 
 
 @dataclass(slots=True)
 class OpenLoad:
-    """What came of a rate.
+    """The results at one rate.
 
     Attributes:
-        offered: requests that were due.
-        latencies_ms: of those answered with 200, from when they were due to the last byte.
+        offered: how many requests were due.
+        latencies_ms: of the requests answered with 200, from when they were due to the last byte.
         lags_ms: how late requests were sent: what the load generator itself, or the lack of a connection, adds.
-        errors: answers with another status, connections that broke, and what was never answered.
+        errors: requests with another status, a broken connection, or no answer.
         connections: how many were opened.
-        wall_s: from the first request's time to the last answer.
+        wall_s: seconds from when the first request was due to the last answer.
     """
 
     offered: int = 0
@@ -52,7 +52,7 @@ def arrivals(per_s: float, seconds: float, seed: int = 0) -> Iterator[float]:
 
 
 async def put_rate(port: int, requests: Requests, per_s: float, seconds: float) -> OpenLoad:
-    """Offer a server so many requests a second."""
+    """Offer a server this many requests a second."""
     load = OpenLoad()
     pool = _Pool(port, requests, load)
     began = time.perf_counter()
@@ -73,7 +73,7 @@ async def put_rate(port: int, requests: Requests, per_s: float, seconds: float) 
 
 
 class _Pool:
-    """Connections, as many as are needed at a time."""
+    """As many connections as are needed at a time."""
 
     def __init__(self, port: int, requests: Requests, load: OpenLoad) -> None:
         self.requests = requests
@@ -88,7 +88,7 @@ class _Pool:
         self._idle = asyncio.Event()
 
     def ask(self, due: float) -> None:
-        """Send a request that was due then."""
+        """Send a request that was due at this time."""
         self._busy += 1
         self._idle.clear()
         if self._free:
@@ -102,24 +102,24 @@ class _Pool:
             task.add_done_callback(self._tasks.discard)
 
     async def idle(self) -> None:
-        """Wait until all that was asked is answered."""
+        """Wait until all requests are answered."""
         while self._busy:
             await self._idle.wait()
 
     def free(self, connection: "_Connection") -> None:
-        """It has its answer."""
+        """Note that a connection has its answer."""
         self._done()
         self.reuse(connection)
 
     def reuse(self, connection: "_Connection") -> None:
-        """It can be asked."""
+        """Send the next waiting request on a connection, or keep it until there is one."""
         if self._waiting:
             connection.ask(self._waiting.popleft())
         else:
             self._free.append(connection)
 
     def lost(self, connection: "_Connection", *, asked: bool) -> None:
-        """It has broken."""
+        """Remove a connection that has broken."""
         self._open -= 1
         self._all.discard(connection)
         if connection in self._free:
@@ -128,7 +128,7 @@ class _Pool:
             self._done()
 
     def close(self) -> None:
-        """Leave, whatever is still unanswered."""
+        """Abort all connections, also those without their answer."""
         for task in self._tasks:
             task.cancel()
         for each in list(self._all):
@@ -155,7 +155,7 @@ class _Pool:
 
 
 class _Connection(asyncio.Protocol):
-    """A request at a time; answers end by their length."""
+    """One request at a time; an answer ends after its Content-Length."""
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
@@ -164,7 +164,7 @@ class _Connection(asyncio.Protocol):
         self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self._closed:

@@ -18,21 +18,21 @@ from bench.scenarios import TOKENS
 from bench.summary import quantile
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
-"""Rungs, as shares of what 64 callers get who wait for their answers."""
+"""The rungs, as shares of the rate that 64 callers reach who wait for their answers."""
 
 KNEE = 5.0
-"""The server is past its knee where p99 is so many times what it is on the lowest rung."""
+"""The server is past its knee where p99 is more than this many times that of the lowest rung."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What a rate came to, per request where nothing else is said.
+    """The results at one rate; times are per request.
 
     Attributes:
-        per_s: offered.
-        answered_per_s: with 200.
+        per_s: requests offered a second.
+        answered_per_s: requests answered with 200 a second.
         lag_ms: how late the load generator was, at p99.
-        busy: of the server's processes together, in cores.
+        busy: CPU that the server's processes used together, in cores.
     """
 
     per_s: float
@@ -47,7 +47,7 @@ class Rung:
 
 
 async def ladder(model: Running, folder: Path, workers: int, rung_s: float, shares: Sequence[float]) -> Section:
-    """Climb it.
+    """Measure each rung with this many workers.
 
     Raises:
         RuntimeError: the server does not come up.

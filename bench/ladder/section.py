@@ -1,4 +1,4 @@
-"""What each part of the program results in: a table with notes, as Markdown and as JSON."""
+"""The result of each part of the program: a table with notes, as Markdown and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ class Section:
     Attributes:
         name: for `--only`, and in the JSON.
         columns: their titles, with units.
-        rows: a list of values for each.
-        notes: sentences under it.
+        rows: the values of each row.
+        notes: sentences under the table.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The table for people."""
+        """The table, in Markdown."""
         texts = [list(self.columns), *([_text(value) for value in row] for row in self.rows)]
         widths = [max(len(row[column]) for row in texts) for column in range(len(self.columns))]
         lines = ["| " + " | ".join(map(str.rjust, row, widths)) + " |" for row in texts]

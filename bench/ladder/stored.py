@@ -25,7 +25,7 @@ STORED = (0, 100_000, 1_000_000)
 MANAGER = "api_" + "d" * 32
 TIMES = 7
 DAYS = 60
-"""Runs are spread evenly over so many; half of them are older than RUN_RETENTION_DAYS."""
+"""Runs are spread evenly over this many days; half of them are older than RUN_RETENTION_DAYS."""
 
 RATE_PER_S = 100
 
@@ -72,7 +72,7 @@ QUERIES = {
 
 
 async def by_stored_runs(model: Running, folder: Path, counts: Sequence[int]) -> Section:
-    """A server whose database has so many runs."""
+    """Measure a server whose database has each of these numbers of runs."""
     columns = ["runs stored", "database, MB", *QUERIES, "JSON operation, ms", "µs of CPU", "start, s",
                "deleting half, runs/s", f"p99 at {RATE_PER_S}/s meanwhile, ms"]  # fmt: skip
     section = Section("runs", "Runs stored in SQLite", columns)
@@ -116,7 +116,7 @@ async def _row(model: Running, folder: Path, count: int) -> list[Value]:
 
 
 def _fill(database: Path, count: int) -> tuple[str, str]:
-    """Add runs and their entries in the ledger. Returns the id of one in the middle, and yesterday."""
+    """Add runs and their entries in the ledger. Returns the id of one in the middle, and yesterday's date."""
     with closing(sqlite3.connect(database)) as connection, connection:
         for pragma in ("synchronous = OFF", "journal_mode = OFF", "cache_size = -1000000"):  # a gigabyte: for indexes
             connection.execute(f"PRAGMA {pragma}")
@@ -141,7 +141,7 @@ def _add_up(database: Path) -> None:
 
 
 def _purge(database: Path) -> tuple[int, float]:
-    """Delete as the server does every hour. Returns how many, and the seconds that it took."""
+    """Delete old runs as the server does every hour. Returns how many were deleted, and the seconds that it took."""
 
     async def purge() -> tuple[int, float]:
         opened = open_database(f"sqlite:///{database}")

@@ -1,4 +1,4 @@
-"""As many open streams as the descriptor limit lets: memory of each, and how regularly their tokens come."""
+"""As many open streams as the descriptor limit allows: the memory of each, and how regularly their tokens come."""
 
 import asyncio
 import resource
@@ -18,10 +18,10 @@ from bench.scenarios import TOKENS
 from bench.summary import quantile
 
 RELAYED = (1000, 5000, 9000)
-"""Two descriptors each at the server: the caller's and the model's."""
+"""How many streams are opened; each takes two descriptors in the server: the caller's and the model's."""
 
 OFFLINE = (1000, 5000, 10_000)
-"""One descriptor each."""
+"""How many streams are opened; each takes one descriptor."""
 
 USUAL = 1024
 
@@ -30,7 +30,7 @@ LONG = 600
 
 
 class _Watcher(asyncio.Protocol):
-    """A stream that is only looked at."""
+    """A stream that is only watched."""
 
     def __init__(self, gaps_s: "array[float]") -> None:
         self._gaps_s = gaps_s
@@ -67,11 +67,11 @@ class _Watcher(asyncio.Protocol):
         self.why = self.why or why
         if not self.began.done():
             self.began.set_exception(WrongAnswer(why))
-            self.began.exception()  # looked at, should nobody await it
+            self.began.exception()  # counts as retrieved even if nobody awaits it
 
 
 async def open_streams(model: Running, folder: Path, counts: Sequence[int], hold_s: float, *, relayed: bool) -> Section:
-    """Open so many, and hold them.
+    """Open as many streams as each of `counts` says, and hold them.
 
     Raises:
         RuntimeError: the server does not come up.
@@ -94,7 +94,7 @@ async def open_streams(model: Running, folder: Path, counts: Sequence[int], hold
             await put_load(server.port, BLOG_STREAM.requests(candidate.credential), OPENING, 0.5)
             await set_manner(model, LONG, 1)
         requests = BLOG_STREAM.requests(candidate.credential)
-        first = await _open(server.port, requests, gaps_s, 8)  # what the first of them loads stays for good
+        first = await _open(server.port, requests, gaps_s, 8)  # what the first ones load is never freed
         await asyncio.sleep(1)
         before = server.process.resident_bytes
         watchers += first
@@ -128,7 +128,7 @@ async def open_streams(model: Running, folder: Path, counts: Sequence[int], hold
 
 @contextmanager
 def _usual_limit() -> Iterator[None]:
-    """Let what is started now have the soft limit that a login shell gives."""
+    """Give processes that are started in this block the soft limit of descriptors that a login shell gives."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(USUAL, hard), hard))
     try:

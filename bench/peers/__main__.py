@@ -37,7 +37,7 @@ def main() -> None:
     if not who:
         parser.error(f"nobody is called so; there are {names}")
     os.sched_setaffinity(0, {LOAD_CORE})
-    gc.disable()  # a pause here would be taken for one of the server's
+    gc.disable()  # a pause here would be mistaken for one of the server's
     until = time.perf_counter() + chosen.minutes * 60
     if chosen.quick:
         plan = Plan(rounds=1, slices=1, slice_share=0.5, warm_up_s=0.5, until=until)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def run(who: Sequence[Contestant], plan: Plan) -> Report:
-    """Measure everybody.
+    """Measure all contestants.
 
     Raises:
         RuntimeError: the model server does not come up.

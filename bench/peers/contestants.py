@@ -1,4 +1,4 @@
-"""Who is compared: how each is started, called, and kept from strangers."""
+"""The servers that are compared: how each is started and called, and how it lets callers in."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from bench.machine import installed
 HERE = Path(__file__).parent
 PROMPT = "Write a medium blog post about night trains, number {n}"
 KEY = "sk-" + secrets.token_hex(16)
-"""Of all who take one. LiteLLM refuses well-known ones."""
+"""The key of every server that takes one. LiteLLM refuses well-known keys."""
 
 BEARER = {"authorization": f"Bearer {KEY}"}
 
@@ -28,7 +28,7 @@ class Contestant:
         post: the call that is answered as JSON.
         stream: the call that is answered as a stream.
         access: how callers are let in, for the report.
-        version: of what is measured.
+        version: the version that is measured.
         lacks: why it cannot take part, or None.
     """
 
@@ -41,12 +41,12 @@ class Contestant:
 
     @property
     def name(self) -> str:
-        """The column of the table."""
+        """Its column in the table."""
         return self.candidate.name
 
 
 def contestants() -> list[Contestant]:
-    """All of them, ours first."""
+    """All contestants, ours first."""
     return [
         Contestant(amrikyy(), BLOG_POST, BLOG_STREAM, "API key", version("amrikyy-agent")),
         Contestant(express(), BLOG_POST, BLOG_STREAM, "JSON Web Token", installed("express"), missing()),
@@ -118,7 +118,7 @@ def _langgraph() -> Contestant:
     marks = Marks(b"event: messages\r\n", b"langgraph_node")
     return Contestant(
         Candidate("LangGraph", command, environment, {"x-api-key": KEY}, "/ok", files=HERE / "langgraph"),
-        Call("/runs/wait", body, marks=Marks(complete=b'"finish_reason":"stop"')),  # chunked, though no stream
+        Call("/runs/wait", body, marks=Marks(complete=b'"finish_reason":"stop"')),  # chunked, though not streamed
         Call("/runs/stream", {**body, "stream_mode": ["messages-tuple"]}, streams=True, marks=marks),
         "its authentication hook with one key",
         _version("langgraph", "langgraph-api"),
@@ -152,7 +152,7 @@ def _adk() -> Contestant:
 
 
 def _own(folder: Path) -> Mapping[str, str]:
-    """What keeps a peer to its own environment and folder."""
+    """Variables that keep a peer to its own environment and folder."""
     return {"HOME": str(folder), "PYTHONPATH": "", "VIRTUAL_ENV": "", "NO_PROXY": "127.0.0.1"}
 
 

@@ -1,4 +1,4 @@
-"""The report: a table of figures, and one of ratios beside what they should be."""
+"""The report: a table of figures, and one of ratios beside their aims."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Report:
     Attributes:
         versions: by contestant.
         access: how each lets callers in.
-        start_s: from its execution to its first answer, the median.
+        start_s: seconds from a server's start to its first answer, the median.
         idle_mb: resident memory then.
         loaded_mb: the most that was resident after a slice.
     """

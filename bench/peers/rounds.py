@@ -1,6 +1,6 @@
 """Rounds: one server at a time is started, warmed up, measured and stopped, so that none idles beside another.
 
-Freezing those that wait is no way out: LiteLLM answers with time-outs after it.
+Freezing the others is no alternative: LiteLLM answers with time-outs afterwards.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SCENARIOS = [
     Scenario("stream-1", "stream, 1 caller", PROSE, 1, "token"),
     Scenario("stream-16", "stream, 16 callers", PROSE, 16, "token", slice_s=1.2),
 ]
-"""Each contestant makes them with calls of its own; `direct` is what all of them come to."""
+"""Each contestant runs them with calls of its own; `direct` is the model call that each of these makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Plan:
 
     Attributes:
         rounds: how often each contestant is started.
-        slices: of each scenario and start.
-        slice_share: how long they last, as a share of the scenario's time.
+        slices: how many are taken of each scenario after each start.
+        slice_share: how long a slice lasts, as a share of the scenario's time.
         warm_up_s: CPU seconds for each of a contestant's two calls.
-        until: on the clock of `time.perf_counter`; nobody is started after it.
+        until: when the last contestant may be started, on the clock of `time.perf_counter`.
     """
 
     rounds: int
@@ -47,11 +47,11 @@ class Plan:
 
 @dataclass(slots=True)
 class Measured:
-    """What came of it.
+    """The results.
 
     Attributes:
         slices: by scenario, of all contestants and the model server alone.
-        started_s: by contestant, from its execution to its first answer.
+        started_s: by contestant, seconds from its start to its first answer.
         idle_bytes: resident memory then.
         loaded_bytes: the most that was resident after a slice.
         failures: what was not measured, and why.
@@ -67,7 +67,7 @@ class Measured:
 async def measure_rounds(
     who: Sequence[Contestant], model: Running, folder: Path, plan: Plan, say: Callable[[str], None]
 ) -> Measured:
-    """Measure all in turn, each round beginning with another. Whoever fails is noted, and the others go on."""
+    """Measure all in turn, each round beginning with another one. A failure is noted, and the others go on."""
     measured = Measured()
     measured.failures += [f"{each.name}: {each.lacks}" for each in who if each.lacks]
     able = [each for each in who if not each.lacks]
@@ -107,7 +107,7 @@ async def _measure_one(measured: Measured, who: Contestant, model: Running, fold
                 await _slices(measured, scenario, who.name, call, server, model, plan)
             except (WrongAnswer, TimeoutError) as error:
                 measured.failures.append(f"{who.name}, {scenario.title}: {error!r}")
-                await asyncio.sleep(1)  # what is left of it
+                await asyncio.sleep(1)  # for what is left of it to end
             used = measured.loaded_bytes.get(who.name, 0)
             measured.loaded_bytes[who.name] = max(used, server.process.resident_bytes)
     finally:
@@ -115,10 +115,10 @@ async def _measure_one(measured: Measured, who: Contestant, model: Running, fold
 
 
 async def _look_at(who: Contestant, server: Running, model: Running) -> None:
-    """See that strangers are refused where they should be, and that a stream brings what the model says.
+    """Check that callers without a credential are refused where one is needed, and that a stream is complete.
 
     Raises:
-        WrongAnswer: one of them is not so.
+        WrongAnswer: one of these does not hold.
     """
     await set_manner(model, TOKENS, 0)
     if who.candidate.credential:

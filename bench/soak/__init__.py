@@ -1,1 +1,1 @@
-"""Keeps a server busy for long, with clients of every kind, and looks whether anything in it grows."""
+"""Keeps a server busy for a long time, with clients of every kind, and checks whether anything in it grows."""

@@ -29,28 +29,28 @@ SATURATING_CALLERS = 48
 SATURATION_S = 8.0
 FILL = 15_000
 FILL_WITHIN_S = 90.0
-"""Errands at the highest load, so that caches and logs of finished runs have reached the bound that each has."""
+"""`FILL` errands at the highest load bring the caches and the logs of finished runs to their bounds."""
 
 WARM_UP_S = 300.0
-"""Of the load itself, or as long as it lasts if that is shorter: what is opened once is open then, and what SQLite and
-the C library keep has reached most of its size. That takes minutes in which no object of Python's is added."""
+"""Seconds at the rate of the load, or as long as the load lasts if that is shorter. Then whatever is opened once is
+open, and what SQLite and the C library keep is near its final size: that takes minutes, without new Python objects."""
 
 SAMPLE_EVERY_S = 2.0
 SETTLE_S = 65.0
-"""After the load: idle connections to a model are closed after 30 to 60 s, and the server samples itself every 2 s."""
+"""Pause after the load: idle connections to a model close after 30 to 60 s, and the server samples itself every 2 s."""
 
 TOKENS, TOKENS_PER_S = 60, 200
 
-# What is called steady. Each is printed with the result.
+# What counts as steady. Each bound is printed with the result.
 GROWTH = 0.05
-"""Of resident memory, over the second half."""
+"""The share by which resident memory may grow over the second half."""
 MORE = {"fds": 10, "sockets": 6, "threads": 8, "tasks": 6, "slots": 0, "streams": 0}
-"""Than after the warm-up, when the load is over: connections of the pools, threads of theirs."""
+"""How many more there may be after the load than after the warm-up: pooled connections, and the pools' threads."""
 RSS_MORE = 0.05
 P99_TIMES = 4.0
-"""An interval's p99 against the median of all."""
+"""How many times the median of all intervals' p99 that of a single interval may be."""
 FOREIGN = 0.15
-"""Of the server's core, that others used: such an interval says nothing about latency."""
+"""An interval in which others used more than this share of the server's core says nothing about latency."""
 
 SETTINGS = {
     "METRICS_PUBLIC": "true", "CACHE_MAX_MB": "16", "STREAM_RESUME_S": "30",
@@ -60,7 +60,7 @@ SETTINGS = {
 
 @dataclass
 class Result:
-    """Everything that was seen."""
+    """Everything that was measured."""
 
     machine: dict[str, str]
     seed: int
@@ -79,7 +79,7 @@ class Result:
 
 
 async def soak(server: Running, models: Running, *, seed: int, minutes: float, rate: float | None) -> Result:
-    """Fill, measure what it can do, rest; load; rest; compare."""
+    """Fill the caches, measure what the server can do, warm up; then load it, and compare it before and after."""
     await set_manner(models, TOKENS, TOKENS_PER_S)
     seconds = minutes * 60
     interval_s = 60.0 if minutes >= 5 else 20.0
@@ -168,7 +168,7 @@ def _judge(
 
 
 def table(result: Result) -> str:
-    """For people."""
+    """The result as text."""
     lines = [
         f"{result.minutes:g} minutes at {result.rate_per_s:.0f} errands/s; {result.saturation_per_s:.0f} was the most.",
         f"{result.machine['cpu']}, Python {result.machine['python']}",

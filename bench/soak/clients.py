@@ -1,4 +1,4 @@
-"""The clients: those that behave, and those that leave, stall, resume, send rubbish and have no business here."""
+"""The clients: those that behave, and those that leave, stall, resume, send rubbish or may not call at all."""
 
 import asyncio
 import math
@@ -30,12 +30,12 @@ _numbers = count()
 
 
 class Clients:
-    """All of them, begun at random moments at a steady rate.
+    """All clients. Their errands begin at random moments, at a steady rate.
 
     Attributes:
-        unexpected: answers that are none of those that a client of the kind must get, with how often.
-        counts: errands begun, by kind.
-        latencies_ms: of the JSON calls, by the interval that they were due in.
+        unexpected: how often each answer came that a client of its kind must not get.
+        counts: how many errands were begun, by kind.
+        latencies_ms: latencies of the JSON calls, by the interval that they were due in.
     """
 
     def __init__(self, port: int, seed: int, interval_s: float) -> None:
@@ -69,7 +69,7 @@ class Clients:
         }
 
     async def saturate(self, callers: int, seconds: float, *, most: float = math.inf) -> float:
-        """Errands a second when so many clients that behave do nothing but wait for the next answer; `most` at most."""
+        """Errands a second when this many well-behaved clients call as fast as they can, up to `most` errands."""
         names, weights = list(self._behaving), [weight for weight, _ in self._behaving.values()]
         until, done = time.perf_counter() + seconds, 0
 
@@ -84,7 +84,7 @@ class Clients:
         return done / (time.perf_counter() - began)
 
     async def run(self, per_s: float, seconds: float) -> None:
-        """Errands of all kinds for so long, each begun when it is due; then wait for the last."""
+        """Run errands of all kinds for `seconds`, each begun when it is due, and wait for the last one."""
         names, weights = list(self._all), [weight for weight, _ in self._all.values()]
         due = self._began = time.perf_counter()
         until = due + seconds
@@ -103,7 +103,7 @@ class Clients:
         await asyncio.gather(*self._open)
 
     def close(self) -> None:
-        """Close what is kept open."""
+        """Close the connections that are kept open."""
         for each in self._idle:
             each.close()
         self._idle.clear()
@@ -127,10 +127,10 @@ class Clients:
         return {"topic": f"Night trains, number {next(_numbers)}", "length": "medium"}
 
     async def _ask(self, name: str, data: bytes, *wanted: int) -> bytes:
-        """A request on a connection that is kept."""
+        """Send a request on a connection that is kept open; returns the answer's body."""
         connection = None
         while self._idle and (connection is None or connection.is_closed):
-            connection = self._idle.pop()  # the server closes what it has not heard of for a while
+            connection = self._idle.pop()  # the server closes idle connections after a while
         if connection is None or connection.is_closed:
             connection = await Connection.open(self._port)
         try:
@@ -171,7 +171,7 @@ class Clients:
     async def _read(
         self, name: str, data: bytes, *, until: int | None = None, pause_s: float = 0, after: int = 0
     ) -> str | None:
-        """Read a stream to its end, or so many events; returns the id of the last event unless it was the end."""
+        """Read a stream to its end, or `until` events; returns the last event's id, or None if the stream ended."""
         connection = await self._open_stream(name, data)
         if connection is None:
             return None

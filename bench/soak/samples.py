@@ -18,11 +18,11 @@ class Sample:
     """The server at one moment.
 
     Attributes:
-        at_s: since the beginning of the load.
+        at_s: seconds since the load began.
         rss_mb: resident memory.
         fds, sockets: open descriptors, and how many of them are sockets.
         threads: of the process.
-        tasks, slots, streams: as the server's own metrics say: tasks on its event loop, runs in progress, open streams.
+        tasks, slots, streams: from the server's metrics: tasks on its event loop, runs in progress, open streams.
         cpu_s, core_s: CPU time of the server, and of everything on its core, so far.
     """
 
@@ -39,7 +39,7 @@ class Sample:
 
 
 def take(server: Running, began: float) -> Sample:
-    """Look at the server. It is asked for its metrics, which it samples every two seconds."""
+    """Take a sample of the server. Its metrics are asked for over HTTP; it samples them every two seconds."""
     pid = server.process.pid
     fds = sockets = 0
     for link in Path(f"/proc/{pid}/fd").iterdir():
@@ -64,7 +64,7 @@ def take(server: Running, began: float) -> Sample:
 
 
 def slope_mb_per_h(samples: Sequence[Sample]) -> float:
-    """How fast memory grows, by least squares."""
+    """How fast memory grows, fitted by least squares."""
     line = statistics.linear_regression([each.at_s for each in samples], [each.rss_mb for each in samples])
     return line.slope * 3600
 

@@ -59,7 +59,7 @@ class Connection:
         """The status and the head of an answer.
 
         Raises:
-            Broken: there is none.
+            Broken: the connection was closed before it.
             TimeoutError: it did not come in time.
         """
         async with asyncio.timeout(ANSWERED_WITHIN_S):
@@ -99,5 +99,5 @@ class Connection:
                 return
 
     def close(self) -> None:
-        """Leave at once."""
+        """Abort the connection."""
         self._writer.transport.abort()

@@ -10,7 +10,7 @@ auth = Auth()
 
 @auth.authenticate  # type: ignore[untyped-decorator]  # it has no types here
 async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDict:
-    """Who it is."""
+    """Check the caller's key."""
     if not hmac.compare_digest(headers.get(b"x-api-key", b""), os.environ["BENCH_KEY"].encode()):
         raise Auth.exceptions.HTTPException(status_code=401, detail="A valid key is needed.")
     return {"identity": "bench"}

@@ -9,7 +9,7 @@ model = ChatOpenAI(model="bench", api_key="bench", base_url=os.environ["MODEL_UR
 
 
 async def write(state: MessagesState) -> MessagesState:
-    """Ask."""
+    """Ask the model."""
     return {"messages": [await model.ainvoke(state["messages"])]}
 
 

@@ -6,13 +6,13 @@ from langgraph.graph import START, StateGraph
 
 
 class State(TypedDict):
-    """What flows."""
+    """What flows through the graph."""
 
     seconds: float
 
 
 async def pause(state: State) -> State:
-    """Put out what came in."""
+    """Return the state unchanged."""
     return {"seconds": state["seconds"]}
 
 
