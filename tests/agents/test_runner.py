@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -416,6 +417,12 @@ async def test_an_operation_that_exits_or_panics_fails_alone(runner: Runner, rai
     assert (await run_of(runner, answer)).status == "completed"
 
 
+async def wait_although_cancelled(told: asyncio.Event) -> None:
+    while not told.is_set():
+        with suppress(asyncio.CancelledError):
+            await told.wait()
+
+
 async def test_a_run_ends_although_its_operation_ignores_that_it_was_cancelled(
     runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,11 +433,7 @@ async def test_a_run_ends_although_its_operation_ignores_that_it_was_cancelled(
     @own.operation()
     async def go_on(_: Nothing, run: RunContext) -> Number:
         """Go on whatever happens."""
-        while not told.is_set():
-            try:
-                await told.wait()
-            except asyncio.CancelledError:
-                continue
+        await wait_although_cancelled(told)
         try:
             run.say("too late")
         except asyncio.CancelledError:
@@ -460,11 +463,7 @@ async def test_closing_leaves_behind_what_ignores_that_it_was_cancelled(
     @own.operation()
     async def go_on(_: Nothing, run: RunContext) -> Number:
         """Go on whatever happens."""
-        while not told.is_set():
-            try:
-                await told.wait()
-            except asyncio.CancelledError:
-                continue
+        await wait_although_cancelled(told)
         return Number(number=1)
 
     await runner.start(go_on, Nothing(), owner="user:1")

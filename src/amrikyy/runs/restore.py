@@ -7,8 +7,9 @@ import time
 from amrikyy.errors import AmrikyyError, RunCancelled
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome, Spent
+from amrikyy.runs.record import RunRecord
 from amrikyy.runs.run import Run
-from amrikyy.runs.store import RunRecord, RunRecords
+from amrikyy.runs.store import RunRecords
 
 POLL_S = 0.5
 """Seconds between two reads of the record of a run in another process."""

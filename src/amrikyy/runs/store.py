@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -29,6 +28,7 @@ from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
 from amrikyy.runs.pages import newest
+from amrikyy.runs.record import RunRecord
 from amrikyy.runs.run import Run, first_id
 from amrikyy.sealing import PLAIN, Sealer
 
@@ -64,40 +64,6 @@ MAX_BOOKED = 20_000
 """Ended runs that are remembered as counted in their hour. A run is noted again within seconds, if at all."""
 
 CLOSE_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run as it was recorded. `request`, `result` and `error` are JSON values."""
-
-    id: str
-    owner: str
-    agent: str
-    operation: str
-    status: str
-    request: Any
-    result: Any
-    error: Any
-    model: str | None
-    input_tokens: int
-    output_tokens: int
-    usage_estimated: bool
-    cost_usd: float | None
-    cached: bool
-    events: int
-    parent_id: str | None
-    started_at: datetime
-    duration_ms: float | None
-
-    @property
-    def ended(self) -> bool:
-        """Whether the run has ended."""
-        return self.status not in ("queued", "running")
-
-    @property
-    def lost(self) -> bool:
-        """Whether the process that worked on it died."""
-        return self.error is not None and self.error["code"] == RunLost.code
 
 
 class RunRecords:

@@ -8,7 +8,7 @@ from pydantic import Field
 from amrikyy.agents.agent import Request
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import NotFound, Unavailable
-from amrikyy.runs.store import RunRecord
+from amrikyy.runs.record import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.paging import NextCursor, page_cursor, page_limit, page_of
 from amrikyy.web.replies import Success, TokenUsage, Wire, dollars

@@ -15,9 +15,9 @@ from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, Gone, NotFound, RunLost, Unavailable, ValidationFailed
 from amrikyy.runs.events import Event
+from amrikyy.runs.record import RunRecord
 from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run, began_at
-from amrikyy.runs.store import RunRecord
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
 from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, launch, look_ahead, room_for, wishes_of
