@@ -363,7 +363,10 @@ async def test_cancelling_closes_the_connection(http: HttpClient, server: Server
     assert http.busy == 0
 
 
-async def test_who_leaves_when_the_answer_has_just_ended_takes_nobody_along(http: HttpClient, server: Server) -> None:
+@pytest.mark.parametrize("leaves", ["before the end", "after the end"])
+async def test_who_leaves_when_the_answer_is_just_ending_takes_nobody_along(
+    http: HttpClient, server: Server, leaves: str
+) -> None:
     loop = asyncio.get_running_loop()
     asked: list[asyncio.Task[Reply]] = []
 
@@ -373,9 +376,12 @@ async def test_who_leaves_when_the_answer_has_just_ended_takes_nobody_along(http
 
         def data(self, _: bytes) -> None:
             # The answer ends when this returns. Before the task that waited for it goes on, another has taken the
-            # connection, and then the first one is cancelled.
+            # connection, and the first one is cancelled.
             asked.append(loop.create_task(fetch(http, server, "/second")))
-            loop.call_soon(first.cancel)
+            if leaves == "before the end":
+                first.cancel()
+            else:
+                loop.call_soon(first.cancel)
 
     class Calm(Patience):
         def passed(self) -> Exception:

@@ -98,8 +98,7 @@ class HttpClient:
                     raise
                 request = connection.unanswered
             except asyncio.CancelledError:
-                if done.cancelled():  # else the response had just ended, and the connection may serve the next request
-                    connection.abort()
+                connection.give_up(done)
                 raise
             connection = await self._connection_to(origin, connect_s, new=True)
 

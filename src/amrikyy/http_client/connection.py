@@ -160,6 +160,15 @@ class Connection(asyncio.Protocol):
         """Close the socket now: an orderly shutdown, as TLS has one, would wait for the other side."""
         self.fail(BrokenOff("the connection was closed on our side"))
 
+    def give_up(self, done: "asyncio.Future[None]") -> None:
+        """Close the connection, if it still serves the exchange with this future.
+
+        The response may have ended between the cancelling of a task and its waking up, and somebody else may already
+        wait for the next one.
+        """
+        if self._done is done:
+            self.abort()
+
     # --- The transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
