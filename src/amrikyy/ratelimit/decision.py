@@ -4,6 +4,8 @@ from collections.abc import Coroutine, Sequence
 from math import ceil
 from typing import Any, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from amrikyy.errors import RateLimited, ValidationFailed
 from amrikyy.ratelimit.limit import Limit
 
@@ -24,7 +26,7 @@ class Charge(NamedTuple):
     cost: int = 1
 
 
-class State(NamedTuple):
+class State(msgspec.Struct, frozen=True, gc=False):
     """The state of a limit after a decision.
 
     Attributes:
@@ -38,7 +40,7 @@ class State(NamedTuple):
     reset_s: float
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """The decision on all charges together: either every one was taken, or none.
 
     Attributes:

@@ -33,23 +33,26 @@ class Usage(NamedTuple):
 class _Counter:
     """How much was used of one limit and when, oldest first, and the sum."""
 
-    __slots__ = ("amounts", "limit", "slice_s", "times", "used")
+    __slots__ = ("amounts", "busy_over", "limit", "slice_s", "times", "used", "window_s")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
+        self.window_s = limit.window_s
         self.slice_s = limit.slice_s
+        self.busy_over = max(1, limit.count * BUSY_SHARE)
         self.times = array("d")  # takes a fifth of the memory of a deque of pairs, and is as fast
         self.amounts = array("q")
         self.used = 0
 
     def forget(self, now: float) -> None:
-        times, window_s = self.times, self.limit.window_s
+        times, window_s = self.times, self.window_s
         while times and times[0] + window_s <= now:
             del times[0]
             self.used -= self.amounts.pop(0)
 
     def take(self, now: float, amount: int) -> None:
-        at, times = self.stamp(now), self.times
+        times = self.times
+        at = self.stamp(now) if self.slice_s else now
         if times and times[-1] >= at:  # the clock stood still, or the slice is the same
             self.amounts[-1] += amount
         else:
@@ -72,11 +75,11 @@ class _Counter:
         for at, amount in zip(self.times, self.amounts, strict=True):
             needed -= amount
             if needed <= 0:
-                return at + self.limit.window_s - now
+                return at + self.window_s - now
         return 0.0
 
     def reset_s(self, now: float) -> float:
-        return self.times[0] + self.limit.window_s - now if self.times else 0.0
+        return self.times[0] + self.window_s - now if self.times else 0.0
 
     def stamp(self, now: float) -> float:
         """The time from which a request counts: its own, or the end of its slice."""
@@ -136,6 +139,7 @@ class MemoryLimiter:
         """`decide` (or `peek`), for callers that cannot or need not await it."""
         check_possible(charges)
         now = self._clock()
+        busy, divide_by = self._busy, self.divide_by
         asked: list[tuple[Charge, tuple[str, str], _Counter, int]] = []
         refused: Charge | None = None
         wait_s = 0.0
@@ -143,7 +147,7 @@ class MemoryLimiter:
             name = charge[:2]
             counter = self._counter(name, charge.limit, now)
             # A charge that the whole limit allows must fit into the share, too, or it could never pass.
-            count = max(charge.limit.count // self.divide_by, charge.cost)
+            count = charge.limit.count if divide_by == 1 else max(charge.limit.count // divide_by, charge.cost)
             asked.append((charge, name, counter, count))
             over = counter.used + charge.cost - count
             if over > 0:
@@ -154,9 +158,10 @@ class MemoryLimiter:
         for charge, name, counter, count in asked:
             if refused is None and take:
                 counter.take(now, charge.cost)
-                if name not in self._busy:
+                if name not in busy:
                     self._keep(name, counter, now)
-            states.append(State(charge, max(0, count - counter.used), counter.reset_s(now)))
+            left = count - counter.used
+            states.append(State(charge, left if left > 0 else 0, counter.reset_s(now)))
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
@@ -183,7 +188,8 @@ class MemoryLimiter:
         """`refund`, for callers that cannot or need not await it."""
         if decision.refused is not None:
             return
-        for charge, *_ in decision.states:
+        for state in decision.states:
+            charge = state.charge
             name = charge[:2]
             counter = self._busy.get(name) or self._others.get(name)
             if counter is not None:
@@ -202,7 +208,7 @@ class MemoryLimiter:
         return counter
 
     def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
-        if counter.used > max(1, counter.limit.count * BUSY_SHARE):
+        if counter.used > counter.busy_over:
             self._others.pop(name, None)
             self._busy[name] = counter
         elif name not in self._others:

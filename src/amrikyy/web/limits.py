@@ -110,10 +110,7 @@ def counted_caller(call: Call) -> str:
 
 def _headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""
-    states = ", ".join(
-        [f'"{charge.name}";r={remaining};t={max(0, round(reset_s))}' for charge, remaining, reset_s in decision.states]
-    )
-    policy = ", ".join(
-        [f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}' for charge, _, _ in decision.states]
-    )
-    return [(b"ratelimit", states.encode()), (b"ratelimit-policy", policy.encode())]
+    left = [f'"{state.charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}' for state in decision.states]
+    asked = [state.charge for state in decision.states]
+    policy = [f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}' for charge in asked]
+    return [(b"ratelimit", ", ".join(left).encode()), (b"ratelimit-policy", ", ".join(policy).encode())]
