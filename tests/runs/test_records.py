@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -197,23 +198,32 @@ async def test_a_batch_is_put_together_in_few_turns_however_large_it_is(database
 
 
 async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunRecords, database: Database) -> None:
-    mine, dead, elsewhere, late = (started() for _ in range(4))
-    for run in (mine, dead, elsewhere, late):
+    here, pid, before = records.instance.rsplit(":", 2)[0], os.getpid(), datetime.now(UTC) - timedelta(seconds=9)
+    host = here.partition("/")[0]
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    cases: dict[str, tuple[str, dict[str, object]]] = {
+        "mine": ("running", {}),
+        "ended here": ("failed", {"instance": f"{here}:{ended.pid}:a"}),
+        "lives here": ("running", {"instance": f"{here}:{os.getppid()}:a"}),
+        "earlier, with our pid": ("failed", {"instance": f"{here}:{pid}:a", "started_at": before}),
+        "this container before its restart": ("failed", {"instance": f"{host}/x:{pid}:a", "started_at": before}),
+        "a container beside us on one host name": ("running", {"instance": f"{host}/x:{pid}:a"}),
+        "another machine": ("running", {"instance": f"another/x:{ended.pid}:a"}),
+        "another machine, after the deadline": ("failed", {"instance": "another/x:1:a", "deadline_at": over}),
+    }
+    noted = {name: started() for name in cases}
+    for run in noted.values():
         records.note(run)
     await records.flush()
-    host = records.instance.split(":")[0]
-    over = datetime.now(UTC) - timedelta(seconds=1)
-    changes: list[tuple[Run, dict[str, object]]] = [
-        (dead, {"instance": f"{host}:{os.getpid()}:earlier"}),
-        (elsewhere, {"instance": "another-machine:1:abc"}),
-        (late, {"instance": "another-machine:1:abc", "deadline_at": over}),
-    ]
     async with database.begin() as connection:
-        for run, values in changes:
-            await connection.execute(update(runs).where(runs.c.id == run.id).values(**values))
-    found = {run.id: await records.get(run.id, owner=None) for run in (mine, dead, elsewhere, late)}
-    assert [found[run.id].status for run in (mine, dead, elsewhere, late)] == ["running", "failed", "running", "failed"]
-    assert found[dead.id].error["code"] == found[late.id].error["code"] == "run_lost"
+        for name, (_, values) in cases.items():
+            if values:
+                await connection.execute(update(runs).where(runs.c.id == noted[name].id).values(**values))
+    found = {name: await records.get(run.id, owner=None) for name, run in noted.items()}
+    assert {name: record.status for name, record in found.items()} == {name: is_ for name, (is_, _) in cases.items()}
+    assert {record.error["code"] for record in found.values() if record.status == "failed"} == {"run_lost"}
 
 
 async def test_old_runs_are_deleted_in_batches(records: RunRecords) -> None:

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-import secrets
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from socket import gethostname
 from typing import Any
 
 import msgspec
@@ -28,6 +27,7 @@ from amrikyy.db.tables import runs
 from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
 from amrikyy.runs.pages import newest
+from amrikyy.runs.process import MACHINE, is_gone, new_process_id
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.run import Run, first_id
 from amrikyy.sealing import PLAIN, Sealer
@@ -81,7 +81,8 @@ class RunRecords:
         self._database = database
         self._recorded = recorded
         self._sealer = sealer
-        self.instance = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.instance = f"{gethostname()}/{new_process_id()}"
+        self._opened_at = datetime.now(UTC)
         self._pending: dict[str, Run] = {}
         self._begun: set[str] = set()
         self._booked: OrderedDict[str, None] = OrderedDict()
@@ -347,17 +348,14 @@ class RunRecords:
 
     def _is_lost(self, row: Row[Any]) -> bool:
         """Whether the run's process is dead: known at once if on this machine, else assumed after the deadline."""
-        host, pid, _ = row.instance.rsplit(":", 2)
-        if host == socket.gethostname():
-            if int(pid) == os.getpid():
-                return True  # an earlier process with our pid, as in a restarted container
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass
-        return bool(datetime.now(UTC) > row.deadline_at)
+        host, _, process = row.instance.rpartition("/")
+        machine, pid, _ = process.rsplit(":", 2)
+        has_our_name = int(pid) == os.getpid() and (machine == MACHINE or host == gethostname())
+        if has_our_name and row.started_at < self._opened_at:
+            return (
+                True  # an earlier process with our pid, as in a restarted container; not one in a container beside us
+            )
+        return is_gone(process) or datetime.now(UTC) > row.deadline_at
 
 
 @cache

@@ -1,16 +1,14 @@
 """Which processes are alive, and whose workflows somebody else has to go on with."""
 
-import os
-import secrets
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 from sqlalchemy import Select, delete, insert, select, update
 
 from amrikyy.db.engine import Database
 from amrikyy.db.tables import workflow_processes as processes
 from amrikyy.db.tables import workflows
+from amrikyy.runs.process import is_gone, new_process_id
 from amrikyy.workflows.records import ACTIVE
 
 BEAT_EVERY_S = 1.0
@@ -35,7 +33,7 @@ class Processes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen: dict[str, tuple[int, int]] = {}
-        self.id = f"{_MACHINE}:{os.getpid()}:{secrets.token_hex(8)}"
+        self.id = new_process_id()
         self._alive = update(processes).where(processes.c.id == self.id).values(beats=processes.c.beats + 1)
 
     async def beat(self) -> None:
@@ -73,9 +71,7 @@ class Processes:
                 for each, count in beats.items()
             }
             self._seen = {each: (beats[each], looks) for each, looks in still.items()}
-            dead = [
-                each for each, looks in still.items() if each != self.id and (looks >= DEAD_AFTER or _is_gone(each))
-            ]
+            dead = [each for each, looks in still.items() if each != self.id and (looks >= DEAD_AFTER or is_gone(each))]
             if not dead and (await connection.execute(_orphans(1))).first() is None:
                 return []
         async with self._database.begin(lock=_LOCK) as connection:
@@ -95,33 +91,6 @@ class Processes:
         mine = workflows.c.id.in_(list(workflow_ids)), workflows.c.process == self.id, workflows.c.status.in_(ACTIVE)
         async with self._database.connect() as connection:
             return set((await connection.execute(select(workflows.c.id).where(*mine))).scalars())
-
-
-def _machine() -> str:
-    """Where process ids can be compared: on this boot of this machine, and in this container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return secrets.token_hex(16)  # nobody else's: heartbeats alone decide
-
-
-_MACHINE = _machine()
-
-
-def _is_gone(process: str) -> bool:
-    """Whether a process of this machine no longer exists: then nobody has to wait for its heartbeat."""
-    machine, _, rest = process.partition(":")
-    pid = rest.partition(":")[0]
-    if machine != _MACHINE or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 _BEATS = select(processes.c.id, processes.c.beats)
