@@ -154,6 +154,9 @@ async def test_a_refusal_says_whose_budget_what_is_left_and_when_it_begins_anew(
     with pytest.raises(BudgetSpent) as refused:
         await allowance.reserve(0.15)
     assert refused.value.retry_after_s == pytest.approx((next_month - now).total_seconds(), abs=5)
+    with pytest.raises(BudgetSpent, match="whole budget would not: ask for less") as refused:
+        await allowance.reserve(0.6)
+    assert refused.value.retry_after_s is None, "no waiting would help"
 
 
 async def test_the_callers_of_a_role_share_its_budget(budgets: Budgets) -> None:

@@ -146,12 +146,19 @@ class Reservation:
 
 def budget_spent(standing: Standing, amount_usd: float) -> BudgetSpent:
     """The refusal: whose budget, what is left of it, and when it begins anew."""
-    covers_later = standing.limit_usd + ROUNDING_USD >= standing.spent_usd + amount_usd > 0
-    until_reset_s = (standing.resets_at - datetime.now(UTC)).total_seconds()
+    retry_after_s: float | None
+    if amount_usd > standing.limit_usd + ROUNDING_USD:
+        advice, retry_after_s = "The whole budget would not: ask for less, use a cheaper model, or raise it.", None
+    else:
+        advice = f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
+        if standing.limit_usd + ROUNDING_USD >= standing.spent_usd + amount_usd > 0:
+            retry_after_s = RELEASED_WITHIN_S
+        else:
+            retry_after_s = max(1.0, (standing.resets_at - datetime.now(UTC)).total_seconds())
     held = f" Calls in progress hold ${_usd(standing.reserved_usd)} of it." if standing.reserved_usd else ""
     return BudgetSpent(
         f"The budget of ${_usd(standing.limit_usd)} a {standing.period} for {standing.subject} does not cover this: "
-        f"{_left(standing.left_usd, amount_usd)}.{held} It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
+        f"{_left(standing.left_usd, amount_usd)}.{held} {advice}",
         details=[{
             "subject": standing.subject,
             "period": standing.period,
@@ -161,7 +168,7 @@ def budget_spent(standing: Standing, amount_usd: float) -> BudgetSpent:
             "leftUsd": round(standing.left_usd, 10),
             "resetsAt": f"{standing.resets_at:%Y-%m-%dT%H:%M:%SZ}",
         }],
-        retry_after_s=RELEASED_WITHIN_S if covers_later else max(1.0, until_reset_s),
+        retry_after_s=retry_after_s,
     )  # fmt: skip
 
 
