@@ -278,6 +278,44 @@ async def test_a_transaction_changes_to_sqlites_thread_once_a_statement(
     await database.close()
 
 
+async def test_writers_to_sqlite_take_turns_and_hold_no_connection_until_then(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(sqlite_url)
+    await database.ping()
+    wrote: list[int] = []
+
+    async def write(number: int) -> None:
+        if number % 2:
+            await database.write(
+                (Bulk(sqlite.insert(users)), [user(f"u{number}") | {"name": None, "disabled_at": None}])
+            )
+        else:
+            async with database.begin() as connection:
+                await connection.execute(insert(users).values(user(f"u{number}")))
+        wrote.append(number)
+
+    async with database.begin() as holding:
+        writers = [asyncio.create_task(write(number)) for number in range(20)]
+        await asyncio.sleep(0.05)
+        writers.pop(7).cancel()
+        assert database.pool.checkedout() == 2, "who writes, and who is next"
+        await database.ping()  # readers do not wait
+        await holding.execute(insert(users).values(user("holder")))
+    await asyncio.gather(*writers)
+    assert sorted(wrote) == [number for number in range(20) if number != 7]
+    monkeypatch.setattr("amrikyy.db.engine.CONNECT_TIMEOUT_S", 0.05)
+    async with database.begin():
+        following = asyncio.create_task(write(20))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable) as refused:
+            await write(21)
+    assert str(refused.value.__cause__) == "no turn to write came within 0.05 s"
+    await following
+    await write(21)
+    await database.close()
+
+
 @pytest.mark.parametrize("count", [0, 1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3])
 async def test_rows_are_written_as_they_are_however_many(database: Database, count: int) -> None:
     rows = [user(f"u{number:02}") | {"name": f"name {number}", "disabled_at": None} for number in range(count)]

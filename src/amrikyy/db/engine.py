@@ -1,5 +1,6 @@
 """Connections to SQLite or PostgreSQL, with errors that say who has to act."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -27,6 +28,10 @@ POOL_SIZE = 5
 POOL_OVERFLOW = 5
 """At most ten connections a process: PostgreSQL's default of 100 then serves ten processes."""
 
+SQLITE_TURNS = 2
+"""How many of a process' writers may be at SQLite: one that writes, and one that already asks for its lock. With one
+alone, the lock would be free for some turns of the event loop after each, a third of the time in a busy process."""
+
 PATIENT_LOCK_S = 600
 """How long an upgrade waits for that of another process."""
 
@@ -36,6 +41,7 @@ class Database:
 
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
         self._url = url
+        self._turns = asyncio.Semaphore(SQLITE_TURNS)
         self._failing: set[Use] = set()
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
@@ -99,7 +105,7 @@ class Database:
             Unavailable: the database cannot be reached, or answers too late.
         """
         with self._translated("write"):
-            async with self.engine.begin() as connection:
+            async with self._turn(), self.engine.begin() as connection:
                 if self.dialect == "sqlite":
                     # The driver would only begin at the first write, when what was read before may be outdated.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -120,7 +126,7 @@ class Database:
         executions = [each for insert, rows in inserts if rows for each in insert.executions(dialect, rows)]
         if self.dialect == "sqlite":
             with self._translated("write"):
-                async with self.engine.connect() as connection:
+                async with self._turn(), self.engine.connect() as connection:
                     driver: Any = (await connection.get_raw_connection()).dbapi_connection
                     await driver.write(executions)
         else:
@@ -153,6 +159,26 @@ class Database:
             yield database
         finally:
             await database.close()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A turn to write to SQLite, which has one writer at a time.
+
+        Its own lock is polled, by each who waits in a thread with a connection: of ten, some wait for seconds while the
+        others come and go. So the writers of this process stand in a line, where they hold nothing.
+        """
+        if self.dialect != "sqlite":
+            yield
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S if self._turns.locked() else None):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise TimeoutError(f"no turn to write came within {CONNECT_TIMEOUT_S} s") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _translated(self, use: "Use") -> Iterator[None]:
