@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import sysconfig
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,9 +33,14 @@ def _now() -> str:
 
 
 def _python() -> str:
-    """The version, and whether it is a profile-guided build; without, everything takes a tenth longer."""
-    optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return f"{platform.python_version()}, configured with{'' if optimised else 'out'} --enable-optimizations"
+    """The version, and how it was built: without profile-guided optimisation everything takes a tenth longer."""
+    if sys.base_prefix == "/usr":  # whose options do not say how it was optimised; Debian's and Ubuntu's builds are
+        built = "the system's own build"
+    elif "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")):
+        built = "configured with --enable-optimizations"
+    else:
+        built = "configured without --enable-optimizations"
+    return f"{platform.python_version()}, {built}"
 
 
 def _cpu() -> str:
