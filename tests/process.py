@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -28,8 +29,9 @@ async def server_process(folder: Path, **environment: str) -> AsyncIterator[tupl
     output = folder / "server.log"
     with output.open("wb") as log:
         server = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "amrikyy", "serve", env=given, cwd=folder, stdout=log, stderr=log
-        )
+            sys.executable, "-m", "amrikyy", "serve", env=given, cwd=folder, stdout=log, stderr=log,
+            preexec_fn=_hear_hangups,
+        )  # fmt: skip
     try:
         async with asyncio.timeout(30):
             while "ready to accept" not in output.read_text():
@@ -40,3 +42,8 @@ async def server_process(folder: Path, **environment: str) -> AsyncIterator[tupl
         if server.returncode is None:
             server.kill()
             await server.wait()
+
+
+def _hear_hangups() -> None:
+    """A server that is started under `nohup` ignores SIGHUP, and so it would if these tests are."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
