@@ -13,6 +13,7 @@ from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from amrikyy.agents.registry import load_registry
+from amrikyy.db import Database
 from amrikyy.errors import Unavailable
 from amrikyy.web import docs
 from tests.serving import MakeSettings, Served, serve
@@ -69,22 +70,52 @@ async def test_without_its_database_the_server_is_unhealthy_and_not_ready(
     assert (await server.ask("GET", "/api/health/live", key=None)).status == 200
 
 
+class ReadOnly:
+    """Makes a database refuse to write, as a replica does, until `over`."""
+
+    def __init__(self, database: Database) -> None:
+        self._sqlite = database.dialect == "sqlite"
+        self.over = False
+        event.listen(database.engine.sync_engine, "checkout", self._demote)
+
+    def _demote(self, connection: Any, *_: object) -> None:
+        setting = "PRAGMA query_only" if self._sqlite else "SET default_transaction_read_only"
+        connection.cursor().execute(f"{setting} = {'off' if self.over else 'on'}")
+        connection.commit()
+
+
+async def test_a_database_that_takes_no_writes_degrades_health_although_no_run_waits(
+    make_settings: MakeSettings,
+) -> None:
+    async with serve(make_settings()) as server:
+        read_only = ReadOnly(server.runtime.database)
+
+        async def health_is(wanted: str) -> str:
+            async with asyncio.timeout(20):
+                while True:
+                    health = (await server.ask("GET", "/api/health", key=None)).json
+                    database = health["components"]["database"]
+                    if database["status"] == wanted:
+                        return str(database["message"])
+                    await asyncio.sleep(0.05)  # it is looked at every few seconds
+
+        key = {"name": "k", "role": "user"}
+        assert (await server.ask("POST", "/api/auth/keys", key, key="admin")).status == 503
+        assert "cannot be written: 0 runs are waiting" in await health_is("degraded")
+        read_only.over = True
+        assert (await server.ask("POST", "/api/auth/keys", key, key="admin")).status == 201
+        await health_is("healthy")
+
+
 async def test_a_database_that_takes_no_writes_degrades_health_until_it_does_and_is_logged_once(
     make_settings: MakeSettings,
 ) -> None:
     async with serve(make_settings(offline_tokens_per_s=0)) as server:
-        engine = server.runtime.database.engine
-        only_read = "on"
-
-        def demote(connection: Any, *_: object) -> None:
-            setting = "PRAGMA query_only" if engine.dialect.name == "sqlite" else "SET default_transaction_read_only"
-            connection.cursor().execute(f"{setting} = {only_read}")
-            connection.commit()
+        read_only = ReadOnly(server.runtime.database)
 
         def failing() -> bool:
             return server.runtime.records.failing
 
-        event.listen(engine.sync_engine, "checkout", demote)
         with capture_logs() as logs:
             async with asyncio.timeout(20):
                 while not failing():
@@ -97,7 +128,7 @@ async def test_a_database_that_takes_no_writes_degrades_health_until_it_does_and
             database = health["components"]["database"]
             assert (health["status"], database["status"]) == ("degraded", "degraded")
             assert "cannot be written" in database["message"]
-            only_read = "off"
+            read_only.over = True
             async with asyncio.timeout(20):
                 while failing():
                     await asyncio.sleep(0.02)

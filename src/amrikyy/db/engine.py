@@ -59,6 +59,11 @@ class Database:
         return "PostgreSQL" if self.dialect == "postgresql" else "SQLite"
 
     @property
+    def takes_writes(self) -> bool:
+        """Whether the last transaction succeeded. One that fails says nothing about readers."""
+        return "write" not in self._failing
+
+    @property
     def host(self) -> str:
         """PostgreSQL's host, for people; without credentials, whatever characters these contain."""
         return f"{self._url.host or 'localhost'}:{self._url.port or 5432}"

@@ -169,11 +169,11 @@ async def _check_database(runtime: Runtime) -> Component:
     waiting = runtime.records.waiting
     if component.status == "unhealthy" and waiting:
         component.message = f"{component.message} {waiting} runs are waiting to be recorded."
-    elif runtime.records.failing:
+    elif runtime.records.failing or not runtime.database.takes_writes:
         component.status = "degraded"
         component.message = (
             f"{runtime.database.product} answers, but cannot be written: {waiting} runs are waiting to be recorded. "
-            "The log says why (runs_cannot_be_recorded)."
+            "The log says why (database_unavailable)."
         )
     return component
 
