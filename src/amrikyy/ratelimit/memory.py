@@ -51,8 +51,7 @@ class _Counter:
             self.used -= self.amounts.pop(0)
 
     def take(self, now: float, amount: int) -> None:
-        times = self.times
-        at = self.stamp(now) if self.slice_s else now
+        at, times = self.stamp(now), self.times
         if times and times[-1] >= at:  # the clock stood still, or the slice is the same
             self.amounts[-1] += amount
         else:

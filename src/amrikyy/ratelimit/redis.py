@@ -70,7 +70,7 @@ class RedisLimiter:
             await asyncio.gather(
                 *(
                     self._link.run(AMEND, [self._key(charge)], self._changes(charge, taken_at, [(0, -charge.cost)]))
-                    for charge in (state.charge for state in decision.states)
+                    for charge in [state.charge for state in decision.states]
                 )
             )
 

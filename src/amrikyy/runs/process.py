@@ -35,5 +35,5 @@ def is_gone(process_id: str) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
+        pass  # another user's
     return False

@@ -352,9 +352,8 @@ class RunRecords:
         machine, pid, _ = process.rsplit(":", 2)
         has_our_name = int(pid) == os.getpid() and (machine == MACHINE or host == gethostname())
         if has_our_name and row.started_at < self._opened_at:
-            return (
-                True  # an earlier process with our pid, as in a restarted container; not one in a container beside us
-            )
+            # An earlier process with our pid, as in a restarted container; not one in a container beside us.
+            return True
         return is_gone(process) or datetime.now(UTC) > row.deadline_at
 
 
