@@ -272,7 +272,7 @@ async def test_a_transaction_changes_to_sqlites_thread_once_a_statement(
         assert ([*rows.scalars()], [*rows.keys()], changed.rowcount) == ([3, 4], ["number"], 3)
     assert asked == [*("execute",) * 2, "executemany", "execute", "fetchall", "execute", "commit"]
     asked.clear()
-    many = [{"number": number, "square": number**2} for number in range(3 * TOGETHER + 1)]
+    many = [{"number": number, "square": number**2} for number in range(3 * TOGETHER[1] + 7)]
     await database.write((Bulk(sqlite.insert(NUMBERS)), many), (Bulk(sqlite.insert(NUMBERS)), many))
     assert len(asked) == 1
     await database.close()
@@ -316,9 +316,9 @@ async def test_writers_to_sqlite_take_turns_and_hold_no_connection_until_then(
     await database.close()
 
 
-@pytest.mark.parametrize("count", [0, 1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 63, 64, TOGETHER[0] - 1, TOGETHER[0], 2 * TOGETHER[0] + 87])
 async def test_rows_are_written_as_they_are_however_many(database: Database, count: int) -> None:
-    rows = [user(f"u{number:02}") | {"name": f"name {number}", "disabled_at": None} for number in range(count)]
+    rows = [user(f"u{number:03}") | {"name": f"name {number}", "disabled_at": None} for number in range(count)]
     await database.write((Bulk(insert_into(users, database.dialect)), rows))
     async with database.connect() as connection:
         assert [row._asdict() for row in await connection.execute(select(users).order_by(users.c.id))] == rows

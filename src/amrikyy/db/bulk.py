@@ -11,8 +11,9 @@ from sqlalchemy.engine import Dialect
 Process = Callable[[Any], Any]
 Row = dict[str, Any]
 
-TOGETHER = 16
-"""Rows in one execution of a statement in SQLite, whose driver releases and reacquires the GIL for each execution."""
+TOGETHER = (256, 64, 16, 4, 1)
+"""How many rows one execution of a statement may have in SQLite. Its driver releases the GIL for each, and waits up to
+5 ms (`sys.getswitchinterval`) until a busy event loop gives it back: few large ones are ten times as fast as many."""
 
 
 class Bulk:
@@ -22,18 +23,17 @@ class Bulk:
     types' processors are applied, too, but column by column: most columns have none.
     """
 
-    __slots__ = ("_processes", "_statement", "_text", "_together", "_values")
+    __slots__ = ("_processes", "_statement", "_texts", "_values")
 
     def __init__(self, statement: Any) -> None:
         self._statement = statement
-        self._text = ""
-        self._together = ""
+        self._texts: dict[int, str] = {}  # by the number of rows, descending
         self._processes: list[Process | None] = []
         self._values: Callable[[Row], tuple[Any, ...]] = tuple
 
     def executions(self, dialect: Dialect, rows: Sequence[Row]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
         """The executions that write `rows`, which have the statement's columns by name: SQL texts with parameters."""
-        if not self._text:
+        if not self._texts:
             self._compile(dialect)
         columns = zip(*map(self._values, rows), strict=True)
         processed = [
@@ -41,12 +41,16 @@ class Bulk:
             for process, column in zip(self._processes, columns, strict=True)
         ]
         values = list(zip(*processed, strict=True))
-        several = len(values) - len(values) % TOGETHER if self._together else 0
-        if several:
-            starts = range(0, several, TOGETHER)
-            yield self._together, [tuple(chain.from_iterable(values[at : at + TOGETHER])) for at in starts]
-        if several < len(values):
-            yield self._text, values[several:]
+        done = 0
+        for size, text in self._texts.items():
+            end = len(values) - (len(values) - done) % size
+            if size == 1:
+                parameters = values[done:]
+            else:
+                parameters = [tuple(chain.from_iterable(values[at : at + size])) for at in range(done, end, size)]
+            if parameters:
+                yield text, parameters
+            done = end
 
     def _compile(self, dialect: Dialect) -> None:
         compiled = self._statement.compile(dialect=dialect)
@@ -61,8 +65,10 @@ class Bulk:
         names = compiled.positiontup
         self._values = itemgetter(*names)  # the values of one row, in the statement's order
         self._processes = [process_of(name) for name in names]
-        self._text = str(compiled)
+        text = str(compiled)
         if dialect.name == "sqlite":
             row = f"({', '.join('?' * len(names))})"
-            assert row in self._text, "every column is a parameter"
-            self._together = self._text.replace(row, ", ".join([row] * TOGETHER), 1)
+            assert row in text, "every column is a parameter"
+            self._texts = {size: text.replace(row, ", ".join([row] * size), 1) for size in TOGETHER}
+        else:
+            self._texts = {1: text}
