@@ -153,6 +153,9 @@ class _Unrecorded:
     def note(self, run: Run) -> None:
         """Nothing is kept."""
 
+    def check(self) -> None:
+        """Nothing could be in the way."""
+
 
 class _Listening:
     """The offline model, whose questions are noted."""

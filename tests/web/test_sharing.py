@@ -219,6 +219,7 @@ async def test_a_full_server_lets_callers_wait_in_line_tells_them_where_and_then
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("amrikyy.runs.slots.ANNOUNCE_EVERY_S", 0.01)
+    monkeypatch.setattr("amrikyy.runtime.chores.SAMPLE_EVERY_S", 60)  # how busy the machine really is does not count
     settings = make_settings(offline_tokens_per_s=300, max_concurrent_streams=1, max_queued_streams=3)
     async with serve(settings) as server:
         async with server.open("/api/stream/blog", BLOG) as running:
@@ -240,6 +241,11 @@ async def test_a_full_server_lets_callers_wait_in_line_tells_them_where_and_then
                 assert (early.status, early.json["code"]) == (503, "server_full"), "it is certain before the body"
                 late = await server.ask("POST", "/api/stream/blog", raw=b"{not json")
                 assert late.status == 400, "what is cached or joined needs no room"
+                server.runtime.loop_lag_s = 1.0
+                saturated = await server.ask("POST", "/api/stream/blog", raw=b"{not json")
+                assert (saturated.status, saturated.json["code"]) == (503, "server_full"), "it is not even looked up"
+                assert "ratelimit" not in saturated.headers, "nothing was counted"
+                server.runtime.loop_lag_s = 0.0
                 queued = [run for run in await runs_of(server, "user") if run["status"] == "queued"]
                 assert len(queued) == 1
                 joined = asyncio.create_task(server.stream("/api/stream/blog", BLOG))
@@ -253,6 +259,16 @@ async def test_a_full_server_lets_callers_wait_in_line_tells_them_where_and_then
                 assert moved[-1].event == "complete"
         assert (await plain).status == 200
         assert (server.runtime.runner.slots.taken, server.runtime.runner.slots.waiting) == (0, 0)
+
+
+async def test_when_runs_cannot_be_recorded_they_are_refused_before_anything_is_counted_or_read(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.runs.store.MAX_PENDING", 0)
+    refused = await server.ask("POST", "/api/agents/content/generateBlogPost", raw=b"{not json")
+    assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (503, "overloaded", "2")
+    assert "ratelimit" not in refused.headers
+    assert (await server.ask("GET", "/api/agents/list")).status == 200
 
 
 async def test_a_caller_who_leaves_the_line_is_not_run(models: ModelServer, make_settings: MakeSettings) -> None:

@@ -37,10 +37,14 @@ class Records(Protocol):
     """Where runs are stored permanently."""
 
     def note(self, run: Run) -> None:
-        """Record the run as it is now, soon.
+        """Record the run as it is now, soon. Raises as `check` does, for a run that has not ended."""
+        ...
+
+    def check(self) -> None:
+        """Make sure that a run that begins now can be recorded.
 
         Raises:
-            Unavailable: it cannot be recorded, so it must not begin.
+            Unavailable: it cannot, so none may begin.
         """
         ...
 
@@ -372,10 +376,11 @@ class Runner:
         """Raise unless runs may begin.
 
         Raises:
-            Unavailable: the server is stopping.
+            Unavailable: the server is stopping, or runs cannot be recorded.
         """
         if self._refusal is not None:
             raise self._refusal
+        self._records.check()
 
     async def drain(self, timeout_s: float) -> None:
         """Start no more runs, refuse those that wait in line, and give those in progress time to finish.

@@ -40,17 +40,17 @@ BATCH_AFTER_S = 0.05
 AT_ONCE = 50
 """Runs whose rows are built before the event loop has a turn: hundreds at a time would take milliseconds."""
 
-TURNS = 4
+TURNS = 2
 """The most turns of the event loop in which a batch is built, however large. Under load a turn is long and runs end in
 each, so that a fixed number of rows a turn would fall ever further behind."""
 
-BATCH = 2_000
+BATCH = 5_000
 """Runs in one transaction."""
 
 ENDS_WITHIN_S = 2.0
 """How long another process may take to record the end of a run, which is visible in Redis before that."""
 
-MAX_PENDING = 5_000
+MAX_PENDING = 10_000
 """Records that may wait while the database is away. Beyond that, new runs are refused, so that none is lost."""
 
 _CHANGING = (
@@ -99,28 +99,33 @@ class RunRecords:
         return self._behind.failing
 
     def note(self, run: Run) -> None:
-        """Record the run soon, in the state that it has when it is written.
-
-        Raises:
-            Unavailable: the database has been away, or slow, for so long that a new run could not be recorded.
-        """
-        if len(self._pending) >= MAX_PENDING and not run.ended:
-            if self._behind.failing:
-                raise Unavailable(
-                    "The database has been unreachable for too long, and runs can no longer be recorded. Try again "
-                    "later.",
-                    code="database_unavailable",
-                    retry_after_s=5,
-                )
-            raise Unavailable(
-                "Runs come faster than the database can record them. Try again shortly; if this goes on, it needs a "
-                "faster disk, or the server fewer runs at a time.",
-                code="overloaded",
-                retry_after_s=2,
-            )
+        """Record the run soon, in the state that it has when it is written. Raises as `check` does, for a new run."""
+        if not run.ended:
+            self.check()
         if not self._pending:
             self._behind.wake()
         self._pending[run.id] = run
+
+    def check(self) -> None:
+        """Make sure that a new run can be recorded.
+
+        Raises:
+            Unavailable: the database has been away, or slow, for so long that it could not be.
+        """
+        if len(self._pending) < MAX_PENDING:
+            return
+        if self._behind.failing:
+            raise Unavailable(
+                "The database has been unreachable for too long, and runs can no longer be recorded. Try again later.",
+                code="database_unavailable",
+                retry_after_s=5,
+            )
+        raise Unavailable(
+            "Runs come faster than they can be recorded. Try again shortly; if this goes on, it needs a faster "
+            "machine, or the server fewer runs at a time (MAX_CONCURRENT_STREAMS).",
+            code="overloaded",
+            retry_after_s=2,
+        )
 
     async def flush(self) -> None:
         """Write all that is pending at the time of the call.

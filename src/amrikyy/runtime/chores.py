@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -105,12 +106,14 @@ async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
 
 
 async def sample(runtime: Runtime) -> None:
-    """Measure how late the event loop is, and update the gauges."""
+    """Measure how late and how busy the event loop is, and update the gauges."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + SAMPLE_EVERY_S
+        began, cpu_s = loop.time(), time.thread_time()
         await asyncio.sleep(SAMPLE_EVERY_S)
-        runtime.metrics.loop_lag().set(max(0.0, loop.time() - due))
+        took_s = loop.time() - began
+        runtime.loop_lag_s = max(0.0, took_s - SAMPLE_EVERY_S)
+        runtime.loop_load = (time.thread_time() - cpu_s) / took_s
         runtime.sample()
 
 

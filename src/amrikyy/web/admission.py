@@ -1,4 +1,4 @@
-"""Admission: checks the caller's permission, then the limits, and only then the body.
+"""Admission: checks the caller's permission, then that there is room, then the limits, and only then the body.
 
 No error of a body is reported before the checks ahead of it have passed; one that has arrived is read while Redis
 decides on the limits."""
@@ -22,6 +22,7 @@ from amrikyy.errors import (
     ValidationFailed,
 )
 from amrikyy.ratelimit import Decision
+from amrikyy.spend import Allowance
 from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
 from amrikyy.web.exact import check_numbers, inexact
@@ -38,13 +39,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 async def admit(call: Call) -> None:
-    """Check the permission, then the limits, then read and validate the query and the body.
+    """Check the permission, that there is room, and the limits; then read and validate the query and the body.
 
     Raises:
         Forbidden: the caller's role lacks the permission.
+        Unavailable: the server is stopping, or full; nothing was counted.
         RateLimited: a limit refused; nothing was counted.
         BudgetSpent: nothing is left of the caller's budget; nothing was counted.
-        Unavailable: the server is stopping, or full; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
     endpoint = call.endpoint
@@ -55,12 +56,15 @@ async def admit(call: Call) -> None:
         )
     if endpoint.has_limits and b"idempotency-key" in call.exchange.headers:
         call.claim = await claim_of(call)
+    begins = endpoint.starts_runs and not call.may_start_nothing
+    if begins:
+        _check_room(call)
     early = EarlyBody(call) if _may_look_ahead(call) else None
     began = time.perf_counter()
     decision = await charge_request(call, early.read if early is not None else None)
     call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
-    if endpoint.starts_runs and not call.may_start_nothing:
-        await _check_may_begin(call, decision)
+    if begins and (allowance := allowance_of(call)) is not None:
+        await _check_budget(call, allowance, decision)
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
@@ -117,19 +121,20 @@ async def _body_of(call: Call, model: type[BaseModel]) -> Any:
     return _read_as(model, await _read_body(call) or b"{}")
 
 
-async def _check_may_begin(call: Call, decision: Decision | None) -> None:
-    """Refuse callers without a budget left, and all if the server is stopping, or has no room for any such run.
+def _check_room(call: Call) -> None:
+    """Refuse if the server is stopping, or has no room for any such run: first of all, so that refusing costs little.
 
-    The cost of a run is reserved call by call, once it is known. Often it is only known later, too, whether there is
-    room, because a run that is cached or joined needs none.
+    Often it is only known later whether there is room, because a run that is cached or joined needs none.
     """
-    allowance = allowance_of(call)
+    call.runtime.runner.check_open()
+    if call.endpoint.check_room is not None:
+        call.endpoint.check_room(call)
+
+
+async def _check_budget(call: Call, allowance: Allowance, decision: Decision | None) -> None:
+    """Refuse callers without a budget left. The cost of a run is reserved call by call, once it is known."""
     try:
-        if allowance is not None:
-            await allowance.check()
-        call.runtime.runner.check_open()
-        if call.endpoint.check_room is not None:
-            call.endpoint.check_room(call)
+        await allowance.check()
     except AmrikyyError:
         if decision is not None:  # a refused request uses up no limit
             await call.runtime.limits.limiter.refund(decision)

@@ -5,7 +5,7 @@ document, so that none of them can be forgotten or contradict another.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -90,18 +90,23 @@ class Call:
 
 
 class JsonBytes:
-    """A JSON response whose body is encoded already; an ASGI application, like every response."""
+    """A JSON response whose body is encoded already; an ASGI application, like every response.
 
-    __slots__ = ("_body", "_status")
+    Attributes:
+        headers: further headers.
+    """
 
-    def __init__(self, body: bytes, status: int = 200) -> None:
+    __slots__ = ("_body", "_status", "headers")
+
+    def __init__(self, body: bytes, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._body = body
         self._status = status
+        self.headers = headers
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the response."""
         length = b"%d" % len(self._body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), *self.headers]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})
 

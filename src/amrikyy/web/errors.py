@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 
 from amrikyy.errors import AmrikyyError, Unauthenticated
+from amrikyy.web.endpoint import JsonBytes
 
 RETRY_AFTER_S = 5
 """The Retry-After of a 503 that has none of its own."""
@@ -29,14 +29,14 @@ def error_body(error: AmrikyyError, request_id: str | None) -> dict[str, Any]:
     }
 
 
-def error_response(error: AmrikyyError, request_id: str) -> Response:
+def error_response(error: AmrikyyError, request_id: str) -> JsonBytes:
     """The error as an HTTP response."""
-    headers = {}
+    headers: list[tuple[bytes, bytes]] = []
     retry_after_s = error.retry_after_s
     if retry_after_s is None and error.status == 503:
         retry_after_s = RETRY_AFTER_S
     if retry_after_s is not None and math.isfinite(retry_after_s):  # it may come from a provider
-        headers["retry-after"] = str(min(max(1, math.ceil(retry_after_s)), MAX_RETRY_AFTER_S))
+        headers.append((b"retry-after", b"%d" % min(max(1, math.ceil(retry_after_s)), MAX_RETRY_AFTER_S)))
     if isinstance(error, Unauthenticated):
-        headers["www-authenticate"] = "Bearer"  # RFC 9110 §11.6.1 wants a challenge with every 401
-    return Response(encode(error_body(error, request_id)), error.status, headers=headers, media_type="application/json")
+        headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §11.6.1 wants a challenge with every 401
+    return JsonBytes(encode(error_body(error, request_id)), error.status, headers)

@@ -95,11 +95,16 @@ def wishes_of(call: Call) -> Wishes:
 
 
 def room_for(operation: Operation[Any, Any]) -> Callable[[Call], None]:
-    """An endpoint's `check_room` for an operation: a run that may be cached or joined may need no room."""
+    """An endpoint's `check_room` for an operation: a run that may be cached or joined may need no room.
+
+    That is only looked up while the core is not saturated. It costs half as much as a run does, and a server that is
+    asked for half as much again as it can do would be busy with refusing.
+    """
 
     def check_room(call: Call) -> None:
-        slots = call.runtime.runner.slots
-        if slots.is_full and not (operation.cache_for and wishes_of(call).reuse):
+        runtime = call.runtime
+        slots = runtime.runner.slots
+        if slots.is_full and (runtime.is_saturated or not (operation.cache_for and wishes_of(call).reuse)):
             slots.check()
 
     return check_room
