@@ -43,9 +43,13 @@ class Recorder:
         self.full = False
 
     def note(self, run: Run) -> None:
-        if self.full and not run.ended:
-            raise Unavailable("No room.")
+        if not run.ended:
+            self.check()
         self.noted.append((run.id, run.status))
+
+    def check(self) -> None:
+        if self.full:
+            raise Unavailable("No room.")
 
 
 agent = Agent("test", "Tests.")
