@@ -17,8 +17,11 @@ from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 from bench.summary import quantile
 
-SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
+SHARES = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.5)
 """The rungs, as shares of the rate that 64 callers reach who wait for their answers."""
+
+ROOM = {"MAX_CONCURRENT_STREAMS": "1000"}
+"""As it is without a setting: past saturation it matters how many a server takes on."""
 
 KNEE = 5.0
 """The server is past its knee where p99 is more than this many times that of the lowest rung."""
@@ -58,7 +61,7 @@ async def ladder(model: Running, folder: Path, workers: int, rung_s: float, shar
                "generator late, p99, ms", "server CPU, cores")  # fmt: skip
     section = Section(f"rates-{workers}", title, columns)
     with ExitStack() as stack:
-        candidate = amrikyy(f"amrikyy-{workers}")
+        candidate = amrikyy(f"amrikyy-{workers}", **ROOM)
         if workers > 1:
             redis = stack.enter_context(redis_server())
             candidate = _several(workers, redis.url)
@@ -91,7 +94,7 @@ async def ladder(model: Running, folder: Path, workers: int, rung_s: float, shar
 
 def _several(workers: int, redis_url: str) -> Candidate:
     environment = {"WEB_CONCURRENCY": str(workers), "REDIS_URL": redis_url}
-    return replace(amrikyy(f"amrikyy-{workers}", **environment), more_cores=(LOAD_CORE,))
+    return replace(amrikyy(f"amrikyy-{workers}", **environment, **ROOM), more_cores=(LOAD_CORE,))
 
 
 def _rung(per_s: float, seconds: float, load: OpenLoad, cpu_s: float) -> Rung:
