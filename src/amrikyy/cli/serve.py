@@ -83,17 +83,18 @@ def serve(
     from amrikyy.app import create_app
     from amrikyy.web.server import Server
 
-    def greet(runtime: "Runtime") -> None:
+    def get_ready(runtime: "Runtime") -> None:
+        # What is loaded now stays for good, so the collector need not walk it again and again; what an upgrade of the
+        # database has left behind goes.
+        gc.collect()
+        gc.freeze()
         if greets:
             _print_banner(runtime, time.perf_counter() - began)
 
     try:
-        app = create_app(settings, on_ready=greet)
+        app = create_app(settings, on_ready=get_ready)
     except ValueError as error:
         fail(str(error))
-    # What is loaded now stays for good; the collector need not walk it again and again.
-    gc.collect()
-    gc.freeze()
     config = uvicorn_config(app, settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         server = Server(config, app.drain, lingers_s=LINGERS_S if link is not None else 0.0)
