@@ -81,7 +81,7 @@ def start(candidate: Candidate, model_url: str, folder: Path) -> Running:
 def amrikyy(name: str = "amrikyy", **environment: str) -> Candidate:
     """Our server as `amrikyy serve` starts it, with all features on, or a variant with other settings.
 
-    Limits are counted, but are so high that they never refuse. MAX_CONCURRENT_STREAMS admits 5,000 streams.
+    Limits are counted, but are so high that they never refuse. MAX_CONCURRENT_STREAMS admits 10,000 streams.
     """
     limited = ("global", "travel", "travel.searchFlights", "content", "content.generateBlogPost")
 

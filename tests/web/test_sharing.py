@@ -241,6 +241,8 @@ async def test_a_full_server_lets_callers_wait_in_line_tells_them_where_and_then
                 assert (early.status, early.json["code"]) == (503, "server_full"), "it is certain before the body"
                 late = await server.ask("POST", "/api/stream/blog", raw=b"{not json")
                 assert late.status == 400, "what is cached or joined needs no room"
+                for path in ("/api/agents/content/ask", "/api/stream/content/ask"):
+                    assert (await server.ask("POST", path, raw=b"{not json")).json["code"] == "server_full"
                 server.runtime.loop_lag_s = 1.0
                 saturated = await server.ask("POST", "/api/stream/blog", raw=b"{not json")
                 assert (saturated.status, saturated.json["code"]) == (503, "server_full"), "it is not even looked up"

@@ -56,7 +56,7 @@ def serve(
     # The collector need not look as often as its default (700) has it, neither at what is loaded (a tenth of the start)
     # nor at what requests make: an eighth of a call's CPU, a quarter of a token's, and even at 10,000 a quarter of all
     # CPU of a server that is full, whose thousands of requests in progress it went over again and again. What they make
-    # is freed without it; what is not may take some 30 MB until then.
+    # is freed without it.
     gc.set_threshold(*GC_THRESHOLDS)
     leave_out_unused()
     from amrikyy.settings import misspelt

@@ -38,20 +38,22 @@ BATCH_AFTER_S = 0.05
 """How long a record waits to be batched. Sharing a transaction keeps recording off the critical path."""
 
 AT_ONCE = 50
-"""Runs whose rows are built before the event loop has a turn: hundreds at a time would take milliseconds."""
+"""Runs whose rows are built before the event loop has a turn: hundreds at a time take milliseconds."""
 
 TURNS = 2
 """The most turns of the event loop in which a batch is built, however large. Under load a turn is long and runs end in
 each, so that a fixed number of rows a turn would fall ever further behind."""
 
-BATCH = 5_000
-"""Runs in one transaction."""
+BATCH = {"sqlite": 5_000, "postgresql": 2_000}
+"""Runs in one transaction. Each turn of a full server's event loop takes tenths of a second, and a transaction several;
+PostgreSQL's must be over within the deadline of a statement, also after it was away, over a slow network."""
 
 ENDS_WITHIN_S = 2.0
 """How long another process may take to record the end of a run, which is visible in Redis before that."""
 
 MAX_PENDING = 10_000
-"""Records that may wait while the database is away. Beyond that, new runs are refused, so that none is lost."""
+"""Records that may wait, those being written included, while the database is away or slow. Beyond that, new runs are
+refused, so that none is lost."""
 
 _CHANGING = (
     "status", "result", "error", "model", "input_tokens", "output_tokens", "usage_estimated", "cost_usd", "cached",
@@ -84,6 +86,7 @@ class RunRecords:
         self.instance = f"{gethostname()}/{new_process_id()}"
         self._opened_at = datetime.now(UTC)
         self._pending: dict[str, Run] = {}
+        self._in_writing = 0
         self._begun: set[str] = set()
         self._booked: OrderedDict[str, None] = OrderedDict()
         self._behind = Behind("run-records", self._write_due, after_s=BATCH_AFTER_S, changed=self._changed)
@@ -91,7 +94,7 @@ class RunRecords:
     @property
     def waiting(self) -> int:
         """How many runs have a state that is not in the database yet."""
-        return len(self._pending)
+        return len(self._pending) + self._in_writing
 
     @property
     def failing(self) -> bool:
@@ -112,7 +115,7 @@ class RunRecords:
         Raises:
             Unavailable: the database has been away, or slow, for so long that it could not be.
         """
-        if len(self._pending) < MAX_PENDING:
+        if self.waiting < MAX_PENDING:
             return
         if self._behind.failing:
             raise Unavailable(
@@ -240,14 +243,18 @@ class RunRecords:
 
     async def _write_pending(self, run_ids: list[str]) -> None:
         run_ids.sort()  # in the order in which `db.reseal` locks them, or the two could deadlock
-        for start in range(0, len(run_ids), BATCH):
-            batch = {run_id: self._pending.pop(run_id) for run_id in run_ids[start : start + BATCH]}
+        size = BATCH[self._database.dialect]
+        for start in range(0, len(run_ids), size):
+            batch = {run_id: self._pending.pop(run_id) for run_id in run_ids[start : start + size]}
+            self._in_writing = len(batch)
             try:
                 await self._write_batch(batch)
             except BaseException:
                 self._pending = batch | self._pending  # a newer note of the same run wins
                 self._behind.wake()
                 raise
+            finally:
+                self._in_writing = 0
 
     async def _write_batch(self, batch: dict[str, Run]) -> None:
         try:
@@ -270,7 +277,7 @@ class RunRecords:
         rows: list[dict[str, Any]] = []
         entries: list[dict[str, Any]] = []
         ended: list[Run] = []
-        at_once = max(AT_ONCE, len(batch) // TURNS)
+        at_once = max(AT_ONCE, -(-len(batch) // TURNS))
         for number, run in enumerate(batch, 1):
             rows.append(seal_row(self._sealer, runs, self._row(run)))
             if run.ended:

@@ -111,7 +111,7 @@ def _asks(agent: Agent) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{agent.name}/ask", handler=ask, needs=Permission.AGENT_EXECUTE,
         tag=agent.name.title(), summary="Say in words what is wanted", description=_description(agent),
-        body=Ask, answer=AskReply, headers=HEADERS, limit=agent.name,
+        body=Ask, answer=AskReply, headers=HEADERS, limit=agent.name, check_room=_check_room,
         also={202: ("The run has begun; `Location` is where to look it up.", AskAccepted)},
         errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip
@@ -133,8 +133,12 @@ def _streams(agent: Agent) -> Endpoint:
         tag="Streaming", summary=f"Say in words what is wanted of the agent {agent.name}, as a stream",
         description=_STREAM.format(_description(agent)), body=Ask, limit=agent.name, media_type="text/event-stream",
         events=events_of() | {"connected": AskConnected}, headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
-        errors=(NotFound, Conflict, RunGone, *RUN_ERRORS),
+        errors=(NotFound, Conflict, RunGone, *RUN_ERRORS), check_room=_check_room,
     )  # fmt: skip
+
+
+def _check_room(call: Call) -> None:
+    call.runtime.runner.slots.check()  # to choose an operation takes a run, which is never cached
 
 
 def _description(agent: Agent) -> str:
