@@ -14,7 +14,7 @@ from amrikyy.db import Database, open_database
 from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.tables import budget_days, reservations, spend
 from amrikyy.db.tables import budgets as budgets_table
-from amrikyy.errors import BudgetSpent, NotFound, ValidationFailed
+from amrikyy.errors import BudgetSpent, NotFound, Unavailable, ValidationFailed
 from amrikyy.spend import Budgets, Sums
 from amrikyy.spend.budget_store import Ask, Budget, BudgetStore
 
@@ -316,3 +316,31 @@ async def test_what_is_booked_afterwards_counts_against_the_next_call(budgets: B
         await allowance.reserve(0.1)
     with pytest.raises(ValidationFailed, match="the price of anthropic:x is not known"):
         allowance.book(None, "anthropic:x")
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_what_a_call_has_cost_counts_once_whether_a_lost_answer_was_to_a_commit_or_not(
+    budgets: Budgets, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    usual, lost = BudgetStore.book, 0
+
+    async def book(store: BudgetStore, settled: Any, asks: Any, **named: Any) -> Any:
+        nonlocal lost
+        if settled and lost < 3:  # more often than it is tried at once
+            lost += 1
+            if is_committed and lost == 1:
+                await usual(store, settled, asks, **named)
+            raise Unavailable("the connection was lost")
+        return await usual(store, settled, asks, **named)
+
+    await put(budgets, KEY, 10.0)
+    monkeypatch.setattr(BudgetStore, "book", book)
+    assert await attempt(budgets, 2.0, 1.0)
+    async with asyncio.timeout(10):
+        while lost < 3 or await spent(budgets) < 1.0:
+            await asyncio.sleep(0.01)
+    assert await attempt(budgets, 2.0, 1.0)
+    async with asyncio.timeout(5):
+        while (standing := (await budgets.standings([KEY]))[0]).spent_usd < 2.0:
+            await asyncio.sleep(0.01)
+    assert (standing.spent_usd, standing.reserved_usd) == (2.0, 0.0)

@@ -140,7 +140,8 @@ class Reservation:
         if self._is_open or (cost_usd and whole._subjects):
             if not self._is_open:
                 whole._budgets.opened()
-            whole._budgets.settle(Settled(self._id, whole._subjects, cost_usd))
+            is_reserved = self.amount_usd > 0
+            whole._budgets.settle(Settled(self._id, whole._subjects, cost_usd, is_reserved))
         self._is_open, self.amount_usd = False, 0.0
 
 

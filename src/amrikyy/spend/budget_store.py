@@ -76,11 +76,20 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a reserved call has cost in the end."""
+    """What a call has cost in the end.
+
+    Attributes:
+        reservation, subjects: of the `Ask`.
+        cost_usd: in dollars.
+        is_reserved: something was reserved, so that settling it deletes that.
+        is_repeated: it was written before, but whether that was committed is not known: the answer was lost.
+    """
 
     reservation: str
     subjects: tuple[str, ...]
     cost_usd: float
+    is_reserved: bool
+    is_repeated: bool = False
 
 
 class BudgetStore:
@@ -211,17 +220,20 @@ class BudgetStore:
         await connection.execute(larger, sorted(rows, key=lambda row: row["day"]))
 
     async def _settle(self, connection: AsyncConnection, settled: Sequence[Settled]) -> None:
-        today = datetime.now(UTC).date().isoformat()
+        over = delete(reservations).where(reservations.c.id.in_([each.reservation for each in settled]))
+        deleted = await connection.execute(over.returning(reservations.c.id, reservations.c.subject))
+        reserved = {(row.id, row.subject) for row in deleted}
         sums: dict[str, float] = defaultdict(float)
         for each in settled:
             for subject in each.subjects:
-                sums[subject] += each.cost_usd
+                was_committed = each.is_repeated and each.is_reserved and (each.reservation, subject) not in reserved
+                if not was_committed:
+                    sums[subject] += each.cost_usd
         # In order, so that two processes wait for each other and never for each other's.
+        today = datetime.now(UTC).date().isoformat()
         rows = [{"subject": subject, "day": today, "spent_usd": cost} for subject, cost in sorted(sums.items()) if cost]
         if rows:
             await connection.execute(self._adding(budget_days, "spent_usd"), rows)
-        ended = [each.reservation for each in settled]
-        await connection.execute(delete(reservations).where(reservations.c.id.in_(ended)))
 
     def _adding(self, table: Any, column: str) -> Any:
         upsert = self._insert(table)

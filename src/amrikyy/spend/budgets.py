@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -214,11 +215,12 @@ class Budgets:
         try:
             try:
                 verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
-            except Unavailable:  # nothing was written: a deadlock, or a connection that was lost, is gone at once
+            except Unavailable:  # a deadlock, or a connection that was lost, is gone at once
+                settled = [replace(each, is_repeated=True) for each in settled]
                 await asyncio.sleep(RETRY_AFTER_S)
                 verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
         except BaseException as error:
-            self._settled = settled + self._settled
+            self._settled = [replace(each, is_repeated=True) for each in settled] + self._settled
             for _, verdict in asked:
                 if not verdict.done():
                     known = isinstance(error, AmrikyyError)
