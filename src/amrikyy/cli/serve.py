@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 
 RULE = "=" * 60
 
-GC_THRESHOLDS = (200_000, 3, 3)
+GC_THRESHOLDS = (10_000, 20, 50)
 """The garbage collector's thresholds: new objects before a collection, and collections before one of older objects."""
+
+GC_SATURATED = (200_000, 20, 50)
+"""The same while the core is saturated. Thousands of requests are in progress then, and a quarter of all CPU went into
+going over them again and again, for nothing. What is seldom takes longer, a tenth of a second, which only shows where
+callers do not wait for longer than that anyway."""
 
 LINGERS_S = 0.5
 """How long a worker that is being replaced still answers on its open connections; the others take the new ones."""
@@ -54,9 +59,7 @@ def serve(
     """Start the server."""
     began = time.perf_counter()
     # The collector need not look as often as its default (700) has it, neither at what is loaded (a tenth of the start)
-    # nor at what requests make: an eighth of a call's CPU, a quarter of a token's, and even at 10,000 a quarter of all
-    # CPU of a server that is full, whose thousands of requests in progress it went over again and again. What they make
-    # is freed without it.
+    # nor at what requests make (an eighth of a call's CPU, a quarter of a token's).
     gc.set_threshold(*GC_THRESHOLDS)
     leave_out_unused()
     from amrikyy.settings import misspelt
@@ -88,6 +91,7 @@ def serve(
         # database has left behind goes.
         gc.collect()
         gc.freeze()
+        runtime.on_sample = _set_collector
         if greets:
             _print_banner(runtime, time.perf_counter() - began)
 
@@ -99,6 +103,12 @@ def serve(
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         server = Server(config, app.drain, lingers_s=LINGERS_S if link is not None else 0.0)
         runner.run(_serve(app, server, listening, link))
+
+
+def _set_collector(runtime: "Runtime") -> None:
+    thresholds = GC_SATURATED if runtime.is_saturated else GC_THRESHOLDS
+    if gc.get_threshold() != thresholds:
+        gc.set_threshold(*thresholds)
 
 
 async def _serve(app: "Application", server: "Server", listening: socket.socket, link: socket.socket | None) -> None:

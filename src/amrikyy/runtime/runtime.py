@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -57,6 +58,7 @@ class Runtime:
         samples_without_lists: how many samples yet leave out what takes time to count.
         loop_lag_s: how late the event loop was when it was last measured.
         loop_load: the share of its core that it used until then, 0 to 1.
+        on_sample: called with it every two seconds, when it has been measured.
         not_ready: why requests should go elsewhere; None when they are welcome.
         supabase: Supabase Auth, if it keeps the users.
         first_admin: who was made at this start because there was no admin yet.
@@ -94,6 +96,7 @@ class Runtime:
     counted_cpu_s: float = 0.0
     loop_lag_s: float = 0.0
     loop_load: float = 0.0
+    on_sample: "Callable[[Runtime], None] | None" = None
     samples_without_lists: int = 0
 
     @property
@@ -144,6 +147,8 @@ class Runtime:
     def sample(self) -> None:
         """Write into gauges what is true now; others are written when something happens."""
         metrics, slots, pool = self.metrics, self.runner.slots, self.database.pool
+        if self.on_sample is not None:
+            self.on_sample(self)
         metrics.loop_lag().set(self.loop_lag_s)
         metrics.queue_length().set(slots.waiting)
         metrics.slots_taken().set(slots.taken)
