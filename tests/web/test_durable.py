@@ -1,5 +1,6 @@
 """What is promised is in the database before the caller hears of it, so that no death of a process takes it back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +24,12 @@ def nothing_is_written_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def durable(make_settings: MakeSettings) -> AsyncIterator[Served]:
     async with serve(make_settings(durable_replies=True)) as served:
+        yield served
+
+
+@pytest.fixture
+async def slow(make_settings: MakeSettings) -> AsyncIterator[Served]:
+    async with serve(make_settings(offline_tokens_per_s=300)) as served:
         yield served
 
 
@@ -52,18 +59,22 @@ async def test_the_end_of_a_keyed_stream_is_recorded_before_it_is_shown(server: 
     assert await recorded(server, events[0].data["runId"]) == "completed"
 
 
+async def test_the_end_of_a_keyed_stream_is_recorded_also_if_its_beginning_was_long_before(slow: Served) -> None:
+    streaming = asyncio.create_task(slow.stream("/api/stream/blog", BLOG, idempotency_key="k"))
+    async with asyncio.timeout(5):
+        while not any(run.execution.events[-1].kind == "token" for run in slow.runtime.live.running()):
+            await asyncio.sleep(0.01)
+    await slow.runtime.records.flush()
+    events = await streaming
+    assert await recorded(slow, events[0].data["runId"]) == "completed"
+
+
 async def test_other_answers_wait_for_their_record_if_durable_replies_says_so(durable: Served, server: Served) -> None:
     for each, status in ((durable, "completed"), (server, None)):
         reply = await each.ask("POST", JSON, BLOG, headers={"cache-control": "no-store"})
         assert await recorded(each, reply.json["runId"]) == status
         events = await each.stream("/api/stream/blog", BLOG, cache_control="no-store")
         assert await recorded(each, events[0].data["runId"]) == status
-
-
-@pytest.fixture
-async def slow(make_settings: MakeSettings) -> AsyncIterator[Served]:
-    async with serve(make_settings(offline_tokens_per_s=300)) as served:
-        yield served
 
 
 async def test_what_cannot_be_recorded_is_not_accepted(slow: Served) -> None:

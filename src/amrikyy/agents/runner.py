@@ -295,7 +295,8 @@ class Runner:
             execution.end(Event("completed"), Outcome(result=encoded))
             if work.keep_as is not None and not context.truncated:
                 self._reuse.keep(operation, work.keep_as, found.look, execution)
-            self._end_runs(execution)
+            if not self.is_alone:  # other processes learn of the run's end together with its last event
+                self._end_runs(execution)
         finally:
             deadline.cancel()
 
@@ -309,6 +310,8 @@ class Runner:
         if not execution.ended:
             # A task that is cancelled before its first step never runs at all.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
+        elif execution.runs:
+            self._end_runs(execution)  # only now, after the caller has been answered: counting need not delay that
 
     # --- Ending ---
 
@@ -345,9 +348,8 @@ class Runner:
 
     def _end_runs(self, execution: Execution) -> None:
         for run in execution.runs:
-            if run.duration_s is None:
-                run.finish()
-            elif not run.joined:
+            run.finish()
+            if run.left is not None and not run.joined:
                 self._note(run)  # it left before the end, but pays for what came after, too
         self._sharing.ended(execution)
         execution.runs = []  # a reference cycle, which would wait for the garbage collector

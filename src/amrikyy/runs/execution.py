@@ -158,8 +158,7 @@ class Execution:
         assert event.kind in ENDS
         self.outcome = outcome
         for run in self.runs:
-            if run.outcome is None:
-                run.outcome = outcome
+            run.end(outcome)
         # Finished runs are kept for minutes, and a task keeps everything alive that it worked with.
         self._task = self._give_up = None
         self.append(event)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 
 from amrikyy.errors import AmrikyyError, RunCancelled
 from amrikyy.runs.events import Event
@@ -51,9 +50,9 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
                 if latest.ended:
                     _end(run, latest)
         except asyncio.CancelledError:
-            _fail(run, run.execution.cause or RunCancelled("The run was cancelled."))
+            run.execution.fail(run.execution.cause or RunCancelled("The run was cancelled."))
         except AmrikyyError as error:
-            _fail(run, error)
+            run.execution.fail(error)
 
     run.execution.done_by(asyncio.get_running_loop().create_task(wait_for_end(), name=f"follow-{run.id}"))
     return run
@@ -76,12 +75,7 @@ def _end(run: Run, record: RunRecord) -> None:
         tuple(record.model.split(",")) if record.model else (),
     )
     if record.error is not None:
-        _fail(run, recorded_error(record))
+        run.execution.fail(recorded_error(record))
     else:
         run.execution.end(Event("completed"), Outcome(result=json.dumps(record.result).encode()))
     run.duration_s = (record.duration_ms or 0) / 1000
-
-
-def _fail(run: Run, error: AmrikyyError) -> None:
-    run.execution.fail(error)
-    run.duration_s = time.perf_counter() - run.started_clock

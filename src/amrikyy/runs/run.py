@@ -202,17 +202,23 @@ class Run(msgspec.Struct, eq=False):
         if all(run.ended for run in self.execution.runs if run is not self):
             return self.execution.cancel(error)
         self._left_after = len(self.execution.events)
-        self.outcome = Outcome(error=error)
+        self.end(Outcome(error=error))
         self.finish()
         self.execution.wake()
         return True
 
+    def end(self, outcome: Outcome) -> None:
+        """Set the outcome and the duration, unless it has ended already."""
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.duration_s is None:
+                self.duration_s = time.perf_counter() - self.started_clock
+
     def finish(self) -> None:
-        """Set the duration and call `on_end`, now that the end is in the log."""
-        if self.duration_s is None:
-            self.duration_s = time.perf_counter() - self.started_clock
-            if self.on_end is not None:
-                self.on_end(self)
+        """Call `on_end`, now that the run has ended; a second time, do nothing."""
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end(self)
 
     def _cancel_unread(self) -> None:
         if not self.readers:

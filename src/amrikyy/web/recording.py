@@ -90,6 +90,7 @@ def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable
 
 async def _recorded(call: Call, run: Run) -> None:
     if not run.ended_elsewhere:
+        run.finish()  # which may not have happened yet
         await call.runtime.records.flush()
     elif not await call.runtime.records.has_end(run.id):
         raise Unavailable("The process that ran it died before.", code="run_elsewhere", retry_after_s=1)
