@@ -290,9 +290,9 @@ class _Answer:
         return self._head.get(name.encode())
 
     def head(self, head: Head) -> None:
-        self._head = head
         self.status = head.status
         if head.status != 200:
+            self._head = head
             return
         self.sent = None
         client, content_type = self._client, head.content_type

@@ -59,19 +59,24 @@ class OfflineClient:
         began = loop.time()
         number = position = 0
         # One at a time: a list of all pieces would take 60 KB for as long as it streams, and `finditer` 1.7 KB.
-        while piece := _PIECES.match(text, position):
+        while piece := _piece_at(text, position):
             # Measured from the start, so that the delays of late timers do not add up.
             ahead_s = number / self._tokens_per_s - (loop.time() - began)
             if ahead_s >= min(_TICK_S, 1 / self._tokens_per_s / 2):
                 await asyncio.sleep(ahead_s)
-            emit([piece[0]])
-            number, position = number + 1, piece.end()
+            emit([piece])
+            number, position = number + 1, position + len(piece)
 
     async def ping(self) -> None:
         """Do nothing: the offline model is always available."""
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""
+
+
+def _piece_at(text: str, position: int) -> str:
+    piece = _PIECES.match(text, position)
+    return piece[0] if piece is not None else ""
 
 
 def _answer(request: Request) -> str:

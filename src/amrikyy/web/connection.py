@@ -27,6 +27,10 @@ class Connection(Protocol):
         """Whether the client reads so slowly that a writer has to wait."""
         ...
 
+    def rest(self) -> None:
+        """Free what is not needed until the next request arrives, if none has begun to."""
+        ...
+
     def abort(self) -> None:
         """Close the connection at once, dropping what was not sent yet."""
         ...

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel
@@ -195,7 +196,8 @@ class Endpoint:
         return self.body is not None and self.needs in (Permission.AGENT_EXECUTE, Permission.AGENT_STREAMING)
 
 
-_NOWHERE: Mapping[str, Endpoint] = {}
+_NOWHERE: Mapping[str, Endpoint] = MappingProxyType({})
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
 class Routes:
@@ -247,10 +249,10 @@ class Routes:
             answer = JsonBytes(body, endpoint.status)
         await answer(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
+    def _find(self, scope: Scope) -> tuple[Endpoint, Mapping[str, str]]:
         path, method = scope["path"], scope["method"]
         if endpoint := self._static.get(path, _NOWHERE).get(method):
-            return endpoint, {}
+            return endpoint, _NO_PARAMS
         allowed: set[str] = set()
         for methods, params in self._matches(path):
             if endpoint := methods.get(method):
@@ -262,10 +264,10 @@ class Routes:
         exchange_of(scope).extra_headers.append((b"allow", names.encode()))
         raise MethodNotAllowed(f"This path supports {names}, not {method[:16]}.")
 
-    def _matches(self, path: str) -> Iterator[tuple[dict[str, Endpoint], dict[str, str]]]:
+    def _matches(self, path: str) -> Iterator[tuple[dict[str, Endpoint], Mapping[str, str]]]:
         """The endpoints at a path: those with exactly this path, else every template that fits, most specific first."""
         if methods := self._static.get(path):
-            yield methods, {}
+            yield methods, _NO_PARAMS
             return
         for pattern, methods in self._templates:
             if match := pattern.fullmatch(path):

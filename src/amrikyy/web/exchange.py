@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from amrikyy.auth.principal import Principal
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.spans import Span
+from amrikyy.web.connection import CONNECTION
 
 
 class Exchange:
@@ -79,7 +81,12 @@ def exchange_of(scope: Any) -> Exchange:
 
 
 def forget_heads(scope: Any) -> None:
-    """Drop the headers of the request and the response, which a long stream does not need once it has begun."""
+    """Drop what a long stream does not need once it has begun: headers, and the parser for the next request."""
     exchange = exchange_of(scope)
-    scope["headers"], exchange.headers = (), {}
+    scope["headers"], exchange.headers = (), _NO_HEADERS
     exchange.extra_headers.clear()
+    if (connection := scope.get(CONNECTION)) is not None:
+        connection.rest()
+
+
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})

@@ -60,11 +60,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-        exchange = Exchange(headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
-        exchange.address = _address(scope, self._runtime().limits.trusted_proxies)
-        exchange.span = self._tracer.begin(headers.get(b"traceparent"))
-        scope["exchange"] = exchange
+        exchange = self._begin(scope)
         request_id = exchange.request_id.encode()
         added = () if CONNECTION in scope else SECURITY_HEADERS  # our own server sends them itself
 
@@ -101,6 +97,14 @@ class Observe:
                     span.end(describe_exchange, (scope["method"], exchange))
                 else:
                     span.discard()
+
+    def _begin(self, scope: Scope) -> Exchange:
+        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        exchange = Exchange(headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
+        exchange.address = _address(scope, self._runtime().limits.trusted_proxies)
+        exchange.span = self._tracer.begin(headers.get(b"traceparent"))
+        scope["exchange"] = exchange
+        return exchange
 
     def _count(self, method: str, exchange: Exchange) -> None:
         method = method if method in METHODS else "other"

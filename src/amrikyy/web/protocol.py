@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from amrikyy.web.connection import CONNECTION
@@ -90,18 +91,31 @@ class Cycle(RequestResponseCycle):
             self.on_response()
 
 
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
 class Protocol(HttpToolsProtocol):
     """One client connection; implements `web.connection.Connection`."""
+
+    # Also what the base class assigns: in a dictionary of so many attributes they would take 1.3 KB a connection more.
+    __slots__ = (
+        "_closes_after_next", "_head_due", "_on_lost", "access_log", "access_logger", "app", "app_state",
+        "asgi_version", "client", "config", "connections", "cycle", "expect_100_continue", "flow", "headers",
+        "limit_concurrency", "logger", "loop", "parser", "pipeline", "root_path", "scheme", "scope", "server",
+        "server_state", "tasks", "timeout_keep_alive", "timeout_keep_alive_task", "transport", "url",
+        "ws_protocol_class",
+    )  # fmt: skip
 
     scope: Any  # of the last request; None before the first one, and after a disconnect
     cycle: Any
     flow: Any
     pipeline: Any
-    _on_lost: Callable[[], object] | None = None
-    _closes_after_next = False
-    _head_due: float | None = None
+    parser: Any
 
     def __init__(self, *args: Any, **named: Any) -> None:
+        self._on_lost: Callable[[], object] | None = None
+        self._closes_after_next = False
+        self._head_due: float | None = None
         super().__init__(*args, **named)
         self.pipeline = Pipeline()
 
@@ -136,6 +150,11 @@ class Protocol(HttpToolsProtocol):
         """Whether the client reads so slowly that a writer has to wait."""
         return self.flow is not None and bool(self.flow.write_paused)
 
+    def rest(self) -> None:
+        """Free what is not needed until the next request arrives, if none has begun to."""
+        if self._head_due is None and self.cycle is not None and not self.cycle.more_body:
+            self.parser = None
+
     def abort(self) -> None:
         """Close the connection at once, dropping what was not sent yet."""
         self.transport.abort()
@@ -158,10 +177,18 @@ class Protocol(HttpToolsProtocol):
         self.flow = Flow(transport)
         self._head_due = self.loop.time() + self.timeout_keep_alive
 
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        if self.parser is None:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as the base class does
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         """Add the connection to the scope that the base class has just created."""
         super().on_message_begin()
         self._head_due = self.loop.time() + HEAD_WITHIN_S
+        self.scope["asgi"] = _ASGI  # one for all requests
         self.scope[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
