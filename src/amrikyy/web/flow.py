@@ -9,8 +9,8 @@ class Signal:
 
     __slots__ = ("_is_set", "_waiting")
 
-    def __init__(self, *, is_set: bool = False) -> None:
-        self._is_set = is_set
+    def __init__(self) -> None:
+        self._is_set = False
         self._waiting: tuple[asyncio.Future[None], ...] = ()
 
     def is_set(self) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -26,7 +27,12 @@ class Cycle(RequestResponseCycle):
     Another 20 went into searching each header for characters that would end its line; here all are searched at once.
     """
 
-    _head: bytes = b""
+    # Also what the base class assigns: in a dictionary it takes more memory.
+    __slots__ = (
+        "_head", "access_log", "access_logger", "body", "chunked_encoding", "default_headers", "disconnected",
+        "expected_content_length", "flow", "keep_alive", "logger", "message_event", "more_body", "on_response",
+        "response_complete", "response_started", "scope", "transport", "waiting_for_100_continue",
+    )  # fmt: skip
 
     async def send(self, message: Any) -> None:
         """Send a part of the response.
@@ -185,17 +191,56 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Add the connection to the scope that the base class has just created."""
-        super().on_message_begin()
+        """A request begins."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._head_due = self.loop.time() + HEAD_WITHIN_S
-        self.scope["asgi"] = _ASGI  # one for all requests
-        self.scope[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
-        """Detach the header list from the scope's, so that trailers are not added to it."""
-        super().on_headers_complete()
-        self.headers = []
+        """Begin to answer, or put the request in line if the one before it is not answered yet.
+
+        Like the base class, which takes a fifth longer, and creates events and cycles of its own kind.
+        """
+        parser, headers, before = self.parser, self.headers, self.cycle
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": parser.get_method().decode("ascii"),
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + url.path,
+            "query_string": url.query or b"",
+            "headers": headers,
+            CONNECTION: self,
+        }
+        self.headers = []  # trailers are not added to the headers
         self._head_due = None
+        cycle = self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,  # `web.layers` writes the access log
+            default_headers=self.server_state.default_headers,
+            message_event=cast("asyncio.Event", Signal()),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or set the keep-alive deadline, for which the base class uses a timer."""
@@ -220,9 +265,6 @@ class Protocol(HttpToolsProtocol):
         self.pipeline.clear()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = Cycle  # the base class creates its own, with no hook to choose another class
-        event: Any = Signal(is_set=cycle.message_event.is_set())
-        cycle.message_event = event
         if self._closes_after_next:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
