@@ -104,9 +104,10 @@ class Application:
         self.endpoints = endpoints_of(registry, metrics_public=settings.metrics_public)
         public = frozenset((each.method, each.path) for each in self.endpoints if each.needs == PUBLIC)
         public |= {("HEAD", path) for method, path in public if method == "GET"}
+        or_lately = frozenset((each.method, each.path) for each in self.endpoints if each.or_lately)
 
         app: ASGIApp = Routes(self.endpoints, self._opened, admit)
-        app = Authenticate(app, self._opened, public)
+        app = Authenticate(app, self._opened, public, or_lately)
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))

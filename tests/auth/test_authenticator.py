@@ -22,7 +22,7 @@ from amrikyy.auth import (
     User,
     generate,
 )
-from amrikyy.auth.authenticator import FRESH_S
+from amrikyy.auth.authenticator import FRESH_S, LATELY_S
 from amrikyy.db import Database, open_database
 from amrikyy.db.tables import api_keys
 from amrikyy.errors import Unauthenticated, Unavailable
@@ -121,6 +121,59 @@ async def test_wrong_expired_and_revoked_keys_are_not_told_apart(
             await authenticator.authenticate(None, key.encode())
         answers.append((caught.value.code, caught.value.message))
     assert answers == [answers[0]] * 3
+
+
+async def test_who_was_known_lately_is_enough_where_that_is_allowed_and_nothing_can_be_checked(
+    accounts: Accounts, authenticator: Authenticator, store: AuthStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created, other = await accounts.create_key("prometheus", Role.ADMIN), await accounts.create_key("b", Role.ADMIN)
+    key, never_used = created.key.encode(), other.key.encode()
+
+    async def is_away(_: str) -> None:
+        raise Unavailable("The database is away.")
+
+    async def hangs(_: str) -> None:
+        await asyncio.sleep(30)
+
+    known = await authenticator.authenticate(None, key, or_lately=True)
+    await authenticator.authenticate(None, never_used)  # elsewhere, which does not count
+    for by_hash in (is_away, hangs):
+        with monkeypatch.context() as away:
+            away.setattr(store.keys, "by_hash", by_hash)
+            away.setattr("amrikyy.auth.authenticator.CHECKED_WITHIN_S", 0.05)
+            clock.advance(FRESH_S + 1)
+            assert authenticator.cached(None, key) is None
+            assert await authenticator.authenticate(None, key, or_lately=True) == known
+            checks = list(authenticator._checking.values())
+            for check in checks:
+                check.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
+    monkeypatch.setattr(store.keys, "by_hash", is_away)
+    for credential, or_lately in ((key, False), (never_used, True)):
+        with pytest.raises(Unavailable):
+            await authenticator.authenticate(None, credential, or_lately=or_lately)
+    clock.advance(LATELY_S)
+    with pytest.raises(Unavailable):
+        await authenticator.authenticate(None, key, or_lately=True)
+
+
+async def test_a_key_that_was_refused_was_not_known_lately(
+    accounts: Accounts, authenticator: Authenticator, store: AuthStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await accounts.create_key("prometheus", Role.ADMIN)
+    key = created.key.encode()
+    await authenticator.authenticate(None, key, or_lately=True)
+    await accounts.revoke_key(created.info.id)
+    clock.advance(FRESH_S + 1)
+    assert await refusal(authenticator.authenticate(None, key, or_lately=True)) == "invalid_api_key"
+
+    async def is_away(_: str) -> None:
+        raise Unavailable("The database is away.")
+
+    monkeypatch.setattr(store.keys, "by_hash", is_away)
+    clock.advance(FRESH_S + 1)
+    with pytest.raises(Unavailable):
+        await authenticator.authenticate(None, key, or_lately=True)
 
 
 async def test_a_remembered_key_expires_on_time(accounts: Accounts, authenticator: Authenticator) -> None:

@@ -128,10 +128,14 @@ async def test_a_database_that_takes_no_writes_degrades_health_until_it_does_and
             database = health["components"]["database"]
             assert (health["status"], database["status"]) == ("degraded", "degraded")
             assert "cannot be written" in database["message"]
+            server.runtime.sample()
+            assert server.runtime.metrics.database_up.value() == 0
             read_only.over = True
             async with asyncio.timeout(20):
                 while failing():
                     await asyncio.sleep(0.02)
+            server.runtime.sample()
+            assert server.runtime.metrics.database_up.value() == 1
         told = [line for line in logs if line["event"].startswith(("database_", "runs_"))]
         assert [line["event"] for line in told] == [
             "database_unavailable", "runs_cannot_be_recorded", "database_available_again", "runs_are_recorded_again",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from amrikyy.errors import Unavailable
 from tests.model_server import Behaviour, ModelServer
 from tests.serving import MakeSettings, Served, serve
 from tests.web.test_models_behind import settings_for
@@ -132,6 +133,20 @@ async def test_what_a_limit_refuses_is_counted_by_the_limit(make_settings: MakeS
     metric = next(metric for metric in body["metrics"] if metric["name"] == "rate_limit_hits_total")
     assert metric["type"] == "counter"
     assert metric["values"] == [{"labels": {"limit": "content"}, "value": 3}]
+
+
+async def test_metrics_can_be_read_while_the_database_is_away(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await server.ask("POST", "/api/auth/keys", {"name": "prometheus", "role": "admin"}, key="admin")
+    scrape = {"x-api-key": made.json["key"]}
+    assert "db_up 1.0" in (await server.ask("GET", "/api/metrics", key=None, headers=scrape)).body.decode()
+
+    async def is_away(_: str) -> None:
+        raise Unavailable("The database is away.", code="database_unavailable")
+
+    monkeypatch.setattr(server.runtime.authenticator._store.keys, "by_hash", is_away)
+    monkeypatch.setattr(server.runtime.authenticator, "_fresh_s", -1.0)
+    for path, status in (("/api/metrics", 200), ("/api/metrics/json", 200), ("/api/agents/list", 503)):
+        assert (await server.ask("GET", path, key=None, headers=scrape)).status == status
 
 
 async def test_who_may_read_and_who_may_reset(server: Served, make_settings: MakeSettings) -> None:

@@ -27,6 +27,16 @@ CAPACITY = 10_000
 REFUSED_CAPACITY = 1_000
 """Refusals remembered, apart from the good ones, so that a flood of bad credentials cannot push those out."""
 
+LATELY_S = 3600.0
+"""How long after a credential was found good metrics may be read with it while that cannot be checked: it is when the
+database is away that they are needed."""
+
+LATELY_CAPACITY = 100
+"""Credentials remembered for that."""
+
+CHECKED_WITHIN_S = 1.0
+"""How long a check may take before it counts as impossible then; scrapers give up after some seconds."""
+
 MAX_CREDENTIAL = 8192
 """Bytes; a longer one is not worth hashing. Supabase writes all of a user's metadata into the token."""
 
@@ -80,6 +90,7 @@ class Authenticator:
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
+        self._lately: OrderedDict[bytes, _Known] = OrderedDict()
         self._checking: dict[bytes, asyncio.Task[Principal]] = {}
         self._touching: set[asyncio.Task[None]] = set()
 
@@ -97,12 +108,15 @@ class Authenticator:
         self._known.move_to_end(digest)
         return known.principal
 
-    async def authenticate(self, authorization: bytes | None, api_key: bytes | None) -> Principal:
+    async def authenticate(
+        self, authorization: bytes | None, api_key: bytes | None, *, or_lately: bool = False
+    ) -> Principal:
         """Check the credential with whoever could have revoked it.
 
         Args:
             authorization: the header of that name.
             api_key: the header x-api-key.
+            or_lately: it is enough that it was good within `LATELY_S`, if it cannot be checked now.
 
         Raises:
             Unauthenticated: there is no credential, or it is not good.
@@ -123,6 +137,7 @@ class Authenticator:
         digest = _digest(authorization, api_key)
         refused = self._refused.get(digest)
         if refused is not None and self._monotonic() - refused.checked_at <= self._fresh_s:
+            self._lately.pop(digest, None)
             raise Unauthenticated(refused.message, code=refused.code)
         check = self._checking.get(digest)
         if check is None:
@@ -130,7 +145,7 @@ class Authenticator:
             check = asyncio.get_running_loop().create_task(self._check(digest, authorization, api_key))
             self._checking[digest] = check
             check.add_done_callback(lambda done: self._checked(digest, done))
-        return await asyncio.shield(check)
+        return await (self._now_or_lately(digest, check) if or_lately else asyncio.shield(check))
 
     async def close(self) -> None:
         """Wait for what is still written."""
@@ -140,6 +155,25 @@ class Authenticator:
         self._checking.pop(digest, None)
         if not check.cancelled():
             check.exception()  # whoever waited has it; if all of them left, nobody misses it
+
+    async def _now_or_lately(self, digest: bytes, check: asyncio.Task[Principal]) -> Principal:
+        lately = self._lately.get(digest)
+        if lately is not None:
+            is_over = self._monotonic() - lately.checked_at > LATELY_S or time.time() >= lately.expires_at
+            lately = None if is_over else lately
+        try:
+            async with asyncio.timeout(CHECKED_WITHIN_S if lately is not None else None):
+                principal = await asyncio.shield(check)
+        except Unauthenticated:
+            self._lately.pop(digest, None)
+            raise
+        except (Unavailable, TimeoutError):
+            if lately is None:
+                raise
+            return lately.principal
+        if (known := self._known.get(digest)) is not None:
+            _remember(self._lately, digest, known, LATELY_CAPACITY)
+        return principal
 
     async def _check(self, digest: bytes, authorization: bytes | None, api_key: bytes | None) -> Principal:
         asked_at = self._monotonic()  # what happens after the question is not in the answer

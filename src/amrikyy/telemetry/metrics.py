@@ -95,6 +95,10 @@ class Metrics:
         self.slots_taken = self._gauge("run_slots_taken", "Runs in progress")
         self.slots = self._gauge("run_slots", "Runs that may be in progress at a time")
         self.unrecorded = self._gauge("runs_unrecorded", "Runs whose present state is not in the database yet")
+        self.database_up = self._gauge(
+            "db_up", "1 while the database can be written to, 0 once that has failed, until it succeeds", mode="min"
+        )
+        self.database_up().set(1)
         self.queue_seconds = self._histogram("run_queue_wait_seconds", "How long runs waited for a slot", MODEL_SECONDS)
         self.loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop is", mode="max")
         self.tasks = self._gauge("asyncio_tasks", "Tasks on the event loop; a number that only grows is a leak")

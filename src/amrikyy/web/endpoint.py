@@ -143,6 +143,7 @@ class Endpoint:
         operation: the `agent.operation` that the request runs, whose limits it counts against.
         limit: another limit that it counts against, if the operation is not known before the body.
         unlimited: requests count against no limit (probes).
+        or_lately: a credential that was good within the last hour may be used if it cannot be checked now.
         looks_ahead: called with the body, if it has arrived and is valid, while the limits are decided.
         check_room: raises Unavailable if there is no room for what the request would start, whatever its body.
         also: further answers by status, each with its meaning and the model of its body.
@@ -168,6 +169,7 @@ class Endpoint:
     operation: str | None = None
     limit: str | None = None
     unlimited: bool = False
+    or_lately: bool = False
     looks_ahead: Callable[[Call, Any], None] | None = None
     check_room: Callable[[Call], None] | None = None
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)

@@ -167,17 +167,27 @@ class AnswerErrors:
 
 
 class Authenticate:
-    """Requires a valid credential for every request, whatever its path, method or body, except to public routes."""
+    """Requires a valid credential for every request, whatever its path, method or body, except to public routes.
 
-    def __init__(self, app: ASGIApp, runtime: Callable[[], "Runtime"], public: frozenset[tuple[str, str]]) -> None:
+    For some routes it is enough that the credential was valid lately, if it cannot be checked.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        runtime: Callable[[], "Runtime"],
+        public: frozenset[tuple[str, str]],
+        or_lately: frozenset[tuple[str, str]],
+    ) -> None:
         self._app = app
         self._runtime = runtime
         self._public = public
+        self._or_lately = or_lately
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one HTTP request; other kinds of scope pass untouched. If the principal is cached, it returns the next
         layer's awaitable: a coroutine of its own would exist for as long as a stream."""
-        if scope["type"] != "http" or (scope["method"], scope["path"]) in self._public:
+        if scope["type"] != "http" or (route := (scope["method"], scope["path"])) in self._public:
             return self._app(scope, receive, send)
         began = time.perf_counter()
         authenticator = self._runtime().authenticator
@@ -185,7 +195,7 @@ class Authenticate:
         authorization, api_key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
         exchange.principal = authenticator.cached(authorization, api_key)
         if exchange.principal is None:
-            looking_up = authenticator.authenticate(authorization, api_key)
+            looking_up = authenticator.authenticate(authorization, api_key, or_lately=route in self._or_lately)
             return self._after(looking_up, began, scope, receive, send)
         exchange.timings.append(("auth", (time.perf_counter() - began) * 1000))
         return self._app(scope, receive, send)

@@ -92,12 +92,12 @@ def metrics_endpoints(*, public: bool) -> list[Endpoint]:
     """The routes of this module; reading is public with METRICS_PUBLIC."""
     needs: Needs = PUBLIC if public else Permission.AGENT_STATS
     return [
-        Endpoint(method="GET", path="/api/metrics", handler=prometheus, needs=needs, unlimited=True, tag="Metrics",
-                 summary="Metrics for Prometheus", media_type="text/plain",
+        Endpoint(method="GET", path="/api/metrics", handler=prometheus, needs=needs, unlimited=True, or_lately=True,
+                 tag="Metrics", summary="Metrics for Prometheus", media_type="text/plain",
                  other_media_types=("application/openmetrics-text",),
                  description="OpenMetrics when `Accept` asks for it."),
-        Endpoint(method="GET", path="/api/metrics/json", handler=as_json, needs=needs, unlimited=True, tag="Metrics",
-                 summary="Metrics as JSON, for dashboards", answer=MetricsReply),
+        Endpoint(method="GET", path="/api/metrics/json", handler=as_json, needs=needs, unlimited=True, or_lately=True,
+                 tag="Metrics", summary="Metrics as JSON, for dashboards", answer=MetricsReply),
         Endpoint(method="POST", path="/api/metrics/reset", handler=reset, needs=Permission.AGENT_MANAGE,
                  tag="Metrics", summary="Reset counters and histograms", answer=MetricsReset,
                  description="To Prometheus it looks like a restart, which `rate()` and `increase()` allow for; what "
