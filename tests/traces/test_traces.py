@@ -1,7 +1,7 @@
 """Traces as an operator sees them: listed by agent, whole by their id, soon after it happened."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,6 +39,10 @@ async def whole(server: Served, trace_id: str, agent: str = "content") -> dict[s
     return trace
 
 
+def ended(span: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(span["startedAt"]) + timedelta(milliseconds=span["durationMs"])
+
+
 async def test_an_operation_is_listed_as_a_trace_at_once_and_its_spans_are_a_tree(server: Served) -> None:
     reply = await server.ask("POST", BLOG, BODY)
     (trace,) = await listed(server)
@@ -58,6 +62,9 @@ async def test_an_operation_is_listed_as_a_trace_at_once_and_its_spans_are_a_tre
     (run,) = request["children"]
     assert run["name"] == "invoke_agent content"
     assert run["attributes"]["amrikyy.run.id"] == reply.json["runId"]
+    assert ended(run) <= ended(request), "it is handed in later, but has ended before"
+    recorded = (await server.ask("GET", f"/api/runs/{reply.json['runId']}")).json["run"]
+    assert run["durationMs"] == pytest.approx(recorded["durationMs"], abs=0.2)
     look, call = run["children"]
     assert (look["name"], look["attributes"]["amrikyy.cache"]) == ("cache.get", "miss")
     assert (call["name"], call["kind"], call["status"]) == ("chat offline", "client", "ok")

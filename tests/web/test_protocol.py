@@ -141,6 +141,53 @@ async def test_requests_are_read_as_they_were_sent() -> None:
     assert (second["path"], second["query_string"], second["http_version"]) == ("/c", b"", "1.0")
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "path"),
+    [
+        (b"GET http://y/z?q HTTP/1.1\r\nhost: x\r\n\r\n", b"200", "/z"),
+        (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", b"200", "*"),
+        (b"GET /u HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"200", "/u"),
+        (b"GET /c HTTP/1.1\r\nhost: x\r\nconnection: upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n\r\n", b"200", "/c"),
+        (b"GET http://y HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
+        (b"CONNECT y:443 HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
+        (b"GET \x01 HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
+        (b"GET / HTTP/1.1\r\nhost x\r\n\r\n", b"400", None),
+    ],
+)
+async def test_what_is_unusual_is_answered_as_http_has_it(sent: bytes, status: bytes, path: str | None) -> None:
+    paths: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await JsonBytes(b"[1]")(scope, receive, send)
+
+    async with served(app) as ask:
+        assert (await ask(sent)).startswith(b"HTTP/1.1 " + status)
+        assert (await ask(GET)).startswith(b"HTTP/1.1 200"), "others are served"
+    assert paths == ([path] if path is not None else []) + ["/"]
+
+
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while (message := await receive())["body"] or message["more_body"]:
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        await JsonBytes(body)(scope, receive, send)
+
+    async with served(app) as ask:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-Continue\r\ncontent-length: 3\r\n\r\n"
+        said = await ask(head, b"[7]")
+    assert said.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert said.endswith(b"[7]")
+
+
+async def test_a_response_whose_head_cannot_be_sent_is_a_500() -> None:
+    async with served(responding(200, [(b"x", b"a\r\nb: c")], b"[1]")) as ask:
+        assert (await ask(GET)).startswith(b"HTTP/1.1 500")
+
+
 async def test_what_a_connection_holds_is_in_slots() -> None:
     """If this fails, uvicorn's attributes have changed, and `__slots__` must follow: else it takes 1.3 KB more."""
     kept: list[Mapping[str, object]] = []
@@ -155,13 +202,13 @@ async def test_what_a_connection_holds_is_in_slots() -> None:
 
 
 @pytest.mark.parametrize("early", [b"", GET[:1], GET[:20], GET])
-async def test_who_rests_while_it_answers_understands_what_comes_next(early: bytes) -> None:
+async def test_a_connection_without_a_parser_understands_what_comes_next(early: bytes) -> None:
     has_parser: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(0.03)
-        scope[CONNECTION].rest()
+        scope[CONNECTION].free_parser()
         has_parser.append(scope[CONNECTION].parser is not None)
         await asyncio.sleep(0.06)
         await send({"type": "http.response.body", "body": b"[1]"})
@@ -170,6 +217,18 @@ async def test_who_rests_while_it_answers_understands_what_comes_next(early: byt
         said = await ask(GET + early, GET.removeprefix(early))
     assert said.count(b"HTTP/1.1 200 OK") == said.count(b"[1]") == 2
     assert has_parser[0] == (0 < len(early) < len(GET))
+
+
+async def test_a_connection_without_a_parser_refuses_what_is_no_http() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope[CONNECTION].free_parser()
+        await asyncio.sleep(0.03)
+        await send({"type": "http.response.body", "body": b"[1]"})
+
+    async with served(app) as ask:
+        said = await ask(GET, b"\x00\x01\x02\r\n\r\n")
+    assert said.count(b"HTTP/1.1 200 OK") == said.count(b"HTTP/1.1 400") == 1
 
 
 async def test_what_follows_a_body_is_no_header_of_its_request() -> None:

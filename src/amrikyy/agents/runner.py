@@ -214,7 +214,7 @@ class Runner:
                 self._add(run)
                 execution.append(Event("started"))
                 play(operation, found.entry, execution, similar=found.is_similar)
-                self._end_runs(execution)
+                self._settle(execution)
             else:
                 self._begin(run, _Work(operation, request, key if keep else None, found), priority=priority)
                 lease = None  # the execution has it now
@@ -263,7 +263,7 @@ class Runner:
         try:
             if found.leader is not None:
                 if await self._reuse.follow(operation, found, run.id, execution, self._sharing):
-                    self._end_runs(execution)
+                    self._settle(execution)
                     return
                 next(each for each in execution.runs if not each.ended).joined = False  # and pays
             if place is not None and not place.has_slot:
@@ -296,7 +296,7 @@ class Runner:
             if work.keep_as is not None and not context.truncated:
                 self._reuse.keep(operation, work.keep_as, found.look, execution)
             if not self.is_alone:  # other processes learn of the run's end together with its last event
-                self._end_runs(execution)
+                self._settle(execution)
         finally:
             deadline.cancel()
 
@@ -311,7 +311,7 @@ class Runner:
             # A task that is cancelled before its first step never runs at all.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         elif execution.runs:
-            self._end_runs(execution)  # only now, after the caller has been answered: counting need not delay that
+            self._settle(execution)  # only now, after the caller has been answered: counting need not delay that
 
     # --- Ending ---
 
@@ -331,7 +331,7 @@ class Runner:
         if execution.ended:
             return
         execution.fail(error)
-        self._end_runs(execution)
+        self._settle(execution)
 
     def _serve_stale(self, execution: Execution, error: AmrikyyError, work: "_Work") -> bool:
         """End with an outdated result instead of an error, if the models failed and nothing has been shown yet."""
@@ -343,10 +343,10 @@ class Runner:
         log.warning("stale_result_served", operation=work.operation.key, code=error.code, age_s=int(stale.age_s))
         self._reuse.count_stale(work.operation.agent)
         play(work.operation, stale, execution)
-        self._end_runs(execution)
+        self._settle(execution)
         return True
 
-    def _end_runs(self, execution: Execution) -> None:
+    def _settle(self, execution: Execution) -> None:
         for run in execution.runs:
             run.finish()
             if run.left is not None and not run.joined:
@@ -357,7 +357,7 @@ class Runner:
     def _ended(self, run: Run) -> None:
         span, run.span = run.span, None  # the run is kept for minutes; the span and all it refers to are not
         if span is not None:
-            span.end(describe_run, run)
+            span.end(describe_run, run, at_s=run.started_clock + run.elapsed_s)
         outcome = run.outcome
         failed = outcome is not None and outcome.error is not None and outcome.error.status >= 500
         self.tally(run.agent).count(failed=failed)

@@ -63,7 +63,7 @@ class Run(msgspec.Struct, eq=False):
         joined: another run started the execution, and pays for it.
         asked: the words that the request was planned from; None if it was not planned.
         elsewhere: it is a copy of a run in another process.
-        on_end: called once, when the run has ended in whatever way.
+        on_end: called once, a moment after the run has ended in whatever way; then None.
         outcome: how it ended; None while it is in progress.
         was_read: its events have been read, and the reader may come back for more.
         span: its span in a trace, while it is in progress; None if it is not traced.
@@ -211,11 +211,11 @@ class Run(msgspec.Struct, eq=False):
         """Set the outcome and the duration, unless it has ended already."""
         if self.outcome is None:
             self.outcome = outcome
-            if self.duration_s is None:
+            if self.duration_s is None:  # a copy of another process' run is given the duration of the original
                 self.duration_s = time.perf_counter() - self.started_clock
 
     def finish(self) -> None:
-        """Call `on_end`, now that the run has ended; a second time, do nothing."""
+        """Call `on_end`, now that the run has ended, unless that has happened."""
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end(self)

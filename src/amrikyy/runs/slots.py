@@ -70,8 +70,8 @@ class Slots:
         """
         if self.is_full:
             raise Unavailable(
-                f"The server is full: {self.size} runs are in progress and {self.waiting} are waiting. Try again "
-                "shortly, or raise MAX_CONCURRENT_STREAMS.",
+                f"The server is full: {self.size} {'run is' if self.size == 1 else 'runs are'} in progress and "
+                f"{self.waiting} waiting. Try again shortly, or raise MAX_CONCURRENT_STREAMS.",
                 code="server_full",
                 retry_after_s=5,
             )

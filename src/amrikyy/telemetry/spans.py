@@ -177,10 +177,10 @@ class Span(msgspec.Struct, gc=False):
         ended_ns = self.now_ns() if ended_ns is None else ended_ns
         self._trace.keep(Span(self._trace, getrandbits(64) or 1, self.id, began_ns, ended_ns, describe, subject))
 
-    def end(self, describe: Describe, subject: Any) -> None:
-        """End the span."""
+    def end(self, describe: Describe, subject: Any, *, at_s: float | None = None) -> None:
+        """End the span, now, or as if it were `at_s` by `time.perf_counter`."""
         trace = self._trace
-        self.ended_ns = perf_counter_ns() + trace.offset_ns
+        self.ended_ns = (perf_counter_ns() if at_s is None else int(at_s * 1e9)) + trace.offset_ns
         self.describe, self.subject = describe, subject
         trace.keep(self)
         trace.open -= 1

@@ -27,8 +27,8 @@ class Connection(Protocol):
         """Whether the client reads so slowly that a writer has to wait."""
         ...
 
-    def rest(self) -> None:
-        """Free what is not needed until the next request arrives, if none has begun to."""
+    def free_parser(self) -> None:
+        """Free what reads requests until more arrives, unless it is in the middle of one."""
         ...
 
     def abort(self) -> None:

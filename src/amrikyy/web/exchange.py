@@ -80,13 +80,15 @@ def exchange_of(scope: Any) -> Exchange:
     return exchange
 
 
-def forget_heads(scope: Any) -> None:
-    """Drop what a long stream does not need once it has begun: headers, and the parser for the next request."""
+def shed(scope: Any) -> None:
+    """Drop what a long stream does not need once it has begun: headers, timings, the parser for the next request."""
     exchange = exchange_of(scope)
     scope["headers"], exchange.headers = (), _NO_HEADERS
     exchange.extra_headers.clear()
+    if exchange.span is None:
+        exchange.timings.clear()
     if (connection := scope.get(CONNECTION)) is not None:
-        connection.rest()
+        connection.free_parser()
 
 
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})

@@ -46,9 +46,9 @@ class Cycle(RequestResponseCycle):
             return
         kind = message["type"]
         if kind == "http.response.start" and not self.response_started:
+            self._head = self._head_of(message["status"], message.get("headers", ()))
             self.response_started = True
             self.waiting_for_100_continue = False
-            self._head = self._head_of(message["status"], message.get("headers", ()))
         elif kind == "http.response.body" and self.response_started and not self.response_complete:
             self._write(message.get("body", b""), is_last=not message.get("more_body", False))
         else:
@@ -156,9 +156,10 @@ class Protocol(HttpToolsProtocol):
         """Whether the client reads so slowly that a writer has to wait."""
         return self.flow is not None and bool(self.flow.write_paused)
 
-    def rest(self) -> None:
-        """Free what is not needed until the next request arrives, if none has begun to."""
-        if self._head_due is None and self.cycle is not None and not self.cycle.more_body:
+    def free_parser(self) -> None:
+        """Free the parser (1.1 KB) until more arrives, unless it is in the middle of a request."""
+        is_in_head = self._head_due is not None
+        if not is_in_head and self.cycle is not None and not self.cycle.more_body:
             self.parser = None
 
     def abort(self) -> None:
@@ -200,7 +201,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer, or put the request in line if the one before it is not answered yet.
 
-        Like the base class, which takes a fifth longer, and creates events and cycles of its own kind.
+        Like the base class, which takes a fifth longer and creates events and cycles of its own kind; but there are no
+        WebSockets, no limit of connections (`runs.slots` limits runs), and no state of the lifespan in the scope.
         """
         parser, headers, before = self.parser, self.headers, self.cycle
         version = parser.get_http_version()

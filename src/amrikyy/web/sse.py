@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from amrikyy.runs.run import Run
 from amrikyy.telemetry.metrics import Metrics
 from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
-from amrikyy.web.exchange import exchange_of, forget_heads
+from amrikyy.web.exchange import exchange_of, shed
 from amrikyy.web.replies import completion
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,8 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would buffer the tokens otherwise
 ]
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 class EventStream:
     """The response that follows a run from event number `after` to its end.
@@ -62,7 +65,7 @@ class EventStream:
         *,
         grace_s: float,
         after: int = 0,
-        connected: Mapping[str, Any] | None = None,
+        connected: Mapping[str, Any] = _NOTHING,
         before_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._before_end = before_end
@@ -70,7 +73,7 @@ class EventStream:
         self._metrics = metrics
         self._grace_s = grace_s
         self._after = after
-        self._connected = connected or {}
+        self._connected = connected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the stream."""
@@ -84,7 +87,7 @@ class EventStream:
         writer = EventWriter(run, exchange.request_id, self._connected)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            forget_heads(scope)
+            shed(scope)
             if self._after:
                 writer.skip(run.events(0, self._after))
                 if self._after >= run.readable:  # sends the head, which would wait for the first piece of the body
@@ -159,9 +162,9 @@ class EventWriter:
 
     __slots__ = ("_connected", "_fold", "_request_id", "_run", "_run_id")
 
-    def __init__(self, run: Run, request_id: str, connected: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, run: Run, request_id: str, connected: Mapping[str, Any] = _NOTHING) -> None:
         self._run = run
-        self._connected = connected or {}
+        self._connected = connected
         self._request_id = request_id
         self._run_id = run.id.encode()
         self._fold: Fold | None = None

@@ -132,8 +132,8 @@ async def cancel(call: Call) -> Answer:
     run = owned_run(call, run_id)
     await _note_if_anothers(call, run_id, run)
     if not (run.cancel(_CANCELLED) if run is not None else await _cancel_elsewhere(call, run_id)):
-        record = await call.runtime.records.get(run_id, owner=visible_to(call))
-        raise Conflict(f"The run has already ended: it is {record.status}.", code="run_ended")
+        ended = run if run is not None else await call.runtime.records.get(run_id, owner=visible_to(call))
+        raise Conflict(f"The run has already ended: it is {ended.status}.", code="run_ended")
     call.exchange.run_id = run_id
     return Cancelled(run_id=run_id, message="The run is being cancelled.")
 

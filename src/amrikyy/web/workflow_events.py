@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from amrikyy.errors import Unavailable
 from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
-from amrikyy.web.exchange import exchange_of
+from amrikyy.web.exchange import exchange_of, shed
 from amrikyy.web.replies import ErrorBody, Wire, dollars
 from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, RETRY_MS, StallWatch
 from amrikyy.web.workflow_replies import StepProgress, step_of
@@ -100,7 +100,7 @@ class WorkflowStream:
         """Write the stream."""
         request_id = exchange_of(scope).request_id
         self._done = await self._workflows.ended_steps(self._record.id, until=self._after)
-        writing = asyncio.get_running_loop().create_task(self._write(send, request_id))
+        writing = asyncio.get_running_loop().create_task(self._write(scope, send, request_id))
         leaving = Leaving(scope, receive, writing.cancel)
         self._leaving, self._stalled = leaving, StallWatch(leaving.cut)
         try:
@@ -112,10 +112,11 @@ class WorkflowStream:
             leaving.stop()
             self._stalled.stop()
 
-    async def _write(self, send: Send, request_id: str) -> None:
+    async def _write(self, scope: Scope, send: Send, request_id: str) -> None:
         leaving, stalled = self._leaving, self._stalled
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": b"", "more_body": True})  # the first event may take long
+        shed(scope)
         async for body in self._bodies(request_id):
             if leaving.may_stall:
                 stalled.begin()
