@@ -173,6 +173,14 @@ async def run_of(runner: Runner, operation: Any, **options: Any) -> Run:
     return run
 
 
+async def test_what_has_just_ended_is_recorded_before_the_runner_is_closed(runner: Runner, recorder: Recorder) -> None:
+    run = await runner.start(answer, Nothing(), owner="user:1")
+    await run.wait()
+    await runner.close()
+    assert recorder.noted == [(run.id, "running"), (run.id, "completed")]
+    assert runner.tally("test").calls == 1
+
+
 async def test_a_run_is_a_list_of_events_that_ends_with_its_result(runner: Runner, recorder: Recorder) -> None:
     run = await run_of(runner, answer)
     assert run.execution.events == [
