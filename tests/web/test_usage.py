@@ -70,13 +70,14 @@ async def test_the_parts_of_a_run_are_counted_once(server: Served) -> None:
 
 
 async def test_whoever_left_a_shared_execution_pays_for_all_of_it_once(server: Served, models: ModelServer) -> None:
-    models.rule = lambda _: Behaviour(pieces=["# A title\n\n", *["word "] * 20], pause_s=0.02)
+    models.rule = lambda _: Behaviour(pieces=["# A title\n\n", *["word "] * 60], pause_s=0.04)
     async with server.open("/api/stream/blog", BLOG) as starter:
         first = (await anext(starter)).data["runId"]
         staying = asyncio.create_task(server.stream("/api/stream/blog", BLOG))
         await anext(starter)
-        await asyncio.sleep(0.1)
-        await server.ask("DELETE", f"/api/stream/{first}")
+        while len(list(server.runtime.live.running())) < 2:
+            await asyncio.sleep(0.01)
+        assert (await server.ask("DELETE", f"/api/stream/{first}")).status == 200
         await usage(server)
     assert (await staying)[-1].event == "complete"
     run = (await server.ask("GET", f"/api/runs/{first}")).json["run"]
