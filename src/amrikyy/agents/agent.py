@@ -73,6 +73,12 @@ class Request(BaseModel):
     )
 
 
+def values_of(request: Request) -> dict[str, Any]:
+    """The request as JSON values, as `model_dump` makes them in twice the time."""
+    values: dict[str, Any] = request.__pydantic_serializer__.to_python(request, mode="json", by_alias=True)
+    return values
+
+
 EMPTY_LIST: dict[str, Any] = {"default": []}
 """The default that the schema shows for an optional list. The field itself uses a factory, because pydantic would copy
 a list given as the default with `copy.deepcopy` for each request."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from amrikyy.agents.agent import Operation, Request
+from amrikyy.agents.agent import Operation, Request, values_of
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.replay import entry_of, play
 from amrikyy.agents.second_look import Look, SecondLook
@@ -217,7 +217,7 @@ class Reuse:
 
         None if this process already has the answer or is working on it, or cannot ask yet.
         """
-        values = request.model_dump(mode="json", by_alias=True)
+        values = values_of(request)
         key, run_id = self.key_of(operation, values, owner), new_run_id()
         flight = Flight(key, streams)
         if self._second_look is not None or self._stopping or flight in self._asking:

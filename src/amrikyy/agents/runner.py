@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from amrikyy.agents.agent import Operation, Request
+from amrikyy.agents.agent import Operation, Request, values_of
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
@@ -18,6 +18,7 @@ from amrikyy.agents.tally import Tally
 from amrikyy.cache import Cache
 from amrikyy.errors import AmrikyyError, DeadlineExceeded, InternalError, ModelError, RunCancelled, Unavailable
 from amrikyy.llm.models import Models
+from amrikyy.runs.deadlines import Deadlines
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import CLEAN_UP_S, Execution, Outcome
 from amrikyy.runs.live import LiveRuns
@@ -96,6 +97,7 @@ class Runner:
         self._sharing: Sharing = sharing or self._alone
         self.is_alone = self._sharing.is_alone
         self._loop = asyncio.get_running_loop()  # kept, because each look-up costs a system call
+        self._deadlines = Deadlines(_expire)
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_up: set[asyncio.Task[None]] = set()
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
@@ -171,7 +173,7 @@ class Runner:
         if ahead is not None:
             values, key, run_id = ahead.values, ahead.key, ahead.run_id
         else:
-            values, run_id = request.model_dump(mode="json", by_alias=True), run_id or new_run_id()
+            values, run_id = values_of(request), run_id or new_run_id()
             if operation.cache_for and (reuse or keep):
                 key = self._reuse.key_of(operation, values, owner)
         sharing = self._sharing if parent_id is None else self._alone
@@ -258,8 +260,7 @@ class Runner:
 
     async def _execute(self, run: Run, work: "_Work", place: Place | None) -> None:
         operation, execution, found = work.operation, run.execution, work.found
-        # At half the cost of asyncio.timeout: the task is cancelled for other causes, too, each of which is recorded.
-        deadline = self._loop.call_later(run.deadline_s, _expire, run)
+        self._deadlines.add(run)
         try:
             if found.leader is not None:
                 if await self._reuse.follow(operation, found, run.id, execution, self._sharing):
@@ -295,10 +296,12 @@ class Runner:
             execution.end(Event("completed"), Outcome(result=encoded))
             if work.keep_as is not None and not context.truncated:
                 self._reuse.keep(operation, work.keep_as, found.look, execution)
-            if not self.is_alone:  # other processes learn of the run's end together with its last event
+            # Other processes learn of the run's end together with its last event. If there are none, the only caller is
+            # answered first, 20 microseconds earlier; with others in between, coming back costs 2 % of the CPU.
+            if not self.is_alone or len(self._tasks) > 1:
                 self._settle(execution)
         finally:
-            deadline.cancel()
+            self._deadlines.remove(run)
 
     def _task_ended(self, execution: Execution, place: Place | None, found: Found, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -311,7 +314,7 @@ class Runner:
             # A task that is cancelled before its first step never runs at all.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         elif execution.runs:
-            self._settle(execution)  # only now, after the caller has been answered: counting need not delay that
+            self._settle(execution)
 
     # --- Ending ---
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 from starlette.responses import Response
 
-from amrikyy.agents.agent import Agent, Request
+from amrikyy.agents.agent import Agent, Request, values_of
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, NotFound, RunLost
@@ -162,7 +162,7 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     run = await launch(call, choice.operation, wishes, streams=streams)
     _note_words(call, run, asked.query)
     planned = Planned(
-        request=choice.request.model_dump(mode="json", by_alias=True),
+        request=values_of(choice.request),
         assumed=choice.assumed,
         planning=Planning(run_id=plan_run.id, cost_usd=dollars(choice.cost_usd)),
     )

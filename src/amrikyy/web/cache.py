@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from amrikyy.agents.agent import Agent, Request
+from amrikyy.agents.agent import Agent, Request, values_of
 from amrikyy.agents.planner import Choice
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
@@ -176,7 +176,7 @@ def _planned(queries: list[WarmQuery | str], choices: list[Choice]) -> list[Plan
         PlannedQuery(
             query=number,
             operation=choice.operation.name,
-            request=choice.request.model_dump(mode="json", by_alias=True),
+            request=values_of(choice.request),
             assumed=choice.assumed,
         )
         for number, (query, choice) in enumerate(zip(queries, choices, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from amrikyy.agents.agent import Operation
+from amrikyy.agents.agent import Operation, values_of
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
@@ -317,5 +317,5 @@ def _out_of_reach() -> Unavailable:
 
 
 def _is_of(run: Run, operation: Operation[Any, Any], body: Any) -> bool:
-    request = body.model_dump(mode="json", by_alias=True)
+    request = values_of(body)
     return (run.agent, run.operation) == (operation.agent, operation.name) and run.request == request

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-from amrikyy.agents.agent import Agent, Operation, Request, Result
+from amrikyy.agents.agent import Agent, Operation, Request, Result, values_of
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.planner import answers
 from amrikyy.agents.planner.completion import Completion, complete, today
@@ -287,7 +287,7 @@ class Planner:
                 days_long=length,
             )
             if done.request is not None:
-                request = done.request.model_dump(mode="json", by_alias=True)
+                request = values_of(done.request)
                 reason = answers.reason_in(answer)
                 return Planned(operation=operation.key, request=request, assumed=done.assumed, reason=reason)
         assert done.error is not None
