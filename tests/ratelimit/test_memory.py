@@ -55,3 +55,15 @@ def test_more_busy_callers_than_there_is_room_for_leave_room_for_new_ones() -> N
     last = Charge("global", "user:299", Limit(3, 60))
     assert limiter.decide_now([last]).refused is last
     assert len(limiter) <= 100
+
+
+def test_an_idle_counter_that_is_dropped_for_a_new_one_in_the_same_decision_counts_all_the_same() -> None:
+    clock = Clock()
+    limiter = MemoryLimiter(clock=clock)
+    idle, new = Charge("global", "ana", Limit(30, 60)), Charge("travel", "ana", Limit(30, 60))
+    for _ in range(5):  # more than once, so that it has been busy, too
+        limiter.decide_now([idle])
+    clock.now_s += 61
+    remaining = [[state.remaining for state in limiter.decide_now([new, idle]).states] for _ in range(5)]
+    assert remaining == [[29 - number] * 2 for number in range(5)]
+    assert len(limiter) == 2

@@ -5,6 +5,7 @@ from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
@@ -21,6 +22,10 @@ ROOM_FOR_NEW = 0.1
 """The share of all counters that is reserved for those that are not busy."""
 
 
+NOT_KEPT, BUSY = -1.0, inf
+"""Two values of `_Counter.moves_over`, beside its `busy_over`."""
+
+
 class Usage(NamedTuple):
     """What one caller used of one limit: (when, how much), oldest first."""
 
@@ -31,15 +36,20 @@ class Usage(NamedTuple):
 
 
 class _Counter:
-    """How much was used of one limit and when, oldest first, and the sum."""
+    """How much was used of one limit and when, oldest first, and the sum.
 
-    __slots__ = ("amounts", "busy_over", "limit", "slice_s", "times", "used", "window_s")
+    Once more than `moves_over` is used, it has to be moved (`MemoryLimiter._keep`): at once if it is not kept yet, when
+    it becomes busy if it is, and then no more.
+    """
+
+    __slots__ = ("amounts", "busy_over", "limit", "moves_over", "slice_s", "times", "used", "window_s")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.window_s = limit.window_s
         self.slice_s = limit.slice_s
         self.busy_over = max(1, limit.count * BUSY_SHARE)
+        self.moves_over = NOT_KEPT
         self.times = array("d")  # takes a fifth of the memory of a deque of pairs, and is as fast
         self.amounts = array("q")
         self.used = 0
@@ -76,9 +86,6 @@ class _Counter:
             if needed <= 0:
                 return at + self.window_s - now
         return 0.0
-
-    def reset_s(self, now: float) -> float:
-        return self.times[0] + self.window_s - now if self.times else 0.0
 
     def stamp(self, now: float) -> float:
         """The time from which a request counts: its own, or the end of its slice."""
@@ -138,29 +145,29 @@ class MemoryLimiter:
         """`decide` (or `peek`), for callers that cannot or need not await it."""
         check_possible(charges)
         now = self._clock()
-        busy, divide_by = self._busy, self.divide_by
-        asked: list[tuple[Charge, tuple[str, str], _Counter, int]] = []
+        divide_by = self.divide_by
+        asked: list[tuple[Charge, _Counter, int]] = []
         refused: Charge | None = None
         wait_s = 0.0
         for charge in charges:
-            name = charge[:2]
-            counter = self._counter(name, charge.limit, now)
+            counter = self._counter(charge[:2], charge.limit, now)
             # A charge that the whole limit allows must fit into the share, too, or it could never pass.
             count = charge.limit.count if divide_by == 1 else max(charge.limit.count // divide_by, charge.cost)
-            asked.append((charge, name, counter, count))
+            asked.append((charge, counter, count))
             over = counter.used + charge.cost - count
             if over > 0:
                 waits = counter.wait_s(over, now)
                 if refused is None or waits > wait_s:
                     refused, wait_s = charge, waits
         states: list[State] = []
-        for charge, name, counter, count in asked:
+        for charge, counter, count in asked:
             if refused is None and take:
                 counter.take(now, charge.cost)
-                if name not in busy:
-                    self._keep(name, counter, now)
+                if counter.used > counter.moves_over:
+                    self._keep(charge[:2], counter, now)
             left = count - counter.used
-            states.append(State(charge, left if left > 0 else 0, counter.reset_s(now)))
+            reset_s = counter.times[0] + counter.window_s - now if counter.times else 0.0
+            states.append(State(charge, left if left > 0 else 0, reset_s))
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
@@ -168,7 +175,7 @@ class MemoryLimiter:
         name = charge[:2]
         counter = self._counter(name, charge.limit, at)
         counter.take(at, charge.cost)
-        if name not in self._busy:
+        if counter.used > counter.moves_over:
             self._keep(name, counter, at)
 
     def usages(self) -> list[Usage]:
@@ -203,17 +210,19 @@ class MemoryLimiter:
             if counter is None:
                 return _Counter(limit)
         counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it keeps trying
-        counter.forget(now)
+        if counter.times and counter.times[0] + counter.window_s <= now:
+            counter.forget(now)
         return counter
 
     def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
+        """Keep a counter that is not kept yet, or has become busy."""
         if counter.used > counter.busy_over:
             self._others.pop(name, None)
             self._busy[name] = counter
-        elif name not in self._others:
-            self._others[name] = counter
+            counter.moves_over = BUSY
         else:
-            return
+            self._others[name] = counter
+            counter.moves_over = counter.busy_over
         self._make_room(now)
 
     def _make_room(self, now: float) -> None:
@@ -227,6 +236,8 @@ class MemoryLimiter:
                 if oldest.times:
                     break
                 del counters[name]
+                oldest.moves_over = NOT_KEPT
         if len(self) > self._max_counters:
             crowded = len(self._others) > self._max_counters * ROOM_FOR_NEW
-            (self._others if crowded else self._busy).popitem(last=False)
+            _, oldest = (self._others if crowded else self._busy).popitem(last=False)
+            oldest.moves_over = NOT_KEPT

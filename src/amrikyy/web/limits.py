@@ -110,7 +110,9 @@ def counted_caller(call: Call) -> str:
 
 def _headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""
-    left = [f'"{state.charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}' for state in decision.states]
-    asked = [state.charge for state in decision.states]
-    policy = [f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}' for charge in asked]
+    left, policy = [], []
+    for state in decision.states:
+        charge = state.charge
+        left.append(f'"{charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}')
+        policy.append(f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}')
     return [(b"ratelimit", ", ".join(left).encode()), (b"ratelimit-policy", ", ".join(policy).encode())]
