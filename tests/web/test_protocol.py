@@ -167,6 +167,28 @@ async def test_what_is_unusual_is_answered_as_http_has_it(sent: bytes, status: b
     assert paths == ([path] if path is not None else []) + ["/"]
 
 
+@pytest.mark.parametrize(("taken", "most"), [(True, 20_000), (False, 100_000)])
+async def test_a_body_that_comes_in_pieces_is_whole(taken: bool, most: int) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        if taken:
+            while not scope[CONNECTION].has_whole_body:
+                await asyncio.sleep(0.01)
+            body, more = scope[CONNECTION].take_body(scope), False
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+            await asyncio.sleep(0.1)  # two pieces come meanwhile
+        await JsonBytes(body)(scope, receive, send)
+
+    pieces = [b"a" * 30_000, b"b", b"", b"c" * most, b"d" * 5]
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % sum(map(len, pieces))
+    async with served(app) as ask:
+        said = await ask(head + pieces[0], *pieces[1:])
+    assert said.partition(b"\r\n\r\n")[2] == b"".join(pieces)
+
+
 async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = b""

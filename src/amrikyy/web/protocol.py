@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from amrikyy.web.connection import CONNECTION
@@ -146,7 +147,7 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or cycle.scope is not scope or cycle.more_body:
             return None
         body = bytes(cycle.body)
-        cycle.body = bytearray()
+        cycle.body = b""
         cycle.message_event.clear()
         self.flow.resume_reading()
         return body
@@ -189,7 +190,13 @@ class Protocol(HttpToolsProtocol):
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as the base class does
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -233,7 +240,7 @@ class Protocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,  # `web.layers` writes the access log
             default_headers=self.server_state.default_headers,
-            message_event=cast("asyncio.Event", Signal()),
+            message_event=Signal(),  # type: ignore[arg-type]  # has what is used of an asyncio.Event
             expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
@@ -243,6 +250,28 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body; the only one of most, which is kept without copying it."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        if not cycle.body:
+            cycle.body = body
+        else:
+            if isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """The request has arrived."""
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or set the keep-alive deadline, for which the base class uses a timer."""
@@ -269,7 +298,9 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._closes_after_next:
             cycle.keep_alive = False
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _tell(self) -> None:
         callback, self._on_lost = self._on_lost, None
