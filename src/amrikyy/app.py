@@ -24,7 +24,6 @@ from amrikyy.web.coordinator import coordinator_endpoints
 from amrikyy.web.definitions import DEFINITIONS
 from amrikyy.web.docs import docs_endpoints
 from amrikyy.web.endpoint import PUBLIC, Endpoint, Routes
-from amrikyy.web.exchange import exchange_of
 from amrikyy.web.health import health_endpoints
 from amrikyy.web.keys import KEYS
 from amrikyy.web.layers import AnswerErrors, Authenticate, Observe
@@ -106,8 +105,8 @@ class Application:
         public |= {("HEAD", path) for method, path in public if method == "GET"}
         or_lately = frozenset((each.method, each.path) for each in self.endpoints if each.or_lately)
 
-        app: ASGIApp = Routes(self.endpoints, self._opened, admit)
-        app = Authenticate(app, self._opened, public, or_lately)
+        app: ASGIApp = Routes(self.endpoints, admit)
+        app = Authenticate(app, public, or_lately)
         app = AnswerErrors(app)
         if settings.allowed_origins:
             app = _Cors(app, **_cors(settings))
@@ -157,7 +156,7 @@ class _Cors(CORSMiddleware):
 
     # Starlette's is a coroutine function; this one returns an awaitable, which saves a coroutine.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
-        if scope["type"] == "http" and b"origin" in exchange_of(scope).headers:
+        if scope["type"] == "http" and b"origin" in scope["exchange"].headers:
             return super().__call__(scope, receive, send)
         return self.app(scope, receive, send)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -127,7 +127,7 @@ async def collect(server: Served, run: object) -> bytes:
         assert isinstance(message, dict)
         chunks.append(message.get("body", b""))
 
-    scope = {"exchange": Exchange({}, "req_1"), "headers": [(b"host", b"x")]}
+    scope = {"exchange": Exchange(cast("Any", None), {}, "req_1"), "headers": [(b"host", b"x")]}
     await EventStream(run, server.runtime.metrics, grace_s=0)(scope, receive, send)
     assert not scope["headers"], "it has no use for them for as long as it lasts"
     return b"".join(chunks)

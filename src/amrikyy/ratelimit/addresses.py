@@ -33,12 +33,10 @@ class Networks:
             except ValueError:
                 raise ValueError(f"{variable}: {entry!r} is neither an address nor a range like 10.0.0.0/8.") from None
         self._contains = lru_cache(maxsize=4096)(self._look_up)
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
+        self.is_empty = not self._networks
 
     def __contains__(self, address: str) -> bool:
-        return bool(self._networks) and self._contains(address)
+        return not self.is_empty and self._contains(address)
 
     def _look_up(self, address: str) -> bool:
         parsed = _parse(address)

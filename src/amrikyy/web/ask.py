@@ -149,7 +149,7 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     """Plan, charge the chosen operation, and start it. With an Idempotency-Key both are done only once."""
     asked: Ask = call.body
     plan, question = call.runtime.planner.question(list(agent.operations.values()), asked.query)
-    planning = Call(call.scope, call.receive, call.runtime, _planning(call.endpoint), call.params)
+    planning = Call(call.scope, call.receive, _planning(call.endpoint), call.params)
     planning.body = question
     plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False)
     await end_of(plan_run, call, goes_on=wishes.key is not None, stage="plan")

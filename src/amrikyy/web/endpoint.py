@@ -42,15 +42,13 @@ class Call:
 
     __slots__ = ("ahead", "body", "claim", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
 
-    def __init__(
-        self, scope: Scope, receive: Receive, runtime: "Runtime", endpoint: "Endpoint", params: Mapping[str, str]
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, endpoint: "Endpoint", params: Mapping[str, str]) -> None:
         self.scope = scope
         self.receive = receive
-        self.runtime = runtime
         self.endpoint = endpoint
         self.params = params
-        self.exchange: Exchange = exchange_of(scope)
+        self.exchange: Exchange = scope["exchange"]
+        self.runtime: Runtime = self.exchange.runtime
         self.ahead: Ahead | None = None
         self.body: Any = None
         self.query: Any = None
@@ -208,14 +206,8 @@ class Routes:
     Paths without parameters, which nearly all are (each operation has its own), are looked up in a dictionary.
     """
 
-    def __init__(
-        self,
-        endpoints: list[Endpoint],
-        runtime: Callable[[], "Runtime"],
-        admit: Callable[[Call], Awaitable[None]],
-    ) -> None:
+    def __init__(self, endpoints: list[Endpoint], admit: Callable[[Call], Awaitable[None]]) -> None:
         self.endpoints = endpoints
-        self._runtime = runtime
         self._admit = admit
         self._static: dict[str, dict[str, Endpoint]] = {}
         templates: dict[str, dict[str, Endpoint]] = {}
@@ -234,7 +226,7 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
         endpoint, params = self._find(scope)
-        call = Call(scope, receive, self._runtime(), endpoint, params)
+        call = Call(scope, receive, endpoint, params)
         exchange = call.exchange
         exchange.route = endpoint.path
         exchange.operation = endpoint.operation

@@ -3,18 +3,22 @@
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amrikyy.auth.principal import Principal
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.spans import Span
 from amrikyy.web.connection import CONNECTION
 
+if TYPE_CHECKING:
+    from amrikyy.runtime import Runtime
+
 
 class Exchange:
     """Carried in the ASGI scope under "exchange", filled in by each layer that the request passes.
 
     Attributes:
+        runtime: what the server has opened.
         headers: the request's headers by lower-case name; the first of those with the same name.
         address: the client's address, as reported by trusted proxies.
         request_id: the caller's if it is well formed, else a new one.
@@ -35,10 +39,11 @@ class Exchange:
 
     __slots__ = (
         "address", "cache", "code", "cost_usd", "extra_headers", "headers", "operation", "principal", "request_id",
-        "route", "run", "run_id", "span", "started", "status", "timings", "traced",
+        "route", "run", "run_id", "runtime", "span", "started", "status", "timings", "traced",
     )  # fmt: skip
 
-    def __init__(self, headers: Mapping[bytes, bytes], request_id: str) -> None:
+    def __init__(self, runtime: "Runtime", headers: Mapping[bytes, bytes], request_id: str) -> None:
+        self.runtime = runtime
         self.headers = headers
         self.request_id = request_id
         self.started = time.perf_counter()

@@ -100,8 +100,9 @@ class Observe:
 
     def _begin(self, scope: Scope) -> Exchange:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-        exchange = Exchange(headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
-        exchange.address = _address(scope, self._runtime().limits.trusted_proxies)
+        runtime = self._runtime()
+        exchange = Exchange(runtime, headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
+        exchange.address = _address(scope, runtime.limits.trusted_proxies)
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
         scope["exchange"] = exchange
         return exchange
@@ -172,15 +173,8 @@ class Authenticate:
     For some routes it is enough that the credential was valid lately, if it cannot be checked.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        runtime: Callable[[], "Runtime"],
-        public: frozenset[tuple[str, str]],
-        or_lately: frozenset[tuple[str, str]],
-    ) -> None:
+    def __init__(self, app: ASGIApp, public: frozenset[tuple[str, str]], or_lately: frozenset[tuple[str, str]]) -> None:
         self._app = app
-        self._runtime = runtime
         self._public = public
         self._or_lately = or_lately
 
@@ -190,8 +184,8 @@ class Authenticate:
         if scope["type"] != "http" or (route := (scope["method"], scope["path"])) in self._public:
             return self._app(scope, receive, send)
         began = time.perf_counter()
-        authenticator = self._runtime().authenticator
-        exchange = exchange_of(scope)
+        exchange: Exchange = scope["exchange"]
+        authenticator = exchange.runtime.authenticator
         authorization, api_key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
         exchange.principal = authenticator.cached(authorization, api_key)
         if exchange.principal is None:
@@ -212,7 +206,7 @@ class Authenticate:
 def _address(scope: Scope, trusted: Networks) -> str | None:
     client = scope.get("client")
     peer = client[0] if client else None
-    if not trusted:
+    if trusted.is_empty:
         return peer
     forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
     return client_address(peer, str(forwarded, "latin-1"), trusted)

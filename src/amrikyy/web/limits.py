@@ -41,7 +41,7 @@ async def charge_names(call: Call, *names: str) -> None:
 def is_limited(call: Call) -> bool:
     """Whether the request counts at all: those from addresses in RATE_LIMIT_WHITELIST do not."""
     whitelist = call.runtime.limits.whitelist
-    return not whitelist or (call.address or "") not in whitelist
+    return whitelist.is_empty or (call.address or "") not in whitelist
 
 
 async def charge(
