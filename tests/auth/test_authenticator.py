@@ -73,7 +73,7 @@ async def test_a_key_is_its_owner_until_it_is_revoked(accounts: Accounts, authen
     made = await accounts.create_key("deploy", Role.PREMIUM)
     principal = await authenticator.authenticate(None, made.key.encode())
     assert (principal.id, principal.kind, principal.name) == (f"key:{made.info.id}", "key", "deploy")
-    assert Permission.AGENT_STREAMING in principal.permissions
+    assert Permission.AGENT_STREAMING in principal.role.permissions
     assert authenticator.cached(None, made.key.encode()) is principal
 
 
@@ -190,11 +190,11 @@ async def test_a_demoted_user_loses_permissions(
     accounts: Accounts, authenticator: Authenticator, clock: Clock, user: User
 ) -> None:
     token = await bearer(accounts)
-    assert Permission.AGENT_STREAMING in (await authenticator.authenticate(token, None)).permissions
+    assert Permission.AGENT_STREAMING in (await authenticator.authenticate(token, None)).role.permissions
     await accounts.change_user(user.id, role=Role.USER)
     clock.advance(FRESH_S + 0.01)
     assert authenticator.cached(token, None) is None
-    assert Permission.AGENT_STREAMING not in (await authenticator.authenticate(token, None)).permissions
+    assert Permission.AGENT_STREAMING not in (await authenticator.authenticate(token, None)).role.permissions
 
 
 async def test_a_disabled_user_is_out_within_seconds(

@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from amrikyy.auth import Permission, Principal, Role
+from amrikyy.auth import Permission, Role
 
 GUIDE = """
 | **USER** | `agent:read`, `agent:execute` |
@@ -34,7 +34,3 @@ def test_roles_are_ordered() -> None:
     assert Role.USER.at_most(Role.INTERNAL)
     assert not Role.INTERNAL.at_most(Role.ADMIN)
     assert not Role.PREMIUM.at_most(Role.USER)
-
-
-def test_a_principal_may_do_what_its_role_may() -> None:
-    assert Principal(id="key:1", kind="key", role=Role.PREMIUM).permissions == Role.PREMIUM.permissions

@@ -290,7 +290,7 @@ class Runner:
             message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under {run.id}."
             self._fail(execution, InternalError(message))
         else:
-            if execution.ended:
+            if execution.outcome is not None:
                 return
             execution.append(Event("progress", (100, "Done")))
             execution.end(Event("completed"), Outcome(result=encoded))
@@ -310,7 +310,7 @@ class Runner:
             self.slots.leave(place)
         if found.flight is not None:
             self._reuse.ended(found.flight, execution)
-        if not execution.ended:
+        if execution.outcome is None:
             # A task that is cancelled before its first step never runs at all.
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         elif execution.runs:

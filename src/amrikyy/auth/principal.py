@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from amrikyy.auth.roles import Permission, Role
+from amrikyy.auth.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,3 @@ class Principal:
     email: str | None = None
     user_id: str | None = None
     session: str | None = None
-
-    @property
-    def permissions(self) -> frozenset[Permission]:
-        """What it may do."""
-        return self.role.permissions

@@ -60,6 +60,9 @@ class Cache:
         memory: this process's own cache.
         shared: the cache that all processes share.
         observe: called for each operation.
+
+    Attributes:
+        is_shared: whether there is a cache besides this process's memory.
     """
 
     def __init__(
@@ -71,12 +74,8 @@ class Cache:
         self.memory = memory
         self.stats: defaultdict[str, CacheStats] = defaultdict(CacheStats)
         self._shared = shared
+        self.is_shared = shared is not None
         self._observe = observe
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether there is a cache besides this process's memory."""
-        return self._shared is not None
 
     def at_hand(self, key: str) -> Entry | None:
         """The entry in memory, fresh or stale."""

@@ -31,7 +31,8 @@ class MemoryCache:
 
     def put(self, key: str, entry: Entry) -> None:
         """Store an entry, unless it is larger than a tenth of the whole cache: it would evict too many others."""
-        self.remove(key)
+        if key in self._entries:
+            self.remove(key)
         size = entry.size
         if size > self._max_bytes // 10:
             return

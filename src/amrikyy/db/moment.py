@@ -1,15 +1,12 @@
 """The column type of points in time."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import DateTime
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -41,17 +38,11 @@ class Moment(TypeDecorator[datetime]):
             if value.tzinfo is None:
                 raise ValueError("a time without a time zone")
             value = value.astimezone(UTC)
-        since = value - _EPOCH
-        return f"{_to_the_second(since.days, since.seconds)}.{since.microseconds:06}"
+        parts = value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
+        return "%04d-%02d-%02d %02d:%02d:%02d.%06d" % parts  # noqa: UP031 - an f-string takes twice as long
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Restore the time zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
-
-
-@lru_cache(256)
-def _to_the_second(days: int, seconds: int) -> str:
-    """Cached, because what is written together is of the same few seconds."""
-    return (_EPOCH + timedelta(days, seconds)).isoformat(" ")[:19]

@@ -296,8 +296,9 @@ class _Answer:
             return
         self.sent = None
         client, content_type = self._client, head.content_type
-        if (coding := head.get(b"content-encoding")) not in ("", "identity"):
-            raise BrokenOff(f"its answer is compressed ({coding[:16]}), which it was asked not to do")
+        if head.fields.get(b"content-encoding", b"identity") not in (b"", b"identity"):
+            coding = head.get(b"content-encoding")[:16]
+            raise BrokenOff(f"its answer is compressed ({coding}), which it was asked not to do")
         if content_type == "text/html":
             raise client.not_a_model()
         input_tokens = self.tally.input_tokens

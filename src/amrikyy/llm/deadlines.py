@@ -36,7 +36,7 @@ class Clock(Patience):
         self._model = model
         self._end = now + deadlines.total_s
         self._stage: Literal["first", "gap", "after", "whole"] = "first" if streaming else "whole"
-        super().__init__(min(self._end, now + deadlines.first_token_s) if streaming else self._end)
+        self.until = min(self._end, now + deadlines.first_token_s) if streaming else self._end
 
     def token(self) -> None:
         """A token has come; the next may take as long again."""

@@ -4,9 +4,9 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
@@ -125,9 +125,8 @@ class MemoryLimiter:
         """Take all charges, or none. See `Limiter`."""
         return self.decide_now(charges)
 
-    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """The same as `decide`: there is nothing to begin."""
-        return self.decide(charges)
+    ask = decide
+    """There is nothing to begin."""
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
         """Never: it does not wait."""

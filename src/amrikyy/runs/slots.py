@@ -99,7 +99,7 @@ class Slots:
                 self._announce_soon()
             return
         place.has_slot = False
-        while self.waiting:
+        while self._priority or self._others:
             successor = next(self._in_order())
             del self._line_of(successor)[successor]
             self._announce_soon()

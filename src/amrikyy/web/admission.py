@@ -48,18 +48,25 @@ async def admit(call: Call) -> None:
         BudgetSpent: nothing is left of the caller's budget; nothing was counted.
         ValidationFailed, BodyTooLarge, UnsupportedMediaType: the request is wrong.
     """
-    endpoint = call.endpoint
-    if isinstance(endpoint.needs, Permission) and endpoint.needs not in call.principal.permissions:
-        raise Forbidden(
-            f"This needs the permission {endpoint.needs.value}, which the role {call.principal.role.value} lacks.",
-            details=[{"permission": endpoint.needs.value, "role": call.principal.role.value}],
-        )
-    if endpoint.has_limits and b"idempotency-key" in call.exchange.headers:
+    endpoint, headers = call.endpoint, call.exchange.headers
+    if isinstance(endpoint.needs, Permission):
+        role = call.principal.role
+        if endpoint.needs not in role.permissions:
+            raise Forbidden(
+                f"This needs the permission {endpoint.needs.value}, which the role {role.value} lacks.",
+                details=[{"permission": endpoint.needs.value, "role": role.value}],
+            )
+    has_key = b"idempotency-key" in headers
+    if has_key and endpoint.has_limits:
         call.claim = await claim_of(call)
-    begins = endpoint.starts_runs and not call.may_start_nothing
-    if begins:
-        _check_room(call)
-    early = EarlyBody(call) if _may_look_ahead(call) else None
+    call.starts_nothing = call.claim is not None or (endpoint.streams and bool(headers.get(b"last-event-id")))
+    # A route without limits of its own looks up a key after its body.
+    begins = endpoint.starts_runs and not call.starts_nothing and (endpoint.has_limits or not has_key)
+    if begins:  # first of all, so that refusing costs little
+        call.runtime.runner.check_open()
+        if endpoint.check_room is not None:
+            endpoint.check_room(call)
+    early = EarlyBody(call) if endpoint.looks_ahead is not None and _may_look_ahead(call) else None
     began = time.perf_counter()
     decision = await charge_request(call, early.read if early is not None else None)
     call.exchange.timings.append(("limit", (time.perf_counter() - began) * 1000))
@@ -68,12 +75,15 @@ async def admit(call: Call) -> None:
     if endpoint.query is not None:
         call.query = _validated(endpoint.query, dict(parse_qsl(call.scope["query_string"].decode("latin-1"))))
     if endpoint.body is not None:
-        call.body = early.body if early is not None and early.is_read else await _body_of(call, endpoint.body)
+        if early is not None and early.is_read:
+            call.body = early.body
+        else:
+            call.body = _read_as(endpoint.body, await _read_body(call))
 
 
 def _may_look_ahead(call: Call) -> bool:
     """Whether the request can be prepared while its limits are decided: it starts a run, and has arrived completely."""
-    if call.endpoint.looks_ahead is None or call.runtime.runner.is_alone:
+    if call.runtime.runner.is_alone:
         return False
     connection: Connection | None = call.scope.get(CONNECTION)
     has_whole_body = connection is not None and connection.has_whole_body
@@ -93,7 +103,7 @@ class EarlyBody:
         assert endpoint.body is not None
         assert endpoint.looks_ahead is not None
         try:
-            self._read = await _body_of(self._call, endpoint.body)
+            self._read = _read_as(endpoint.body, await _read_body(self._call))
         except (AmrikyyError, ClientDisconnect) as error:
             self._read = error
         else:
@@ -117,20 +127,6 @@ class EarlyBody:
         return self._read
 
 
-async def _body_of(call: Call, model: type[BaseModel]) -> Any:
-    return _read_as(model, await _read_body(call) or b"{}")
-
-
-def _check_room(call: Call) -> None:
-    """Refuse if the server is stopping, or has no room for any such run: first of all, so that refusing costs little.
-
-    Often it is only known later whether there is room, because a run that is cached or joined needs none.
-    """
-    call.runtime.runner.check_open()
-    if call.endpoint.check_room is not None:
-        call.endpoint.check_room(call)
-
-
 async def _check_budget(call: Call, allowance: Allowance, decision: Decision | None) -> None:
     """Refuse callers without a budget left. The cost of a run is reserved call by call, once it is known."""
     try:
@@ -142,6 +138,8 @@ async def _check_budget(call: Call, allowance: Allowance, decision: Decision | N
 
 
 def _read_as(model: type[BaseModel], body: bytes) -> Any:
+    """The validated body; an empty one is an object without fields."""
+    body = body or b"{}"
     check_numbers(body)
     wrong = inexact(model, body)
     try:
@@ -167,8 +165,9 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
 
 
 async def _read_body(call: Call) -> bytes:
-    length = call.header(b"content-length")
-    if length is not None and (not length.isdecimal() or int(length) > MAX_BODY):
+    headers = call.exchange.headers
+    length = headers.get(b"content-length")
+    if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
         raise _too_large()
     connection: Connection | None = call.scope.get(CONNECTION)
     body = connection.take_body(call.scope) if connection is not None else None
@@ -180,7 +179,8 @@ async def _read_body(call: Call) -> bytes:
             raise ValidationFailed(f"The body did not arrive within {BODY_TIMEOUT_S} s.", code="body_timeout") from None
     if len(body) > MAX_BODY:
         raise _too_large()
-    if body and not _is_json(call.header(b"content-type") or ""):
+    content_type = headers.get(b"content-type", b"")
+    if content_type != b"application/json" and body and not _is_json(content_type):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
     return body
 
@@ -200,6 +200,6 @@ async def _received(receive: Receive) -> bytes:
             return bytes(body)
 
 
-def _is_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
+def _is_json(content_type: bytes) -> bool:
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type == b"application/json" or media_type.endswith(b"+json")

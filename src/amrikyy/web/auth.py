@@ -129,7 +129,7 @@ async def me(call: Call) -> Answer:
         name=principal.name,
         email=principal.email,
         role=principal.role.value,
-        permissions=sorted(permission.value for permission in principal.permissions),
+        permissions=sorted(permission.value for permission in principal.role.permissions),
     )
 
 

@@ -38,9 +38,17 @@ ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
 
 
 class Call:
-    """One admitted request, as a handler sees it."""
+    """One admitted request, as a handler sees it.
 
-    __slots__ = ("ahead", "body", "claim", "endpoint", "exchange", "params", "query", "receive", "runtime", "scope")
+    Attributes:
+        principal: the authenticated caller, which every request has except those to public routes.
+        starts_nothing: it only asks for an existing run: it resumes a stream, or repeats a keyed request.
+    """
+
+    __slots__ = (
+        "ahead", "body", "claim", "endpoint", "exchange", "params", "principal", "query", "receive", "runtime",
+        "scope", "starts_nothing",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, endpoint: "Endpoint", params: Mapping[str, str]) -> None:
         self.scope = scope
@@ -48,34 +56,18 @@ class Call:
         self.endpoint = endpoint
         self.params = params
         self.exchange: Exchange = scope["exchange"]
+        self.principal: Principal = self.exchange.principal
         self.runtime: Runtime = self.exchange.runtime
         self.ahead: Ahead | None = None
         self.body: Any = None
         self.query: Any = None
         self.claim: Claim | None = None
-
-    @property
-    def principal(self) -> Principal:
-        """The authenticated caller, which every request has except those to public routes."""
-        assert self.exchange.principal is not None
-        return self.exchange.principal
+        self.starts_nothing = False
 
     @property
     def address(self) -> str | None:
         """The client's address, as reported by trusted proxies."""
         return self.exchange.address
-
-    @property
-    def starts_nothing(self) -> bool:
-        """Whether the request only asks for an existing run: it resumes a stream, or repeats a keyed request."""
-        if self.claim is not None:
-            return True
-        return self.endpoint.media_type == "text/event-stream" and bool(self.header(b"last-event-id"))
-
-    @property
-    def may_start_nothing(self) -> bool:
-        """Whether it does or may start nothing: a route without limits of its own looks up a key after its body."""
-        return self.starts_nothing or (not self.endpoint.has_limits and b"idempotency-key" in self.exchange.headers)
 
     @property
     def actor(self) -> Actor:
@@ -180,6 +172,11 @@ class Endpoint:
         return self.operation is not None or self.limit is not None
 
     @cached_property
+    def streams(self) -> bool:
+        """Whether a success is a stream of events."""
+        return self.media_type == "text/event-stream"
+
+    @cached_property
     def limits_of_any(self) -> tuple[str, ...]:
         """The limits that any request counts against, whatever it starts."""
         return ("global", "admin") if self.needs in ADMINISTRATION else ("global",)
@@ -218,7 +215,7 @@ class Routes:
                 raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
             methods[endpoint.method] = endpoint
             # A HEAD on a stream would wait for the end of a run, only to send nothing.
-            if endpoint.method == "GET" and endpoint.media_type != "text/event-stream":
+            if endpoint.method == "GET" and not endpoint.streams:
                 methods["HEAD"] = endpoint
         by_parameters = sorted(templates.items(), key=lambda item: item[0].count("{"))
         self._templates = [(_compile(path), methods) for path, methods in by_parameters]

@@ -160,7 +160,7 @@ async def _start(
         owner=principal.id,
         streams=streams or wishes.detached,
         detached=wishes.detached,
-        priority=Permission.AGENT_PRIORITY in principal.permissions,
+        priority=Permission.AGENT_PRIORITY in principal.role.permissions,
         reuse=wishes.reuse,
         keep=wishes.keep,
         run_id=run_id,

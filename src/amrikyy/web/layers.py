@@ -89,8 +89,9 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            self._write_line(scope, exchange)
-            self._count(scope["method"], exchange)
+            elapsed_ms = exchange.elapsed_ms
+            self._write_line(scope, exchange, elapsed_ms)
+            self._count(scope["method"], exchange, elapsed_ms)
             span, exchange.span = exchange.span, None
             if span is not None:
                 if exchange.traced:
@@ -101,20 +102,22 @@ class Observe:
     def _begin(self, scope: Scope) -> Exchange:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         runtime = self._runtime()
-        exchange = Exchange(runtime, headers, _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}")
+        # Ours need not be secret, only unique.
+        request_id = _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}"
+        exchange = Exchange(runtime, headers, request_id)
         exchange.address = _address(scope, runtime.limits.trusted_proxies)
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
         scope["exchange"] = exchange
         return exchange
 
-    def _count(self, method: str, exchange: Exchange) -> None:
+    def _count(self, method: str, exchange: Exchange, elapsed_ms: float) -> None:
         method = method if method in METHODS else "other"
         route = exchange.route or NO_ROUTE
         # 499 is nginx's status for a client that disconnected before there was an answer.
         self._metrics.http_requests.inc(method, route, str(exchange.status or 499))
-        self._metrics.http_seconds.observe(exchange.elapsed_ms / 1000, method, route)
+        self._metrics.http_seconds.observe(elapsed_ms / 1000, method, route)
 
-    def _write_line(self, scope: Scope, exchange: Exchange) -> None:
+    def _write_line(self, scope: Scope, exchange: Exchange, elapsed_ms: float) -> None:
         spent = exchange.run.spent if exchange.run is not None else None
         self._access_log.write(
             {
@@ -125,7 +128,7 @@ class Observe:
                 "path": exchange.route or _printable(scope["path"]),
                 "status": exchange.status,
                 "code": exchange.failure,
-                "ms": round(exchange.elapsed_ms, 2),
+                "ms": round(elapsed_ms, 2),
                 "address": exchange.address,
                 "caller": exchange.principal.id if exchange.principal else None,
                 "run_id": exchange.run_id,

@@ -149,7 +149,8 @@ class Protocol(HttpToolsProtocol):
         body = bytes(cycle.body)
         cycle.body = b""
         cycle.message_event.clear()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         return body
 
     @property
@@ -278,7 +279,8 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._head_due is None:  # else the next head has begun

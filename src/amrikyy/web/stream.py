@@ -178,7 +178,7 @@ async def _cancel_elsewhere(call: Call, run_id: str) -> bool:
 
 def visible_to(call: Call) -> str | None:
     """The owner whose runs the caller may see; None for everybody's."""
-    return None if Permission.AGENT_MANAGE in call.principal.permissions else call.principal.id
+    return None if Permission.AGENT_MANAGE in call.principal.role.permissions else call.principal.id
 
 
 def owned_run(call: Call, run_id: str) -> Run | None:

@@ -63,7 +63,7 @@ class UsageReply(Success):
 async def usage(call: Call) -> Answer:
     """The caller's own usage; with agent:stats, anybody's."""
     query: UsageQuery = call.query
-    may_see_all = Permission.AGENT_STATS in call.principal.permissions
+    may_see_all = Permission.AGENT_STATS in call.principal.role.permissions
     if query.caller not in (None, call.principal.id) and not may_see_all:
         raise Forbidden("Usage of others needs the permission agent:stats.",
                         details=[{"permission": "agent:stats", "role": call.principal.role.value}])  # fmt: skip
