@@ -103,7 +103,7 @@ class RunRecords:
 
     def note(self, run: Run) -> None:
         """Record the run soon, in the state that it has when it is written. Raises as `check` does, for a new run."""
-        if not run.ended:
+        if run.outcome is None:
             self.check()
         if not self._pending:
             self._behind.wake()
@@ -234,7 +234,7 @@ class RunRecords:
         """Runs that have ended or were pending at the previous batch: most end in between, and so are written once."""
         due, begun = [], set()
         for run_id, run in self._pending.items():
-            if run.ended or run_id in self._begun:
+            if run.outcome is not None or run_id in self._begun:
                 due.append(run_id)
             else:
                 begun.add(run_id)
@@ -280,7 +280,7 @@ class RunRecords:
         at_once = max(AT_ONCE, -(-len(batch) // TURNS))
         for number, run in enumerate(batch, 1):
             rows.append(seal_row(self._sealer, runs, self._row(run)))
-            if run.ended:
+            if run.outcome is not None:
                 ended.append(run)
                 entries += ledger_rows(run)
             if number % at_once == 0:

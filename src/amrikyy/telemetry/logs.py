@@ -106,7 +106,7 @@ class AccessLog:
         self._enabled = enabled
         self._stream = _spared(stream or sys.stdout)
         self._encode = msgspec.json.Encoder().encode
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, line: dict[str, Any]) -> None:
@@ -114,15 +114,15 @@ class AccessLog:
         if not self._enabled:
             return
         if self._json:
-            text = self._encode(line).decode()
+            encoded = self._encode(line)
         else:
             run = f"  {line['run_id']}" if line.get("run_id") else ""
             code = f"  {line['code']}" if line.get("code") else ""
-            text = (
+            encoded = (
                 f"{line['time'][11:19]} {line['status']} {line['method']:<6} {line['path']}  "
                 f"{line['ms']:.1f} ms{run}{code}"
-            )
-        self._lines.append(text)
+            ).encode()
+        self._lines.append(encoded)
         if len(self._lines) >= FLUSH_AT:
             self.flush()
         elif self._timer is None:
@@ -134,7 +134,7 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         if self._lines:
-            text = "\n".join(self._lines) + "\n"
+            text = b"\n".join([*self._lines, b""]).decode()
             self._lines.clear()
             self._stream.write(text)
             self._stream.flush()

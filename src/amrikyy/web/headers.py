@@ -39,4 +39,4 @@ class Written:
 
 def write(headers: list[tuple[bytes, bytes]]) -> bytes:
     """Encode headers as lines."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"\r\n".join([*map(b": ".join, headers), b""])

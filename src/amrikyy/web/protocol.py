@@ -30,10 +30,25 @@ class Cycle(RequestResponseCycle):
 
     # Also what the base class assigns: in a dictionary it takes more memory.
     __slots__ = (
-        "_head", "access_log", "access_logger", "body", "chunked_encoding", "default_headers", "disconnected",
+        "_head", "body", "chunked_encoding", "default_headers", "disconnected",
         "expected_content_length", "flow", "keep_alive", "logger", "message_event", "more_body", "on_response",
         "response_complete", "response_started", "scope", "transport", "waiting_for_100_continue",
     )  # fmt: skip
+
+    def __init__(self, protocol: "Protocol", scope: Any, *, keep_alive: bool) -> None:
+        self.scope = scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.message_event = Signal()  # type: ignore[assignment]  # has what is used of an asyncio.Event
+        self.on_response = protocol.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = protocol.expect_100_continue
+        self.body: Any = b""
+        self.more_body = True
+        self.disconnected = self.response_started = self.response_complete = self.chunked_encoding = False
+        self.expected_content_length = 0
 
     async def send(self, message: Any) -> None:
         """Send a part of the response.
@@ -57,21 +72,19 @@ class Cycle(RequestResponseCycle):
 
     def _head_of(self, status: int, headers: Any) -> bytes:
         lines = list(headers)
-        length: int | None = None
-        for name, value in lines:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and value.lower() == b"close":
-                self.keep_alive = False
+        by_name = dict(lines)
+        if by_name.get(b"connection", b"").lower() == b"close":
+            self.keep_alive = False
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
+        length = by_name.get(b"content-length")
         self.chunked_encoding = False
         if self.scope["method"] == "HEAD" or status in (204, 304):
-            length = 0
+            length = None
         elif length is None:
             self.chunked_encoding = True
             lines.append((b"transfer-encoding", b"chunked"))
-        self.expected_content_length = length or 0
+        self.expected_content_length = int(length or 0)
         block = write(lines)
         if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
             raise RuntimeError("a header of the response has a line break in it")
@@ -233,19 +246,8 @@ class Protocol(HttpToolsProtocol):
         }
         self.headers = []  # trailers are not added to the headers
         self._head_due = None
-        cycle = self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,  # `web.layers` writes the access log
-            default_headers=self.server_state.default_headers,
-            message_event=Signal(),  # type: ignore[arg-type]  # has what is used of an asyncio.Event
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        cycle = self.cycle = Cycle(self, self.scope, keep_alive=keep_alive)
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
