@@ -208,3 +208,13 @@ def test_a_variable_that_is_called_nearly_as_a_setting_is_pointed_out(
         "DATABASE_URI is set, and is no setting of this server. Is DATABASE_URL meant?",
         "JWT_SECRT is set, and is no setting of this server. Is JWT_SECRET meant?",
     ]
+
+
+def test_whoever_sets_port_is_told_that_it_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, PORT="8080").check() == [
+        "PORT is not read: this server listens on PHASE2_PORT, which is 3001."
+    ]
+    assert load(monkeypatch, PORT="8080", PHASE2_PORT="8080").check() == []
+    assert load(monkeypatch, PORT="tcp://10.0.0.7:80").check() == [], "what Kubernetes names after a service"
+    option = load(monkeypatch, PORT="8080").model_copy(update={"phase2_port": 8080})
+    assert option.check() == [], "given with --port"

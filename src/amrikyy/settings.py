@@ -297,6 +297,9 @@ class Settings(BaseSettings):
         if wrong:
             raise ConfigurationError("\n".join(wrong))
         notes: list[str] = []
+        # Platforms that run containers set it; it is not read, because it may be that of another server in the same .env.
+        if "phase2_port" not in self.model_fields_set and os.environ.get("PORT", "").isdecimal():
+            notes.append(f"PORT is not read: this server listens on PHASE2_PORT, which is {self.phase2_port}.")
         keys = [entry.partition(":")[0].strip() for entry in (reveal(self.valid_api_keys) or "").split(",")]
         notes += [
             f"VALID_API_KEYS: the key of entry {number} has less than {MIN_API_KEY} characters, and might be guessed; "
