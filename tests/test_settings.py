@@ -45,7 +45,7 @@ PRODUCTION = {"APP_ENV": "production", "JWT_SECRET": SECRET, "GEMINI_API_KEY": "
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
-    for name in [*Settings.model_fields, "node_env"]:
+    for name in [*Settings.model_fields, "node_env", "port"]:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -215,6 +215,7 @@ def test_whoever_sets_port_is_told_that_it_is_not_read(monkeypatch: pytest.Monke
         "PORT is not read: this server listens on PHASE2_PORT, which is 3001."
     ]
     assert load(monkeypatch, PORT="8080", PHASE2_PORT="8080").check() == []
+    assert load(monkeypatch, PORT="3001").check() == []
     assert load(monkeypatch, PORT="tcp://10.0.0.7:80").check() == [], "what Kubernetes names after a service"
     option = load(monkeypatch, PORT="8080").model_copy(update={"phase2_port": 8080})
     assert option.check() == [], "given with --port"

@@ -297,8 +297,9 @@ class Settings(BaseSettings):
         if wrong:
             raise ConfigurationError("\n".join(wrong))
         notes: list[str] = []
-        # Platforms that run containers set it; it is not read, because it may be that of another server in the same .env.
-        if "phase2_port" not in self.model_fields_set and os.environ.get("PORT", "").isdecimal():
+        # Platforms that run containers set it. It may as well be that of another server, whose .env this one shares.
+        port = os.environ.get("PORT", "")
+        if "phase2_port" not in self.model_fields_set and port.isdecimal() and int(port) != self.phase2_port:
             notes.append(f"PORT is not read: this server listens on PHASE2_PORT, which is {self.phase2_port}.")
         keys = [entry.partition(":")[0].strip() for entry in (reveal(self.valid_api_keys) or "").split(",")]
         notes += [

@@ -169,7 +169,7 @@ async def runner(models: Models, recorder: Recorder) -> AsyncIterator[Runner]:
 async def run_of(runner: Runner, operation: Any, **options: Any) -> Run:
     run = await runner.start(operation, Nothing(), owner="user:1", **options)
     await run.wait()
-    await asyncio.sleep(0)  # it is counted and recorded once those who waited have been told
+    await asyncio.sleep(0)  # one that is alone is counted and recorded once those who waited have been told
     return run
 
 
@@ -179,6 +179,45 @@ async def test_what_has_just_ended_is_recorded_before_the_runner_is_closed(runne
     await runner.close()
     assert recorder.noted == [(run.id, "running"), (run.id, "completed")]
     assert runner.tally("test").calls == 1
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_whoever_waits_for_the_only_run_in_progress_is_told_before_it_is_recorded(
+    runner: Runner, recorder: Recorder, beside: bool
+) -> None:
+    if beside:
+        await runner.start(wait, Nothing(), owner="user:2")
+    run = await runner.start(answer, Nothing(), owner="user:1")
+    await run.wait()
+    assert ((run.id, "completed") in recorder.noted) is beside
+    await asyncio.sleep(0)
+    assert recorder.noted.count((run.id, "completed")) == 1
+
+
+@pytest.mark.parametrize("operation", [answer, refuse, crash, delegate, delegate_refused, wait, delegate_waiting])
+async def test_the_deadline_of_a_run_that_has_ended_is_not_kept(runner: Runner, operation: Any) -> None:
+    run = await runner.start(operation, Nothing(), owner="user:1")
+    await asyncio.sleep(0.01)
+    run.cancel("Enough.")
+    await run.wait()
+    async with asyncio.timeout(1):
+        while runner.running:
+            await asyncio.sleep(0)
+    assert not runner._deadlines._due
+
+
+async def test_a_run_that_takes_too_long_ends_with_its_parts_which_did_not_fail(
+    runner: Runner, recorder: Recorder
+) -> None:
+    first = await runner.start(wait, Nothing(), owner="user:1", deadline_s=0.02)
+    run = await runner.start(delegate_waiting, Nothing(), owner="user:1", deadline_s=0.04)
+    await asyncio.gather(first.wait(), run.wait())
+    async with asyncio.timeout(1):
+        while runner.running:
+            await asyncio.sleep(0)
+    ends = [status for _, status in recorder.noted if status != "running"]
+    assert sorted(ends) == ["cancelled", "failed", "failed"]
+    assert not runner._deadlines._due
 
 
 async def test_a_run_is_a_list_of_events_that_ends_with_its_result(runner: Runner, recorder: Recorder) -> None:

@@ -61,9 +61,11 @@ def test_an_idle_counter_that_is_dropped_for_a_new_one_in_the_same_decision_coun
     clock = Clock()
     limiter = MemoryLimiter(clock=clock)
     idle, new = Charge("global", "ana", Limit(30, 60)), Charge("travel", "ana", Limit(30, 60))
-    for _ in range(5):  # more than once, so that it has been busy, too
-        limiter.decide_now([idle])
-    clock.now_s += 61
-    remaining = [[state.remaining for state in limiter.decide_now([new, idle]).states] for _ in range(5)]
-    assert remaining == [[29 - number] * 2 for number in range(5)]
-    assert len(limiter) == 2
+    for uses in (1, 5):  # the second time it has been busy
+        for _ in range(uses):
+            limiter.decide_now([idle])
+        clock.now_s += 61
+        remaining = [[state.remaining for state in limiter.decide_now([new, idle]).states] for _ in range(5)]
+        assert remaining == [[29 - number] * 2 for number in range(5)]
+        assert len(limiter) == 2
+        clock.now_s += 61

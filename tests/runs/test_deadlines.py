@@ -9,8 +9,8 @@ from amrikyy.runs.deadlines import TOGETHER_S, Deadlines
 from amrikyy.runs.run import Run
 
 
-def run_of(deadline_s: float) -> Run:
-    return Run(owner="user:a", agent="a", operation="b", request={}, deadline_s=deadline_s)
+def run_of(deadline_s: float, parent_id: str | None = None) -> Run:
+    return Run(owner="user:a", agent="a", operation="b", request={}, deadline_s=deadline_s, parent_id=parent_id)
 
 
 class Timers:
@@ -70,6 +70,20 @@ async def test_a_run_that_has_ended_is_not_stopped(watched: Any) -> None:
     deadlines.add(run_of(1.0))
     timers.turn_to(300)
     assert expired == [(1.0, 101.0)], "the timer is set again once there is something to wait for"
+
+
+async def test_parts_of_a_run_are_left_to_it_for_a_moment(watched: Any) -> None:
+    timers, deadlines, expired = watched
+    deadlines.add(run_of(1.0))
+    whole = run_of(1.01)
+    part, left_alone = run_of(1.011, whole.id), run_of(1.012, whole.id)
+    for run in (whole, part, left_alone, run_of(1.013, "wf_1")):
+        deadlines.add(run)
+    timers.turn_to(101.06)  # all but the first are due when it looks for the second time
+    assert [deadline_s for deadline_s, _ in expired] == [1.0, 1.01, 1.013]
+    deadlines.remove(part)  # by now the whole has cancelled it, as it should have the other
+    timers.turn_to(200)
+    assert [deadline_s for deadline_s, _ in expired] == [1.0, 1.01, 1.013, 1.012]
 
 
 async def test_thousands_of_runs_have_one_timer_that_looks_at_them_a_few_times_a_second(watched: Any) -> None:

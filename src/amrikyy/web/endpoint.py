@@ -41,7 +41,7 @@ class Call:
     """One admitted request, as a handler sees it.
 
     Attributes:
-        principal: the authenticated caller, which every request has except those to public routes.
+        principal: the authenticated caller; None in spite of its type on public routes, which are for anybody.
         starts_nothing: it only asks for an existing run: it resumes a stream, or repeats a keyed request.
     """
 

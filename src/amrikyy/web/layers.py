@@ -102,7 +102,6 @@ class Observe:
     def _begin(self, scope: Scope) -> Exchange:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         runtime = self._runtime()
-        # Ours need not be secret, only unique.
         request_id = _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}"
         exchange = Exchange(runtime, headers, request_id)
         exchange.address = _address(scope, runtime.limits.trusted_proxies)

@@ -28,7 +28,7 @@ class Cycle(RequestResponseCycle):
     Another 20 went into searching each header for characters that would end its line; here all are searched at once.
     """
 
-    # Also what the base class assigns: in a dictionary it takes more memory.
+    # Also what the base class uses: in a dictionary it takes more memory.
     __slots__ = (
         "_head", "body", "chunked_encoding", "default_headers", "disconnected",
         "expected_content_length", "flow", "keep_alive", "logger", "message_event", "more_body", "on_response",

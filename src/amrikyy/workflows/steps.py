@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from amrikyy.agents.agent import Operation, Request
+from amrikyy.agents.agent import Operation, Request, values_of
 from amrikyy.agents.planner import Choice, Planner
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
@@ -70,7 +70,7 @@ class Steps:
             choice = await self._choose(call, given, produced, workflow, allowance, span)
             outcome["costUsd"] = choice.cost_usd
             outcome["method"] = choice.operation.name
-            outcome["input"] = choice.request.model_dump(mode="json", by_alias=True)
+            outcome["input"] = values_of(choice.request)
             outcome["assumed"] = choice.assumed
             outcome["reason"] = choice.reason if call.method is None else None
             retries = workflow.options.retries if call.retries is None else call.retries
