@@ -132,7 +132,7 @@ async def test_a_workflow_survives_kill_9_in_its_steps_and_between_them(
     models.rule = lambda post: Behaviour(before_s=60) if part_of(post) in waits_for_death else None
     shared = database_url.startswith("postgresql")
     serving = await servers.start()
-    standby = await servers.start() if shared else None
+    standby = asyncio.create_task(servers.start()) if shared else None
     workflow_id = await begin(http, serving[1], {"steps": [part(str(number)) for number in range(STEPS)]})
     client = Client(http, workflow_id)
     slowest_s = 0.0
@@ -140,9 +140,12 @@ async def test_a_workflow_survives_kill_9_in_its_steps_and_between_them(
 
     async def die_and_be_replaced() -> None:
         nonlocal serving, standby
+        successor = await standby if standby is not None else None
         await kill(serving[0])
-        new = await servers.start()
-        serving, standby = (new, None) if standby is None else (standby, new)
+        if successor is None:
+            serving = await servers.start()
+        else:  # the next one starts meanwhile: how long that takes is not how long it takes to take over
+            serving, standby = successor, asyncio.create_task(servers.start())
 
     async def until(number: int, *, answered: bool) -> None:
         async with asyncio.timeout(TAKEN_OVER_WITHIN_S):
@@ -178,7 +181,8 @@ async def test_a_workflow_survives_kill_9_in_its_steps_and_between_them(
         deaths = sum(step <= number if moment != "asked" else step == number for step, moment in kills)
         deaths -= (number, "ended") in kills
         assert count <= 1 + deaths
-    if shared:
+    if standby is not None:
+        await standby
         assert slowest_s < TAKEN_OVER_WITHIN_S
 
 
