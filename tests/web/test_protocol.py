@@ -214,7 +214,7 @@ async def test_a_response_whose_head_cannot_be_sent_is_a_500() -> None:
 
 def assigned(kind: type) -> set[str]:
     """The attributes that the initialiser of a class assigns."""
-    return {each.argval for each in dis.get_instructions(kind.__init__) if each.opname == "STORE_ATTR"}
+    return {each.argval for each in dis.get_instructions(vars(kind)["__init__"]) if each.opname == "STORE_ATTR"}
 
 
 async def test_what_a_connection_holds_is_in_slots() -> None:
