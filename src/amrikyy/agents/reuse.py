@@ -39,7 +39,6 @@ class Found(msgspec.Struct, frozen=True):
         stale: an outdated result, if there is no `entry`.
         flight: what others may join once it is executed; None if it need not be, or nothing may be reused.
         lease: the right to execute it for all processes, or who holds that.
-        leader: the other process that is already executing it.
         look: what was looked for by meaning.
     """
 
@@ -47,13 +46,17 @@ class Found(msgspec.Struct, frozen=True):
     stale: Entry | None = None
     flight: Flight | None = None
     lease: Lease | None = None
-    leader: Leader | None = None
     look: Look | None = None
 
     @property
     def is_similar(self) -> bool:
         """Whether the result is that of a similar request."""
         return self.entry is not None and self.look is not None and self.look.entry is self.entry
+
+    @property
+    def leader(self) -> Leader | None:
+        """The other process that is already executing it."""
+        return self.lease.leader if self.lease is not None else None
 
     @property
     def word(self) -> CacheResult:
@@ -181,7 +184,7 @@ class Reuse:
                 if look is not None and look.usage is not None:
                     count_usage(self._metrics, operation.agent, look.usage)
                 entry = look.entry if look is not None and look.entry is not None else entry
-        if entry is not None and entry.is_fresh:
+        if _is_fresh(entry):
             if asked is not None:
                 asked.abandon()
             return Found(entry, look=look)
@@ -193,8 +196,8 @@ class Reuse:
                 entry = self._cache.at_hand(key)  # looking for similar ones took time, and it may be there by now
         else:
             entry, lease = await self._ask_others(sharing, flight, run_id)
-        if entry is None or not entry.is_fresh:
-            return Found(None, entry, flight, lease, lease.leader if lease is not None else None, look)
+        if not _is_fresh(entry):
+            return Found(None, entry, flight, lease, look)
         # A lease of our own stays with what was found: others may be following it by now.
         return Found(entry, lease=lease if lease is not None and lease.leader is None else None, look=look)
 

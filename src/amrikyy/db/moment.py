@@ -25,7 +25,7 @@ class Moment(TypeDecorator[datetime]):
         return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """For SQLite, writes the same text as SQLAlchemy's own type, in a fifth of its time."""
+        """For SQLite, writes the same text as SQLAlchemy's own type, in a fraction of its time."""
         if dialect.name == "sqlite":
             return self._as_text
         return lambda value: self.process_bind_param(value, dialect)
@@ -38,8 +38,7 @@ class Moment(TypeDecorator[datetime]):
             if value.tzinfo is None:
                 raise ValueError("a time without a time zone")
             value = value.astimezone(UTC)
-        parts = value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
-        return "%04d-%02d-%02d %02d:%02d:%02d.%06d" % parts  # noqa: UP031 - an f-string takes twice as long
+        return value.isoformat(" ", "microseconds")[:26]
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Restore the time zone."""

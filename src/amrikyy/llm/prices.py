@@ -56,9 +56,7 @@ class Prices:
         if rates is None:
             return None
         into, out = rates
-        in_rate = into.at(input_tokens) if into.tiers else into.base
-        out_rate = out.at(input_tokens) if out.tiers else out.base
-        return (input_tokens * in_rate + output_tokens * out_rate) / 1_000_000
+        return (input_tokens * into.at(input_tokens) + output_tokens * out.at(input_tokens)) / 1_000_000
 
 
 class _Rate(NamedTuple):

@@ -143,11 +143,10 @@ class Execution:
         self, model: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
     ) -> None:
         """Add what one model call of this execution has used."""
-        self.spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
-        if (own := self.own.get(model)) is not None:
-            own.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
-        else:
-            self.own[model] = Spent(input_tokens, output_tokens, cost_usd, estimated, (model,))
+        if model not in self.own:
+            self.own[model] = Spent()
+        for spent in (self.spent, self.own[model]):
+            spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
 
     def shows(self, elapsed_s: float) -> None:
         """Record when the first output was shown."""

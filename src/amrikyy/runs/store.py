@@ -115,7 +115,7 @@ class RunRecords:
         Raises:
             Unavailable: the database has been away, or slow, for so long that it could not be.
         """
-        if len(self._pending) + self._in_writing < MAX_PENDING:
+        if self.waiting < MAX_PENDING:
             return
         if self._behind.failing:
             raise Unavailable(

@@ -35,17 +35,20 @@ class Cycle(RequestResponseCycle):
         "response_complete", "response_started", "scope", "transport", "waiting_for_100_continue",
     )  # fmt: skip
 
+    body: Any  # bytes as long as it has come in one piece
+    message_event: Any  # a Signal, which has what is used of an asyncio.Event
+
     def __init__(self, protocol: "Protocol", scope: Any, *, keep_alive: bool) -> None:
         self.scope = scope
         self.transport = protocol.transport
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.default_headers = protocol.server_state.default_headers
-        self.message_event = Signal()  # type: ignore[assignment]  # has what is used of an asyncio.Event
+        self.message_event = Signal()
         self.on_response = protocol.on_response_complete
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = protocol.expect_100_continue
-        self.body: Any = b""
+        self.body = b""
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = self.chunked_encoding = False
         self.expected_content_length = 0
