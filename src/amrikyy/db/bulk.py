@@ -5,7 +5,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Boolean
+from sqlalchemy import Boolean, Float
 from sqlalchemy.engine import Dialect
 
 Process = Callable[[Any], Any]
@@ -58,8 +58,8 @@ class Bulk:
 
         def process_of(name: str) -> Process | None:
             kind = compiled.binds[name].type.dialect_impl(dialect)
-            if isinstance(kind, Boolean):  # its processor only checks what the types of our rows already ensure
-                return None if dialect.supports_native_boolean else int
+            if isinstance(kind, Boolean | Float):
+                return None  # theirs only check what the types of our rows already ensure
             process: Process | None = kind.bind_processor(dialect)
             return process
 

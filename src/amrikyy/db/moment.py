@@ -8,17 +8,24 @@ from sqlalchemy import DateTime
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from amrikyy.telemetry.seconds import text_of_second
+
 
 class Moment(TypeDecorator[datetime]):
-    """A point in time in UTC, to the microsecond; SQLite itself would drop the time zone."""
+    """A point in time in UTC, to the microsecond; SQLite itself would drop the time zone.
+
+    Values are datetimes, or seconds since 1970.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | float | None, dialect: Dialect) -> datetime | None:
         """Convert to UTC; a time without a zone is refused."""
         if value is None:
             return None
+        if not isinstance(value, datetime):
+            value = datetime.fromtimestamp(value, UTC)
         if value.tzinfo is None:
             raise ValueError("a time without a time zone")
         in_utc = value.astimezone(UTC)
@@ -31,14 +38,15 @@ class Moment(TypeDecorator[datetime]):
         return lambda value: self.process_bind_param(value, dialect)
 
     @staticmethod
-    def _as_text(value: datetime | None) -> str | None:
+    def _as_text(value: datetime | float | None) -> str | None:
         if value is None:
             return None
-        if value.tzinfo is not UTC:
-            if value.tzinfo is None:
-                raise ValueError("a time without a time zone")
-            value = value.astimezone(UTC)
-        return value.isoformat(" ", "microseconds")[:26]
+        if not isinstance(value, datetime):
+            second = int(value)
+            return f"{text_of_second(second)}.{int((value - second) * 1_000_000):06}"
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone")
+        return value.astimezone(UTC).isoformat(" ", "microseconds")[:26]
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Restore the time zone."""

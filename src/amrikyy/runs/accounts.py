@@ -13,6 +13,7 @@ from amrikyy.db.bulk import Bulk
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.tables import LATENCY_MS, run_hours, spend
 from amrikyy.runs.run import Run
+from amrikyy.telemetry.seconds import text_of_second
 
 _KEYS = ("agent", "operation", "hour")
 _BUCKETS = [f"under_{bound}" for bound in (*LATENCY_MS, "all")]
@@ -31,7 +32,7 @@ def ledger_rows(run: Run) -> list[dict[str, Any]]:
             "owner": run.owner,
             "agent": run.agent,
             "operation": run.operation,
-            "day": run.started_at.date().isoformat(),
+            "day": text_of_second(int(run.started_at))[:10],
             "input_tokens": spent.input_tokens,
             "output_tokens": spent.output_tokens,
             "cost_usd": spent.cost_usd,
@@ -50,7 +51,7 @@ def hour_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     hours: dict[tuple[str, str, float], dict[str, Any]] = {}
     for run in runs:
         elapsed_s = run.elapsed_s
-        key = run.agent, run.operation, (run.started_at.timestamp() + elapsed_s) // 3600
+        key = run.agent, run.operation, (run.started_at + elapsed_s) // 3600
         if (sums := hours.get(key)) is None:
             sums = hours[key] = dict.fromkeys(_SUMS, 0)
         _add(sums, run, elapsed_s * 1000)

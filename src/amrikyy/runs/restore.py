@@ -24,7 +24,7 @@ def restore(record: RunRecord) -> Run:
         deadline_s=0,
         parent_id=record.parent_id,
         id=record.id,
-        started_at=record.started_at,
+        started_at=record.started_at.timestamp(),
     )
     run.execution.append(Event("started"))
     if record.cached:

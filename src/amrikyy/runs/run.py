@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -65,6 +64,7 @@ class Run(msgspec.Struct, eq=False):
         elsewhere: it is a copy of a run in another process.
         on_end: called once, a moment after the run has ended in whatever way; then None.
         outcome: how it ended; None while it is in progress.
+        started_at: when it began, in seconds since 1970.
         was_read: its events have been read, and the reader may come back for more.
         span: its span in a trace, while it is in progress; None if it is not traced.
     """
@@ -83,7 +83,7 @@ class Run(msgspec.Struct, eq=False):
     on_end: Callable[["Run"], None] | None = None
     span: Span | None = None
     id: str = field(default_factory=new_run_id)
-    started_at: datetime = field(default_factory=partial(datetime.now, UTC))
+    started_at: float = field(default_factory=time.time)
     started_clock: float = field(default_factory=time.perf_counter)
     duration_s: float | None = None
     readers: int = 0

@@ -323,9 +323,9 @@ class RunRecords:
             "parent_id": run.parent_id,
             "instance": self.instance,
             "started_at": run.started_at,
-            "deadline_at": run.started_at + timedelta(seconds=run.deadline_s),
-            "finished_at": run.started_at + timedelta(seconds=duration_s) if duration_s is not None else None,
-            "duration_ms": round(duration_s * 1000, 3) if duration_s is not None else None,
+            "deadline_at": run.started_at + run.deadline_s,
+            "finished_at": run.started_at + duration_s if duration_s is not None else None,
+            "duration_ms": round(duration_s * 1e6) / 1000 if duration_s is not None else None,
         }
 
     def _record(self, row: Row[Any]) -> RunRecord:

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
-from functools import lru_cache
 from time import time_ns
 from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
+
+from amrikyy.telemetry.seconds import text_of_second
 
 FLUSH_AFTER_S = 0.2
 """How long an access line may be buffered; sharing one write between many lines is what makes a line cheap."""
@@ -89,13 +89,7 @@ def _spared(stream: TextIO) -> TextIO:
 def timestamp() -> str:
     """The time in the form of access lines: in UTC, to the millisecond."""
     now_ms = time_ns() // 1_000_000
-    return f"{_to_the_second(now_ms // 1000)}.{now_ms % 1000:03}+00:00"
-
-
-@lru_cache(1)
-def _to_the_second(since_1970_s: int) -> str:
-    """Cached: a busy server formats the same second a thousand times, and that is most of the work of a line."""
-    return datetime.fromtimestamp(since_1970_s, UTC).isoformat()[:19]
+    return f"{text_of_second(now_ms // 1000).replace(' ', 'T')}.{now_ms % 1000:03}+00:00"
 
 
 class AccessLog:

@@ -1,7 +1,6 @@
 """What is stored in Redis about runs, as MessagePack."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -55,7 +54,7 @@ class RunNote(msgspec.Struct, frozen=True, array_like=True):
     agent: str
     operation: str
     request: dict[str, Any]
-    started_at: datetime
+    started_at: float
     joined: bool
     streams: bool
     duration_s: float | None
