@@ -318,7 +318,7 @@ class RunContext:
         answer = Answer(feed, cover)
         finished = False
         try:
-            await models.for_tier(request.tier).stream(request, answer)
+            await models.for_tier(request.tier).stream(request, answer.take)
             finished = True
         finally:
             if (usage := answer.usage) is not None:

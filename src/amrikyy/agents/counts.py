@@ -21,7 +21,7 @@ def count_run(metrics: Metrics, run: Run) -> None:
     metrics.executions.inc(run.agent, run.operation, run.status)
     if outcome is not None and outcome.error is not None:
         metrics.run_errors.inc(run.agent, outcome.error.code)
-    if not run.joined and not run.cached:
+    if not run.joined and not execution.cached:
         metrics.execution_seconds.observe(run.elapsed_s, run.agent, run.operation)
         if execution.streams and execution.first_output_s is not None:
             metrics.first_token_seconds.observe(execution.first_output_s, run.agent)

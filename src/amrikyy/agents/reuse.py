@@ -283,8 +283,8 @@ class Reuse:
         """Count how a run got its result. `asked`: whether a reusable one was looked for."""
         result: CacheResult = "bypass"
         if asked:
-            similar = run.execution.cached == "similar"
-            result = "similar" if similar else "hit" if run.cached else "join" if run.joined else "miss"
+            cached = run.execution.cached
+            result = "similar" if cached == "similar" else "hit" if cached else "join" if run.joined else "miss"
         self._cache.count(run.agent, result)
 
     def count_stale(self, agent: str) -> None:

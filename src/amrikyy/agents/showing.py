@@ -38,7 +38,7 @@ class Answer:
         self.pieces: Pieces = []
         self.usage: Usage | None = None
 
-    def __call__(self, item: Pieces | Usage) -> None:
+    def take(self, item: Pieces | Usage) -> None:
         """Receive pieces or usage."""
         if isinstance(item, list):
             length = sum(map(len, item))

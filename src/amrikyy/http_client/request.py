@@ -40,8 +40,12 @@ def encode_request(method: str, url: str, headers: bytes, body: bytes | None) ->
         ValueError: the URL is not an http or https one.
     """
     origin, host, target = _parts(url)
-    length = b"" if body is None else b"content-length: %d\r\n" % len(body)
-    return origin, b"%s %s HTTP/1.1\r\n%s%s%s\r\n%s" % (method.encode(), target, host, headers, length, body or b"")
+    lines = [method.encode(), b" ", target, b" HTTP/1.1\r\n", host, headers]
+    if body is not None:
+        lines += b"content-length: ", str(len(body)).encode(), b"\r\n\r\n", body
+    else:
+        lines.append(b"\r\n")
+    return origin, b"".join(lines)
 
 
 @lru_cache(maxsize=256)

@@ -58,7 +58,7 @@ class _Attempt:
         self.begun = False
         self.begun_ns = 0
 
-    def __call__(self, item: Pieces | Usage) -> None:
+    def take(self, item: Pieces | Usage) -> None:
         if not self.begun and isinstance(item, list):
             self.begun = True
             self.begun_ns = perf_counter_ns()
@@ -176,11 +176,11 @@ class ModelChain:
         attempt = _Attempt(emit, call, None)
         try:
             if left_s is None:
-                await client.stream(request, attempt)
+                await client.stream(request, attempt.take)
             else:
                 async with asyncio.timeout(left_s) as timeout:
                     attempt = _Attempt(emit, call, timeout)
-                    await client.stream(request, attempt)
+                    await client.stream(request, attempt.take)
             outcome, verdict = "ok", "succeeded"
         except TimeoutError:
             outcome, verdict = ModelTimeout.code, "failed"

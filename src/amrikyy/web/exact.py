@@ -38,7 +38,7 @@ def check_numbers(body: bytes) -> None:
     Raises:
         ValidationFailed: the body has one of them.
     """
-    if b"NaN" not in body and b"Infinity" not in body:
+    if body.find(b"NaN") < 0 and body.find(b"Infinity") < 0:  # `in` first makes an exception of what is no number
         return
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _skipped(body)  # takes a tenth of the time of the parser below

@@ -127,7 +127,7 @@ class Observe:
                 "path": exchange.route or _printable(scope["path"]),
                 "status": exchange.status,
                 "code": exchange.failure,
-                "ms": round(elapsed_ms, 2),
+                "ms": round(elapsed_ms * 100) / 100,
                 "address": exchange.address,
                 "caller": exchange.principal.id if exchange.principal else None,
                 "run_id": exchange.run_id,

@@ -89,9 +89,9 @@ class Cycle(RequestResponseCycle):
             lines.append((b"transfer-encoding", b"chunked"))
         self.expected_content_length = int(length or 0)
         block = write(lines)
-        if not block.count(b"\n") == block.count(b"\r") == len(lines) or b"\0" in block:
+        if not block.count(b"\n") == block.count(b"\r") == len(lines) or 0 in block:
             raise RuntimeError("a header of the response has a line break in it")
-        return b"%b%b%b\r\n" % (STATUS_LINE[status], _of_every_answer(self.default_headers), block)
+        return b"".join((STATUS_LINE[status], _of_every_answer(self.default_headers), block, b"\r\n"))
 
     def _write(self, body: bytes, *, is_last: bool) -> None:
         if self.scope["method"] == "HEAD":
