@@ -236,7 +236,7 @@ async def test_a_run_is_a_list_of_events_that_ends_with_its_result(runner: Runne
 
 
 async def test_a_run_that_takes_over_begun_work_never_falls_behind_what_was_shown(runner: Runner) -> None:
-    run = Run(owner="user:1", agent="test", operation="answer", request={}, deadline_s=5)
+    run = Run(owner="user:1", agent="test", operation="answer", request=b"{}", deadline_s=5)
     run.execution.events += [Event("started"), Event("progress", (40, "Elsewhere"))]
     context = RunContext(runner, run, answer, Nothing())
     context.progress(0.2, "Again")

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from amrikyy.agents.agent import encode_request
+from amrikyy.agents.catalog.travel.requests import FlightSearch
 from amrikyy.cache import Cache, Entry, key_of
 from amrikyy.cache.entry import decode, encode
 from amrikyy.cache.memory import MemoryCache
@@ -28,19 +30,23 @@ def test_an_entry_is_fresh_then_stale_then_dead() -> None:
 
 
 def test_keys_are_one_for_what_means_the_same_and_never_one_for_two_callers() -> None:
-    request = {"origin": "JFK", "passengers": 1}
-    turned = dict(reversed(request.items()))
+    def encoded(body: str) -> bytes:
+        return encode_request(FlightSearch.model_validate_json(body))
+
+    written = '"origin":"JFK","destination":"LAX"', '"date":"2999-05-04"', '"passengers":1'
+    request = encoded(f"{{{','.join(written)}}}")
     mine = key_of("travel", "searchFlights", 1, "user:1", request)
-    assert mine == key_of("travel", "searchFlights", 1, "user:1", turned)
+    ways = f"{{{','.join(reversed(written))}}}", f"{{ {written[1]},\n {written[0]} }}"  # one passenger is the default
+    assert {key_of("travel", "searchFlights", 1, "user:1", encoded(way)) for way in ways} == {mine}
+    other = encoded(f'{{{",".join(written[:2])},"passengers":2}}')
     others = {
         key_of("travel", "searchFlights", 1, "user:2", request),
         key_of("travel", "searchFlights", 1, None, request),
         key_of("travel", "searchFlights", 2, "user:1", request),
         key_of("travel", "searchHotels", 1, "user:1", request),
-        key_of("travel", "searchFlights", 1, "user:1", request | {"passengers": 2}),
-        key_of("travel", "searchFlights", 1, "user:1", request | {"passengers": "1"}),
+        key_of("travel", "searchFlights", 1, "user:1", other),
     }
-    assert len(others | {mine}) == 7
+    assert len(others | {mine}) == 6
     assert mine.startswith("travel:searchFlights:v1:")
     assert "user:1" not in mine
 
@@ -74,7 +80,7 @@ async def test_clearing_is_by_glob_and_never_beyond_the_agent(pattern: str | Non
         ("travel", "searchFlights", None), ("travel", "searchFlights", "user:1"), ("travel", "searchHotels", None),
         ("content", "generateBlogPost", None),
     ):  # fmt: skip
-        cache.put(agent, key_of(agent, operation, 1, owner, {}), entry())
+        cache.put(agent, key_of(agent, operation, 1, owner, b"{}"), entry())
     assert await cache.clear("travel", pattern) == cleared
     assert len(cache.memory) == 4 - cleared
     assert cache.stats["travel"]["clear"] == cleared

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from amrikyy.errors import ModelError
 from amrikyy.http_client import HttpClient
 from amrikyy.llm.deadlines import Deadlines
@@ -57,6 +59,8 @@ class Answer:
 
 async def attempt(client: Client, prompt: str = "Say something.", **asked: Any) -> Answer:
     """Ask to the end, be it an answer or a ModelError; anything else is raised."""
+    if "inputs" in asked:
+        asked["inputs"] = msgspec.json.encode(asked["inputs"])
     answer = Answer()
     began = time.monotonic()
     try:

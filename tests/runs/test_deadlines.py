@@ -10,7 +10,7 @@ from amrikyy.runs.run import Run
 
 
 def run_of(deadline_s: float, parent_id: str | None = None) -> Run:
-    return Run(owner="user:a", agent="a", operation="b", request={}, deadline_s=deadline_s, parent_id=parent_id)
+    return Run(owner="user:a", agent="a", operation="b", request=b"{}", deadline_s=deadline_s, parent_id=parent_id)
 
 
 class Timers:

@@ -50,7 +50,7 @@ async def test_silence_ends_a_read_with_nothing() -> None:
 
 async def test_a_read_ends_at_its_own_time_whatever_the_reads_before_it_waited_for() -> None:
     execution = Execution()
-    run = Run(owner="a", agent="b", operation="c", request={}, deadline_s=60, execution=execution)
+    run = Run(owner="a", agent="b", operation="c", request=b"{}", deadline_s=60, execution=execution)
     reader = run.read()
     reading = asyncio.create_task(reader.read(60))
     await asyncio.sleep(0)
@@ -86,7 +86,7 @@ async def test_waiting_for_an_end_that_is_already_there_does_not_wait() -> None:
 
 async def test_a_run_that_leaves_a_shared_execution_ends_alone_and_its_log_keeps_what_was_until_then() -> None:
     first = run_of("shared")
-    second = Run(owner="user:2", agent="travel", operation="shared", request={}, deadline_s=1,
+    second = Run(owner="user:2", agent="travel", operation="shared", request=b"{}", deadline_s=1,
                  execution=first.execution, joined=True)  # fmt: skip
     working = asyncio.create_task(asyncio.sleep(30))
     first.execution.done_by(working)
@@ -119,7 +119,7 @@ def test_run_ids_sort_by_time() -> None:
 
 
 def run_of(name: str) -> Run:
-    return Run(owner="user:1", agent="travel", operation=name, request={}, deadline_s=1)
+    return Run(owner="user:1", agent="travel", operation=name, request=b"{}", deadline_s=1)
 
 
 async def test_finished_runs_are_forgotten_after_their_time_and_when_there_are_too_many() -> None:

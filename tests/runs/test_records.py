@@ -52,7 +52,7 @@ def started(**fields: object) -> Run:
         "owner": "user:1",
         "agent": "travel",
         "operation": "searchFlights",
-        "request": {"origin": "JFK"},
+        "request": b'{"origin":"JFK"}',
         "deadline_s": 60,
     }
     run = Run(**(given | fields))

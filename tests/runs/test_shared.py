@@ -62,7 +62,7 @@ def begun(shared: SharedRuns, *, streams: bool) -> Run:
     """A run of one process that others may find."""
     run_id = new_run_id()
     run = Run(
-        "user:1", "content", "blog", {}, 60, shared.begin(run_id, None, streams=streams, allowance=None), id=run_id
+        "user:1", "content", "blog", b"{}", 60, shared.begin(run_id, None, streams=streams, allowance=None), id=run_id
     )
     shared.note(run)
     run.execution.append(Event("started"))
@@ -183,7 +183,7 @@ async def test_what_somebody_else_has_written_in_the_place_of_a_lease_holds_up_n
 async def test_events_that_nobody_can_read_are_those_of_a_run_that_is_lost(redis_url: str, written: bytes) -> None:
     async with opened(redis_url) as (shared, link, prefix):
         execution = Execution(streams=True)
-        run = Run("user:1", "content", "blog", {}, 60, execution)
+        run = Run("user:1", "content", "blog", b"{}", 60, execution)
         await link.send("SET", f"{prefix}:run:{{{run.id}}}", note_of(run, run.id, "elsewhere"))
         await link.send("XADD", f"{prefix}:run:{{{run.id}}}:events", "1-0", "b", written)
         assert await shared.find(run.id) is None

@@ -133,7 +133,7 @@ async def test_a_run_whose_process_died_ends_with_run_lost(server: Served) -> No
     mine, owner = records.instance, (await server.ask("GET", "/api/auth/me")).json["id"]
     records.instance = "another-machine:1:0"
     alive, dead = (
-        Run(owner=owner, agent="content", operation="generateBlogPost", request={}, deadline_s=deadline_s)
+        Run(owner=owner, agent="content", operation="generateBlogPost", request=b"{}", deadline_s=deadline_s)
         for deadline_s in (60, -60)
     )
     for run in (alive, dead):

@@ -206,7 +206,7 @@ def test_events_are_written_as_the_guide_shows_them() -> None:
     from amrikyy.runs.run import Run
     from amrikyy.web.sse import EventWriter
 
-    run = Run(owner="user:1", agent="content", operation="generateBlogPost", request={}, deadline_s=1, id="run_1")
+    run = Run(owner="user:1", agent="content", operation="generateBlogPost", request=b"{}", deadline_s=1, id="run_1")
     events = [Event("started"), Event("token", 'Th"e\n'), Event("progress", (50, "Half done"))]
     assert EventWriter(run, "req_1").write(1, events).decode() == (
         "id: run_1:1\nevent: connected\n"

@@ -73,6 +73,13 @@ class Request(BaseModel):
     )
 
 
+def encode_request(request: Request) -> bytes:
+    """The request as JSON: as it was validated, with its defaults, the fields in the order of their declaration. So two
+    ways of writing the same request have one encoding, but for the order within a field that is a dictionary."""
+    encoded: bytes = request.__pydantic_serializer__.to_json(request, by_alias=True)
+    return encoded
+
+
 def values_of(request: Request) -> dict[str, Any]:
     """The request as JSON values, as `model_dump` makes them in twice the time."""
     values: dict[str, Any] = request.__pydantic_serializer__.to_python(request, mode="json", by_alias=True)

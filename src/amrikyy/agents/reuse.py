@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from amrikyy.agents.agent import Operation, Request, values_of
+from amrikyy.agents.agent import Operation, Request, encode_request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.replay import entry_of, play
 from amrikyy.agents.second_look import Look, SecondLook
@@ -111,13 +111,13 @@ class Ahead(NamedTuple):
     """A query for a run that was sent before it was known whether the run may begin.
 
     Attributes:
-        values: the request as JSON values.
+        request: the request as JSON.
         key: the key under which its result is cached.
         run_id: the run's id.
         asked: the query.
     """
 
-    values: dict[str, Any]
+    request: bytes
     key: str
     run_id: str
     asked: Asked
@@ -146,18 +146,18 @@ class Reuse:
         self._asking: dict[Flight, asyncio.Event] = {}
         self._stopping = False
 
-    def key_of(self, operation: Operation[Any, Any], values: dict[str, Any], owner: str) -> str:
+    def key_of(self, operation: Operation[Any, Any], request: bytes, owner: str) -> str:
         """The key under which a result is cached."""
         whose = None if operation.shared else owner
         return key_of(
-            operation.agent, operation.name, operation.version, whose, values, self._sealer.fingerprint,
+            operation.agent, operation.name, operation.version, whose, request, self._sealer.fingerprint,
             offline=self._models.is_offline,
         )  # fmt: skip
 
     async def find(
         self,
         operation: Operation[Any, Any],
-        values: dict[str, Any],
+        request: bytes,
         key: str,
         *,
         streams: bool,
@@ -169,7 +169,7 @@ class Reuse:
 
         Args:
             operation: what would be run.
-            values: the request.
+            request: the request as JSON.
             key: from `key_of`.
             streams: whether somebody would read the events as they come.
             run_id: the id under which it would be executed.
@@ -180,7 +180,7 @@ class Reuse:
         if self._second_look is not None and not _is_fresh(entry):
             entry = await self._cache.get(key)
             if not _is_fresh(entry):
-                look = await self._second_look.look(operation, key, values, self._cache)
+                look = await self._second_look.look(operation, key, request, self._cache)
                 if look is not None and look.usage is not None:
                     count_usage(self._metrics, operation.agent, look.usage)
                 entry = look.entry if look is not None and look.entry is not None else entry
@@ -217,14 +217,14 @@ class Reuse:
 
         None if this process already has the answer or is working on it, or cannot ask yet.
         """
-        values = values_of(request)
-        key, run_id = self.key_of(operation, values, owner), new_run_id()
+        encoded = encode_request(request)
+        key, run_id = self.key_of(operation, encoded, owner), new_run_id()
         flight = Flight(key, streams)
         if self._second_look is not None or self._stopping or flight in self._asking:
             return None
         if _is_fresh(self._cache.at_hand(key)) or self.in_progress(flight) is not None:
             return None
-        return Ahead(values, key, run_id, Asked(self._asking, self._cache, sharing, flight, run_id))
+        return Ahead(encoded, key, run_id, Asked(self._asking, self._cache, sharing, flight, run_id))
 
     def in_progress(self, flight: Flight | None) -> Execution | None:
         """The execution in this process that such a request may join: a stream joins a stream, a JSON answer either."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from amrikyy.agents.agent import Operation, Request, values_of
+from amrikyy.agents.agent import Operation, Request, encode_request
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
@@ -171,17 +171,17 @@ class Runner:
         began_ns = within.now_ns() if within is not None else 0
         key: str | None = None
         if ahead is not None:
-            values, key, run_id = ahead.values, ahead.key, ahead.run_id
+            encoded, key, run_id = ahead.request, ahead.key, ahead.run_id
         else:
-            values, run_id = values_of(request), run_id or new_run_id()
+            encoded, run_id = encode_request(request), run_id or new_run_id()
             if operation.cache_for and (reuse or keep):
-                key = self._reuse.key_of(operation, values, owner)
+                key = self._reuse.key_of(operation, encoded, owner)
         sharing = self._sharing if parent_id is None else self._alone
         found, looked_ns = NOTHING, 0
         if key is not None and reuse:
             asked = ahead.asked if ahead is not None else None
             found = await self._reuse.find(
-                operation, values, key, streams=streams, run_id=run_id, sharing=sharing, asked=asked
+                operation, encoded, key, streams=streams, run_id=run_id, sharing=sharing, asked=asked
             )
             looked_ns = within.now_ns() if within is not None else 0
         # From here on nothing is awaited, so that of two identical requests at the same time one joins the other.
@@ -198,7 +198,7 @@ class Runner:
                 owner=owner,
                 agent=operation.agent,
                 operation=operation.name,
-                request=values,
+                request=encoded,
                 deadline_s=min(deadline_s or self._timeout_s, self._timeout_s),
                 execution=execution,
                 detached=detached,

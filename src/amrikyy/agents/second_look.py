@@ -2,7 +2,6 @@
 
 import re
 import types
-from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
@@ -14,6 +13,7 @@ from amrikyy.cache.similar import Meaning, SimilarRequests, words_of
 from amrikyy.llm.embeddings import Embedder
 from amrikyy.llm.request import Usage
 
+_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -46,10 +46,9 @@ class SecondLook:
         self._embedder = embedder
         self._texts: dict[str, tuple[str, ...]] = {}
 
-    async def look(
-        self, operation: Operation[Any, Any], key: str, values: Mapping[str, Any], kept: Cache
-    ) -> Look | None:
-        """Look for a fresh result of a similar request; None if the request has no text to compare."""
+    async def look(self, operation: Operation[Any, Any], key: str, request: bytes, kept: Cache) -> Look | None:
+        """Look for a fresh result of a similar request, given as JSON; None if it has no text to compare."""
+        values: dict[str, Any] = _decode(request)
         texts = {
             name: value
             for name in self._texts_of(operation)

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
@@ -66,7 +65,7 @@ def key_of(
     operation: str,
     version: int,
     owner: str | None,
-    request: dict[str, Any],
+    request: bytes,
     fingerprint: Callable[[bytes], str] = PLAIN.fingerprint,
     *,
     offline: bool = False,
@@ -78,17 +77,14 @@ def key_of(
         operation: the operation's name.
         version: the operation's version.
         owner: whose result it is; None when anybody may have it.
-        request: as validated, with its defaults, so that two ways of writing the same request have one key.
+        request: as JSON, in a form that all ways of writing the same request have in common.
         fingerprint: hashes the request.
         offline: whether the offline model makes the result, which must not be served once there is a real model.
     """
     whose = ("offline-" if offline else "") + ("shared" if owner is None else _hash(owner)[:16])
-    return f"{agent}:{operation}:v{version}:{whose}:{fingerprint(_normal(request))[:40]}"
+    return f"{agent}:{operation}:v{version}:{whose}:{fingerprint(request)[:40]}"
 
 
 @lru_cache(maxsize=1024)
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-_normal = msgspec.json.Encoder(order="sorted").encode

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import re
+from typing import Any
+
+import msgspec
 
 from amrikyy.llm.filler import fill
 from amrikyy.llm.prices import estimate_tokens
@@ -82,9 +85,10 @@ def _piece_at(text: str, position: int) -> str:
 def _answer(request: Request) -> str:
     if request.sample is not None:
         return request.sample()
+    inputs: dict[str, Any] = msgspec.json.decode(request.inputs)
     if request.schema is not None:
-        return fill(request.schema, request.inputs)
-    about = "; ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in request.inputs.items())
+        return fill(request.schema, inputs)
+    about = "; ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in inputs.items())
     return (
         "# An answer of the offline model\n\n"
         "This text was written by the built-in offline model, which is no AI. It lets you try the whole server, its "

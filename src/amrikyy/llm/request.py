@@ -1,7 +1,7 @@
 """What is asked of a model, and what comes back: the one interface between agents and providers."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         prompt: the finished prompt.
         system: the system instruction: the role that the model takes, and its rules.
         schema: the pydantic model that the answer must match, as JSON; None for prose.
-        inputs: the operation's validated request as JSON values; the offline model answers from them.
+        inputs: the operation's validated request as JSON; the offline model answers from them.
         sample: writes the offline model's answer (prose, or JSON of `schema`). Without one the offline
             model fills `schema` itself from `inputs`.
         streaming: whether the answer is wanted as it is written. False lets a client make one plain call and
@@ -38,7 +38,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     system: str = ""
     schema: type[BaseModel] | None = None
-    inputs: Mapping[str, Any] = {}
+    inputs: bytes = b"{}"
     sample: Callable[[], str] | None = None
     streaming: bool = True
     tier: Tier = "standard"

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import msgspec
+
 from amrikyy.errors import AmrikyyError, RunCancelled
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome, Spent
@@ -20,7 +22,7 @@ def restore(record: RunRecord) -> Run:
         owner=record.owner,
         agent=record.agent,
         operation=record.operation,
-        request=record.request,
+        request=msgspec.json.encode(record.request),
         deadline_s=0,
         parent_id=record.parent_id,
         id=record.id,

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import field
@@ -56,7 +56,7 @@ class Run(msgspec.Struct, eq=False):
 
     Attributes:
         owner: the principal that the run belongs to.
-        request: the validated request as JSON values.
+        request: the validated request as JSON.
         deadline_s: how long it may take.
         detached: it goes on without readers.
         joined: another run started the execution, and pays for it.
@@ -72,7 +72,7 @@ class Run(msgspec.Struct, eq=False):
     owner: str
     agent: str
     operation: str
-    request: dict[str, Any]
+    request: bytes
     deadline_s: float
     execution: Execution = field(default_factory=Execution)
     detached: bool = False

@@ -1,11 +1,7 @@
 """Runs as spans, by OpenTelemetry's conventions for generative AI."""
 
-import msgspec
-
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.spans import Clean, Description, Value, message
-
-_json = msgspec.json.Encoder().encode
 
 
 def describe_run(run: Run, clean: Clean | None) -> Description:
@@ -32,7 +28,7 @@ def describe_run(run: Run, clean: Clean | None) -> Description:
     if execution.streams and execution.first_output_s is not None:
         attributes["amrikyy.first_output_ms"] = round(execution.first_output_s * 1000, 3)
     if clean is not None:
-        attributes["gen_ai.input.messages"] = message("user", _json(run.request).decode(), clean)
+        attributes["gen_ai.input.messages"] = message("user", run.request.decode(), clean)
         if outcome is not None and outcome.result is not None:
             attributes["gen_ai.output.messages"] = message("assistant", outcome.result.decode(), clean)
     return Description(

@@ -310,7 +310,7 @@ class RunRecords:
             "agent": run.agent,
             "operation": run.operation,
             "status": run.status,
-            "request": _json(run.request),
+            "request": run.request.decode(),
             "result": result.decode() if result is not None else None,
             "error": _json(error.record) if error is not None else None,
             "model": spent.model,

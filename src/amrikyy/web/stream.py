@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from amrikyy.agents.agent import Operation, values_of
@@ -317,5 +318,5 @@ def _out_of_reach() -> Unavailable:
 
 
 def _is_of(run: Run, operation: Operation[Any, Any], body: Any) -> bool:
-    request = values_of(body)
-    return (run.agent, run.operation) == (operation.agent, operation.name) and run.request == request
+    is_of = (run.agent, run.operation) == (operation.agent, operation.name)
+    return is_of and bool(msgspec.json.decode(run.request) == values_of(body))

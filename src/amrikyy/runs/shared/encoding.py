@@ -53,7 +53,7 @@ class RunNote(msgspec.Struct, frozen=True, array_like=True):
     owner: str
     agent: str
     operation: str
-    request: dict[str, Any]
+    request: bytes
     started_at: float
     joined: bool
     streams: bool

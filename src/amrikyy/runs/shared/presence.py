@@ -123,7 +123,7 @@ class Presence:
             held.timer = timer
         elif order.what == "join":
             # A run without an owner: while it follows the execution, that one goes on even if all others leave.
-            place = Run("", run.agent, run.operation, {}, run.deadline_s, run.execution, joined=True)
+            place = Run("", run.agent, run.operation, b"{}", run.deadline_s, run.execution, joined=True)
             self._held[what] = _Held(timer, place=place)
             run.execution.watch()
         else:
