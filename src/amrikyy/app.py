@@ -105,11 +105,12 @@ class Application:
         public |= {("HEAD", path) for method, path in public if method == "GET"}
         or_lately = frozenset((each.method, each.path) for each in self.endpoints if each.or_lately)
 
-        app: ASGIApp = Routes(self.endpoints, admit)
-        app = Authenticate(app, public, or_lately)
-        app = AnswerErrors(app)
+        # Methods, for an object that is called has its own looked up each time.
+        app: ASGIApp = Routes(self.endpoints, admit).__call__
+        app = Authenticate(app, public, or_lately).__call__
+        app = AnswerErrors(app).__call__
         if settings.allowed_origins:
-            app = _Cors(app, **_cors(settings))
+            app = _Cors(app, **_cors(settings)).__call__
         self.http: ASGIApp = Observe(app, self._opened, self._access_log, self.metrics, self._tracer)
         """The layers without the lifespan, for a server that enters the lifespan itself."""
 

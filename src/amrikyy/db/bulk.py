@@ -58,8 +58,11 @@ class Bulk:
 
         def process_of(name: str) -> Process | None:
             kind = compiled.binds[name].type.dialect_impl(dialect)
-            if isinstance(kind, Boolean | Float):
-                return None  # theirs only check what the types of our rows already ensure
+            if isinstance(kind, Boolean):
+                # SQLite's driver would ask around for a way to adapt a bool, which takes 2 us.
+                return None if dialect.supports_native_boolean else int
+            if isinstance(kind, Float):
+                return None  # it only checks what the types of our rows already ensure
             process: Process | None = kind.bind_processor(dialect)
             return process
 

@@ -17,7 +17,9 @@ _NOT_PROSE = re.compile(r"\s*($|#{1,6}\s|[-*+]\s|\d+[.)]\s|>|\||<|-{3,}\s*$|\*{3
 def prose_lines(text: str) -> list[str]:
     """The lines of the text, as Markdown ends them (CommonMark §2.1), except those in code fences, where a comment is
     not a heading."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
     return list(_unfenced(lines)) if "`" in text or "~" in text else lines
 
 
