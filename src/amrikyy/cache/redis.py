@@ -67,22 +67,22 @@ class RedisCache:
 
     def ask(self, key: str) -> "asyncio.Future[Reply] | None":
         """Send the query now, for a later `get`."""
-        with suppress(RedisUnavailable):
+        try:
             asked = self._link.send("GET", self._key(key))
-            asked.add_done_callback(lambda reply: reply.cancelled() or reply.exception())  # a `get` need not follow
-            return asked
-        return None
+        except RedisUnavailable:
+            return None
+        asked.add_done_callback(lambda reply: reply.cancelled() or reply.exception())  # a `get` need not follow
+        return asked
 
     async def get(self, key: str, asked: "asyncio.Future[Reply] | None" = None) -> Entry | None:
         """The entry, if there is one and it arrives in time. `asked`: from `ask`."""
         if self._owed and any(agent == key.partition(":")[0] for agent, _ in self._owed):
             return None
-        place = self._key(key)
         try:
-            found = await (asked or self._link.send("GET", place))
+            found = await (asked or self._link.send("GET", self._key(key)))
             if found is None:
                 return None
-            entry = decode(self._sealer.unseal(cast("bytes", found), place))
+            entry = decode(self._sealer.unseal(cast("bytes", found), self._key(key)))
             _well_formed(entry.result)
             entry.result.decode()
             return entry
@@ -99,12 +99,14 @@ class RedisCache:
         if lives_ms <= 0:
             return
         now, place = int(time.time()), self._key(key)
-        with suppress(RedisUnavailable):
+        try:
             self._link.tell(b"SET", place, self._sealer.seal(encode(entry), place), b"PX", lives_ms)
             self._link.tell(b"ZADD", self._index(agent), now + lives_ms // 1000 + 1, key)
             if now >= self._swept.get(agent, 0) + SWEEP_S:
                 self._swept[agent] = now
                 self._link.tell(b"ZREMRANGEBYSCORE", self._index(agent), 0, now)
+        except RedisUnavailable:
+            return  # then nothing is stored
 
     async def clear(self, agent: str, pattern: str) -> int | None:
         """Remove what matches, here and in every process's memory.

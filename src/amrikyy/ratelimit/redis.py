@@ -10,7 +10,8 @@ from typing import Any, Literal, cast
 from amrikyy.ratelimit.decision import Charge, Decision, State, check_possible
 from amrikyy.ratelimit.limit import Limit
 from amrikyy.ratelimit.memory import Usage
-from amrikyy.redis_link import Argument, RedisLink, Reply, Script
+from amrikyy.ratelimit.table import REMEMBERED
+from amrikyy.redis_link import Argument, Prepared, RedisLink, Reply, Script
 
 PREFIX = "amrikyy:limit"
 
@@ -40,7 +41,7 @@ class RedisLimiter:
         self._link = link
         self._prefix = prefix
         self._clock = clock
-        self._known: dict[str, tuple[Limit, int, bytes]] = {}
+        self._asked: dict[tuple[str, str], tuple[Sequence[Charge], Prepared]] = {}
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
         """Always."""
@@ -106,13 +107,25 @@ class RedisLimiter:
 
     def _ask(self, charges: Sequence[Charge], take: int) -> Coroutine[Any, Any, Decision]:
         check_possible(charges)
+        if not take or self._clock is not None:
+            return self._answer(charges, self._link.begin(self._prepared(charges, take)))
+        # The same callers come again with the same charges (`LimitTable.charges`), which are the same command.
+        name = charges[0].key, charges[-1].name
+        known = self._asked.get(name)
+        if known is None or known[0] is not charges:
+            if len(self._asked) >= REMEMBERED:
+                self._asked.clear()
+            known = self._asked[name] = (charges, self._prepared(charges, take))
+        return self._answer(charges, self._link.begin(known[1]))
+
+    def _prepared(self, charges: Sequence[Charge], take: int) -> Prepared:
         keys: list[str] = []
         args: list[Argument] = [self._now(), take]
         for key, group in groupby(charges, self._key):
             of_key = [*group]
             keys.append(key)
-            args += (len(of_key), *[charge.name for charge in of_key], b"".join(map(self._numbers, of_key)))
-        return self._answer(charges, self._link.begin(DECIDE, keys, args))
+            args += (len(of_key), *[charge.name for charge in of_key], b"".join(map(_numbers, of_key)))
+        return DECIDE.on(keys, args)
 
     async def _answer(self, charges: Sequence[Charge], reply: Coroutine[Any, Any, Reply]) -> Decision:
         refused, wait_us, now_us, *stands = unpack(f"<{3 + 2 * len(charges)}d", cast("bytes", await reply))
@@ -123,15 +136,6 @@ class RedisLimiter:
             ]
         )
         return Decision(states, charges[int(refused) - 1] if refused else None, wait_us / US, now_us / US, "redis")
-
-    def _numbers(self, charge: Charge) -> bytes:
-        """What the script needs to know of a charge; packed once, as the same limits are asked again and again."""
-        known = self._known.get(charge.name)
-        if known is None or known[0] is not charge.limit or known[1] != charge.cost:
-            count, window_us, slice_us = _in_us(charge.limit)
-            packed = pack("<4d", count, window_us, charge.cost, slice_us)
-            known = self._known[charge.name] = (charge.limit, charge.cost, packed)
-        return known[2]
 
     def _changes(
         self, counter: Charge | Usage, origin_us: int, changes: Sequence[tuple[int, int]], telling: int = 0
@@ -157,6 +161,12 @@ class RedisLimiter:
         if counter.name.startswith("login."):
             return f"{self._prefix}:{{login}}:{counter.key}"
         return f"{self._prefix}:{{{counter.key}}}"
+
+
+def _numbers(charge: Charge) -> bytes:
+    """What the script needs to know of a charge."""
+    count, window_us, slice_us = _in_us(charge.limit)
+    return pack("<4d", count, window_us, charge.cost, slice_us)
 
 
 def _in_us(limit: Limit) -> tuple[int, int, int]:

@@ -2,8 +2,10 @@
 
 from amrikyy.redis_link.address import RedisAddress
 from amrikyy.redis_link.journal import LinkJournal
-from amrikyy.redis_link.link import LinkState, RedisLink, Script
+from amrikyy.redis_link.link import LinkState, Prepared, RedisLink, Script
 from amrikyy.redis_link.pool import open_pool
 from amrikyy.redis_link.wire import Argument, Reply
 
-__all__ = ["Argument", "LinkJournal", "LinkState", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool"]
+__all__ = [
+    "Argument", "LinkJournal", "LinkState", "Prepared", "RedisAddress", "RedisLink", "Reply", "Script", "open_pool",
+]  # fmt: skip

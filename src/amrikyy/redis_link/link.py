@@ -8,12 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha1
-from typing import Any
+from typing import Any, NamedTuple
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link.address import RedisAddress
 from amrikyy.redis_link.journal import LinkJournal
-from amrikyy.redis_link.wire import GRACE_S, Argument, Reply, Wire
+from amrikyy.redis_link.wire import GRACE_S, Argument, OnError, Reply, Wire, pack
 
 DEADLINE_S = 0.05
 """How long a reply may take before Redis counts as unreachable."""
@@ -40,6 +40,18 @@ class Script:
     def of(cls, source: str) -> "Script":
         """The script with this source."""
         return cls(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+    def on(self, keys: Sequence[str], args: Sequence[Argument]) -> "Prepared":
+        """The script with what it is run on, which may be run again and again."""
+        given = len(keys), *keys, *args
+        return Prepared(pack((b"EVALSHA", self.sha, *given)), (b"EVAL", self.source, *given))
+
+
+class Prepared(NamedTuple):
+    """A script with its keys and arguments, as it is sent; and with its source, for a Redis that does not have it."""
+
+    packed: bytes
+    with_source: tuple[Argument, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class RedisLink:
         self._journal = journal or LinkJournal(address)
         self._name = f"amrikyy-{os.getpid()}"
         self._trial_key = f"{prefix}:link:{self._name}"
-        self._wire: Wire | None = None
+        self._wire: Wire | None = None  # while Redis is up
         self._watchers: list[Callable[[LinkState], None]] = []
         self._connected_at = 0.0
         self._lost = asyncio.Event()
@@ -119,28 +131,28 @@ class RedisLink:
             RedisUnavailable: Redis is unreachable (at once), or its reply did not come in time (from the future).
             RedisRefused: the reply is an error (from the future).
         """
-        if self._wire is None or not self.state.is_up:
-            raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
+        if self._wire is None:
+            raise self._away()
         return self._wire.send(*command)
 
-    def tell(self, *command: Argument, on_reply: "Callable[[asyncio.Future[Reply]], None] | None" = None) -> None:
+    def tell(self, *command: Argument, on_error: OnError | None = None) -> None:
         """Send a command whose reply nobody waits for, after all that were sent before it, and within milliseconds.
 
         Args:
             command: what is sent.
-            on_reply: called with the future of the reply or the error, once it is done.
+            on_error: called if the reply is an error.
 
         Raises:
             RedisUnavailable: Redis is unreachable.
         """
-        if self._wire is None or not self.state.is_up:
-            raise RedisUnavailable(f"Redis is not available: {self.state.reason}")
-        self._wire.tell(*command, on_reply=on_reply)
+        if self._wire is None:
+            raise self._away()
+        self._wire.tell(*command, on_error=on_error)
 
     def doubt(self) -> None:
         """Test this link, as another has had no reply: without one soon, it is closed before its own deadline."""
         wire, loop = self._wire, asyncio.get_running_loop()
-        if wire is None or not self.state.is_up:
+        if wire is None:
             return
 
         def look(*, again: bool) -> None:
@@ -157,32 +169,34 @@ class RedisLink:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Reply:
         """Run a script in one round trip. Raises what `send` raises."""
-        return await self.begin(script, keys, args)
+        return await self.begin(script.on(keys, args))
 
-    def begin(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Coroutine[Any, Any, Reply]:
+    def begin(self, prepared: Prepared) -> Coroutine[Any, Any, Reply]:
         """Send a script now; the coroutine that is returned waits for its reply. Raises what `send` raises."""
-        return self._reply(self.send(b"EVALSHA", script.sha, len(keys), *keys, *args), script, keys, args)
+        if self._wire is None:
+            raise self._away()
+        return self._reply(self._wire.send_packed(prepared.packed), prepared)
 
-    async def _reply(
-        self, sent: "asyncio.Future[Reply]", script: Script, keys: Sequence[str], args: Sequence[Argument]
-    ) -> Reply:
+    async def _reply(self, sent: "asyncio.Future[Reply]", prepared: Prepared) -> Reply:
         try:
             return await sent
         except RedisRefused as error:
             if not error.message.startswith("NOSCRIPT"):  # it was loaded, but somebody flushed all scripts
                 raise
-        return await self.send(b"EVAL", script.source, len(keys), *keys, *args)
+        return await self.send(*prepared.with_source)
 
     def tell_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
         """Run a script whose reply nobody waits for, after all that was sent before it. Raises what `tell` raises."""
 
-        def look(reply: "asyncio.Future[Reply]") -> None:
-            error = None if reply.cancelled() else reply.exception()
-            if isinstance(error, RedisRefused) and error.message.startswith("NOSCRIPT"):
+        def look(error: RedisRefused) -> None:
+            if error.message.startswith("NOSCRIPT"):
                 with suppress(RedisUnavailable):
                     self.tell(b"EVAL", script.source, len(keys), *keys, *args)
 
-        self.tell(b"EVALSHA", script.sha, len(keys), *keys, *args, on_reply=look)
+        self.tell(b"EVALSHA", script.sha, len(keys), *keys, *args, on_error=look)
+
+    def _away(self) -> RedisUnavailable:
+        return RedisUnavailable(f"Redis is not available: {self.state.reason}")
 
     async def ping(self) -> float:
         """Seconds that a reply takes. Raises what `send` raises."""
@@ -212,9 +226,9 @@ class RedisLink:
         finally:
             self._tried.set()
             self.state = LinkState(is_up=False, reason="the link was closed")
-            if self._wire is not None:
-                self._wire.close(self.state.reason)
-                await self._wire.closed
+            if (wire := self._wire) is not None:
+                wire.close(self.state.reason)
+                await wire.closed
 
     async def _connect(self) -> None:
         """Open a connection, and use it once Redis has shown that it accepts writes.
@@ -248,6 +262,7 @@ class RedisLink:
 
     def _on_lost(self, reason: str) -> None:
         self._lost.set()
+        self._wire = None
         if self.state.is_up:
             self._change(up=False, reason=reason)
 

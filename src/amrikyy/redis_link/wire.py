@@ -12,6 +12,7 @@ from amrikyy.errors import RedisRefused, RedisUnavailable
 
 Argument: TypeAlias = bytes | str | int | float
 Reply: TypeAlias = "bytes | int | str | list[Reply] | None"
+OnError: TypeAlias = Callable[[RedisRefused], None]
 
 MAX_PENDING = 10_000
 """The most commands that wait for their replies; more are refused at once."""
@@ -26,6 +27,12 @@ process that was busy, not Redis."""
 
 UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "OOM command", "BUSY ")
 """Words of error replies: this Redis cannot serve requests now. On Redis 6, a script's error has the word inside it."""
+
+
+def pack(command: tuple[Argument, ...]) -> bytes:
+    """A command as it is sent."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means a tuple of one
+    return packed
 
 
 class Wire(asyncio.Protocol):
@@ -46,7 +53,7 @@ class Wire(asyncio.Protocol):
         self._unwritten: list[bytes] = []
         self._writing: asyncio.Handle | None = None
         self._is_hurried = False
-        self._pending: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Reply] | OnError | None, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -58,6 +65,10 @@ class Wire(asyncio.Protocol):
             RedisUnavailable: at once, or from the future: no reply came in time, or none can come.
             RedisRefused: from the future: the reply is an error.
         """
+        return self.send_packed(pack(command))
+
+    def send_packed(self, command: bytes) -> asyncio.Future[Reply]:
+        """Like `send`, with a command that `pack` has made."""
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._add(command, future)
         if not self._is_hurried:
@@ -67,32 +78,28 @@ class Wire(asyncio.Protocol):
             self._is_hurried = True
         return future
 
-    def tell(self, *command: Argument, on_reply: "Callable[[asyncio.Future[Reply]], None] | None" = None) -> None:
+    def tell(self, *command: Argument, on_error: "OnError | None" = None) -> None:
         """Send a command whose reply nobody waits for, soon, and after all that were sent before it.
 
         Args:
             command: what is sent.
-            on_reply: called with the future of the reply or the error, once it is done.
+            on_error: called if the reply is an error.
 
         Raises:
             RedisUnavailable: the command cannot be sent.
         """
-        future: asyncio.Future[Reply] | None = None
-        if on_reply is not None:
-            future = self._loop.create_future()
-            future.add_done_callback(on_reply)
-        self._add(command, future)
+        self._add(pack(command), on_error)
         if self._writing is None:
             self._writing = self._loop.call_later(TOLD_WITHIN_S, self._flush)
 
-    def _add(self, command: tuple[Argument, ...], future: "asyncio.Future[Reply] | None") -> None:
+    def _add(self, command: bytes, waiting: "asyncio.Future[Reply] | OnError | None") -> None:
         if self._lost is not None:
             raise RedisUnavailable(self._lost)
         if len(self._pending) >= MAX_PENDING:
             raise RedisUnavailable(f"{MAX_PENDING} commands are already waiting for Redis")
-        self._unwritten.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
+        self._unwritten.append(command)
         due = self._loop.time() + self._deadline_s
-        self._pending.append((future, due))
+        self._pending.append((waiting, due))
         if self._watch is None:
             self._watch = self._loop.call_at(due, self._look, None)
 
@@ -107,9 +114,9 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         pending, self._pending = self._pending, deque()
-        for future, _ in pending:
-            if future is not None and not future.done():
-                future.set_exception(RedisUnavailable(reason))
+        for waiting, _ in pending:
+            if isinstance(waiting, asyncio.Future) and not waiting.done():
+                waiting.set_exception(RedisUnavailable(reason))
         self._on_lost(reason)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -129,15 +136,16 @@ class Wire(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                future, _ = self._pending.popleft()
-                if future is not None and future.done():
-                    future = None
+                waiting, _ = self._pending.popleft()
+                future = waiting if isinstance(waiting, asyncio.Future) and not waiting.done() else None
                 if not isinstance(reply, RedisRefused):
                     if future is not None:
                         future.set_result(reply)
                     continue
                 if future is not None:
                     future.set_exception(reply)
+                elif waiting is not None and not isinstance(waiting, asyncio.Future):
+                    waiting(reply)
                 if any(word in reply.message for word in UNFIT):
                     return self.close(f"Redis cannot serve requests: {reply.message}")
         except (hiredis.ProtocolError, IndexError) as error:

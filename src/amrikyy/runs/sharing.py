@@ -1,23 +1,22 @@
 """The interface through which the runner shares runs in progress between processes."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from amrikyy.runs.execution import Execution
 from amrikyy.runs.run import Run
 from amrikyy.spend import Allowance
 
 
-@dataclass(frozen=True, slots=True)
-class Leader:
+class Leader(msgspec.Struct, frozen=True):
     """An execution in another process."""
 
     execution_id: str
     process: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to execute a request on behalf of all processes.
 
     Attributes:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections import deque
-from contextlib import suppress
 from typing import cast
 
 from amrikyy.errors import RedisUnavailable
@@ -78,8 +77,10 @@ class Leases:
         self._delete(lease)
 
     def _delete(self, lease: Lease) -> None:
-        with suppress(RedisUnavailable):
+        try:
             self._link.tell_script(RELEASE, [self._keys.flight(lease.flight)], [lease.value])
+        except RedisUnavailable:
+            return  # it is repeated
 
     def _link_changed(self, state: LinkState) -> None:
         if state.is_up:
@@ -95,10 +96,10 @@ class Claim:
         self._ours = ours
         self.is_late = False
         self._instead_of = f"{instead_of.execution_id} {instead_of.process}" if instead_of is not None else None
-        self._sent: asyncio.Future[Reply] | None = None
-        if instead_of is None:
-            with suppress(RedisUnavailable):
-                self._sent = leases.write(ours)
+        try:
+            self._sent = leases.write(ours) if instead_of is None else None
+        except RedisUnavailable:
+            self._sent = None
 
     async def lease(self) -> Lease | None:
         """The lease, with its leader if a live process has it; a dead one's is taken over. None while Redis is away."""

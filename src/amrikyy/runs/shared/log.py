@@ -92,8 +92,10 @@ class LoggedExecution(Execution):
         if event.kind == "partial" and (latest := self.latest_partial) and latest[0] == len(self.events):
             self.wholes[latest[0]] = latest[1]
         if self.outcome is not None:
-            self.watch()
-            self._log.grown(self)
+            if self.is_told:
+                self._log.grown(self)
+            else:
+                self.watch()
             self.wake()  # those who only wait for the end need not wait for Redis
         elif self.is_told:
             self._log.grown(self)
@@ -205,8 +207,9 @@ class RunLog:
             await self._writer
 
     def _wake(self) -> None:
-        self._idle.clear()
-        self._work.set()
+        if not self._work.is_set():  # nearly always it is, by what else is in the batch
+            self._idle.clear()
+            self._work.set()
 
     def _keep_quiet(self, execution: LoggedExecution) -> None:
         loop = asyncio.get_running_loop()
