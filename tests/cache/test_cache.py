@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from amrikyy.agents.agent import encode_request
+from amrikyy.agents.agent import Request, encode_request
 from amrikyy.agents.catalog.travel.requests import FlightSearch
 from amrikyy.cache import Cache, Entry, key_of
 from amrikyy.cache.entry import decode, encode
@@ -29,6 +29,10 @@ def test_an_entry_is_fresh_then_stale_then_dead() -> None:
     assert decode(encode(ages[0])) == ages[0]
 
 
+class Tagged(Request):
+    tags: dict[str, str]
+
+
 def test_keys_are_one_for_what_means_the_same_and_never_one_for_two_callers() -> None:
     def encoded(body: str) -> bytes:
         return encode_request(FlightSearch.model_validate_json(body))
@@ -47,6 +51,8 @@ def test_keys_are_one_for_what_means_the_same_and_never_one_for_two_callers() ->
         key_of("travel", "searchFlights", 1, "user:1", other),
     }
     assert len(others | {mine}) == 6
+    orders = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+    assert len({encode_request(Tagged(tags=tags)) for tags in orders}) == 2, "a dictionary keeps its order"
     assert mine.startswith("travel:searchFlights:v1:")
     assert "user:1" not in mine
 

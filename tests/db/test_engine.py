@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiosqlite
 import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, insert, select, text
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from amrikyy.db import Database, open_database
@@ -370,5 +370,11 @@ def test_a_moment_is_written_as_sqlalchemy_itself_would_write_it() -> None:
     ):
         assert ours(moment) == plainly(moment.astimezone(UTC).replace(tzinfo=None))
     assert ours(None) is None
+    day, on_postgresql = datetime(2026, 11, 29, tzinfo=UTC), registry.load("postgresql")()
+    for late_us in (0, 1, 999_999, 86_399_999_999, *range(7, 9**9, 7**9)):
+        moment = day + timedelta(microseconds=late_us)
+        assert ours(moment.timestamp()) == ours(moment)
+        assert Moment().process_bind_param(moment.timestamp(), on_postgresql) == moment
+    assert ours(day.timestamp() + 0.9999999) == "2026-11-29 00:00:01.000000"
     with pytest.raises(ValueError, match="without a time zone"):
         ours(datetime(2026, 11, 29))  # noqa: DTZ001 - that is the point

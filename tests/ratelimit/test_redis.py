@@ -13,7 +13,7 @@ from amrikyy.redis_link import RedisLink
 from tests.ratelimit.counting import new_prefix, open_link
 from tests.redis_server import redis_server
 
-CHARGES = [Charge("global", "user:ana", Limit(100, 60)), Charge("content", "user:ana", Limit(30, 60))]
+CHARGES = (Charge("global", "user:ana", Limit(100, 60)), Charge("content", "user:ana", Limit(30, 60)))
 
 PROCESS = """
 import asyncio, sys
@@ -107,6 +107,21 @@ async def test_a_decision_is_one_command(link: RedisLink) -> None:
     for _ in range(40):
         await limiter.decide(CHARGES)
     assert await calls(link, "evalsha") - before == 40
+
+
+async def test_a_caller_is_charged_what_the_request_costs_whatever_it_was_charged_before(
+    link: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amrikyy.ratelimit.redis.REMEMBERED", 3)
+    limiter = RedisLimiter(link, prefix=new_prefix())
+    assert (await limiter.decide(())).states == ()
+    allowed, costly = CHARGES[:1], (CHARGES[0]._replace(cost=5),)
+    left = [(await limiter.decide(charges)).states[0].remaining for charges in (CHARGES, allowed, costly, allowed) * 2]
+    assert left == [99, 98, 93, 92, 91, 90, 85, 84]
+    for number in range(10):
+        others = (Charge("global", f"user:{number}", Limit(2, 60)),)
+        assert [(await limiter.decide(others)).refused for _ in range(3)] == [None, None, others[0]]
+    assert (await limiter.decide(CHARGES)).states[1].remaining == 27
 
 
 async def test_what_no_longer_counts_is_no_longer_kept(link: RedisLink) -> None:

@@ -68,15 +68,15 @@ def complete(run: Run, result: bytes = b'{"ok":true}') -> Run:
 
 
 async def test_a_run_is_found_as_it_was_the_moment_before(records: RunRecords) -> None:
-    run = started()
+    began = datetime(2026, 11, 30, 12, 0, 0, 123_456, tzinfo=UTC)
+    run = started(started_at=began.timestamp())
     records.note(run)
     assert (await records.get(run.id, owner="user:1")).status == "running"
     records.note(complete(run))
     record = await records.get(run.id, owner=None)
     assert (record.status, record.result, record.request) == ("completed", {"ok": True}, {"origin": "JFK"})
     assert (record.input_tokens, record.output_tokens, record.cost_usd, record.duration_ms) == (3, 4, 0.5, 250.0)
-    assert record.events == 2
-    assert abs(record.started_at.timestamp() - run.started_at) < 2e-6
+    assert (record.events, record.started_at) == (2, began)
     with pytest.raises(NotFound):
         await records.get(run.id, owner="user:2")
 

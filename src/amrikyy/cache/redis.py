@@ -100,13 +100,14 @@ class RedisCache:
             return
         now, place = int(time.time()), self._key(key)
         try:
-            self._link.tell(b"SET", place, self._sealer.seal(encode(entry), place), b"PX", lives_ms)
+            # The index first: it may have a key too many, but an entry that it lacks could not be cleared.
             self._link.tell(b"ZADD", self._index(agent), now + lives_ms // 1000 + 1, key)
+            self._link.tell(b"SET", place, self._sealer.seal(encode(entry), place), b"PX", lives_ms)
             if now >= self._swept.get(agent, 0) + SWEEP_S:
                 self._swept[agent] = now
                 self._link.tell(b"ZREMRANGEBYSCORE", self._index(agent), 0, now)
         except RedisUnavailable:
-            return  # then nothing is stored
+            pass
 
     async def clear(self, agent: str, pattern: str) -> int | None:
         """Remove what matches, here and in every process's memory.

@@ -62,7 +62,7 @@ class Bulk:
                 # SQLite's driver would ask around for a way to adapt a bool, which takes 2 us.
                 return None if dialect.supports_native_boolean else int
             if isinstance(kind, Float):
-                return None  # it only checks what the types of our rows already ensure
+                return None  # our rows have floats, or whole numbers, which every database takes for one
             process: Process | None = kind.bind_processor(dialect)
             return process
 

@@ -42,8 +42,8 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         if not isinstance(value, datetime):
-            second = int(value)
-            return f"{text_of_second(second)}.{int((value - second) * 1_000_000):06}"
+            second, microsecond = divmod(round(value * 1_000_000), 1_000_000)
+            return f"{text_of_second(second)}.{microsecond:06}"
         if value.tzinfo is None:
             raise ValueError("a time without a time zone")
         return value.astimezone(UTC).isoformat(" ", "microseconds")[:26]

@@ -107,16 +107,19 @@ class RedisLimiter:
 
     def _ask(self, charges: Sequence[Charge], take: int) -> Coroutine[Any, Any, Decision]:
         check_possible(charges)
-        if not take or self._clock is not None:
-            return self._answer(charges, self._link.begin(self._prepared(charges, take)))
-        # The same callers come again with the same charges (`LimitTable.charges`), which are the same command.
+        can_be_asked_again = take and self._clock is None and isinstance(charges, tuple) and charges
+        prepared = self._remembered(charges) if can_be_asked_again else self._prepared(charges, take)
+        return self._answer(charges, self._link.begin(prepared))
+
+    def _remembered(self, charges: Sequence[Charge]) -> Prepared:
+        """The command that takes these charges: the same callers come again with the same ones."""
         name = charges[0].key, charges[-1].name
         known = self._asked.get(name)
         if known is None or known[0] is not charges:
-            if len(self._asked) >= REMEMBERED:
-                self._asked.clear()
-            known = self._asked[name] = (charges, self._prepared(charges, take))
-        return self._answer(charges, self._link.begin(known[1]))
+            if known is None and len(self._asked) >= REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+            known = self._asked[name] = (charges, self._prepared(charges, take=1))
+        return known[1]
 
     def _prepared(self, charges: Sequence[Charge], take: int) -> Prepared:
         keys: list[str] = []

@@ -16,7 +16,7 @@ DEFAULTS = {
 
 
 REMEMBERED = 4096
-"""How many charges are cached: the same callers come again and again."""
+"""How many charges, and commands that take them, are cached: the same callers come again and again."""
 
 
 class LimitTable:

@@ -140,7 +140,7 @@ class RedisLink:
 
         Args:
             command: what is sent.
-            on_error: called if the reply is an error.
+            on_error: called if the reply is an error; not if none comes.
 
         Raises:
             RedisUnavailable: Redis is unreachable.
@@ -172,7 +172,7 @@ class RedisLink:
         return await self.begin(script.on(keys, args))
 
     def begin(self, prepared: Prepared) -> Coroutine[Any, Any, Reply]:
-        """Send a script now; the coroutine that is returned waits for its reply. Raises what `send` raises."""
+        """Send a prepared script now; the coroutine that is returned waits for its reply. Raises what `send` raises."""
         if self._wire is None:
             raise self._away()
         return self._reply(self._wire.send_packed(prepared.packed), prepared)

@@ -78,12 +78,12 @@ class Wire(asyncio.Protocol):
             self._is_hurried = True
         return future
 
-    def tell(self, *command: Argument, on_error: "OnError | None" = None) -> None:
+    def tell(self, *command: Argument, on_error: OnError | None = None) -> None:
         """Send a command whose reply nobody waits for, soon, and after all that were sent before it.
 
         Args:
             command: what is sent.
-            on_error: called if the reply is an error.
+            on_error: called if the reply is an error; not if none comes.
 
         Raises:
             RedisUnavailable: the command cannot be sent.
@@ -145,7 +145,7 @@ class Wire(asyncio.Protocol):
                 if future is not None:
                     future.set_exception(reply)
                 elif waiting is not None and not isinstance(waiting, asyncio.Future):
-                    waiting(reply)
+                    self._loop.call_soon(waiting, reply)
                 if any(word in reply.message for word in UNFIT):
                     return self.close(f"Redis cannot serve requests: {reply.message}")
         except (hiredis.ProtocolError, IndexError) as error:

@@ -261,8 +261,9 @@ def _charging(limits: Limits, metrics: Metrics) -> Charge:
     """What the planner chooses counts like what a caller chooses."""
 
     async def charge(owner: str, operation: str) -> None:
-        decision = await limits.limiter.decide(limits.table.operation(owner, operation))
-        if decision.refused is not None:
+        charges = limits.table.operation(owner, operation)
+        decision = await limits.limiter.decide(charges) if charges else None
+        if decision is not None and decision.refused is not None:
             metrics.limit_hits.inc(decision.refused.name)
             raise refusal(decision)
 

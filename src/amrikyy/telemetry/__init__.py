@@ -1,1 +1,1 @@
-"""Logs, metrics and spans."""
+"""Logs, metrics and spans, and how their times are written."""
