@@ -26,7 +26,10 @@ from bench.measure import set_manner, settle, warm_up
 from bench.processes import LOAD_CORE
 from bench.scenarios import TOKENS
 
-ROUNDS = 10
+STARTS = 4
+"""How often all servers are started anew: the same program differs by some percent from one start to the next."""
+
+ROUNDS = 5
 SLICE_S = 0.5
 CALLERS = 16
 
@@ -101,20 +104,32 @@ async def take(server: Running, redis: RedisServer | None, call: Call, callers: 
     )
 
 
-async def compare(
-    servers: Mapping[str, Running], redis: Mapping[str, RedisServer], models: Running, *, only: str, callers: int
+Taken = dict[str, defaultdict[str, list[Slice]]]
+"""The slices by call and server."""
+
+
+async def measure(
+    servers: Mapping[str, Running],
+    redis: Mapping[str, RedisServer],
+    models: Running,
+    calls: Mapping[str, Call],
+    callers: int,
+    taken: Taken,
 ) -> None:
-    """Measure each call on each server in turn, and print calls and tokens a second, and CPU."""
-    calls = {title: call for title, call in CALLS.items() if only in title}
+    """Measure each call on each server in turn."""
     for server in servers.values():
         await warm_up(server, list(calls.values()), models, 1)
     await set_manner(models, TOKENS, 0)
-    plain, *others = servers
     for title, call in calls.items():
-        taken: defaultdict[str, list[Slice]] = defaultdict(list)
         for _ in range(ROUNDS):
             for name, server in servers.items():
-                taken[name].append(await take(server, redis.get(name), call, callers))
+                taken[title][name].append(await take(server, redis.get(name), call, callers))
+
+
+def report(of_all: Taken) -> None:
+    """Print calls and tokens a second, and CPU."""
+    for title, taken in of_all.items():
+        call, (plain, *others) = CALLS[title], taken
         unit = "tokens" if call.streams else "answers"
         middle = {name: _median(slices) for name, slices in taken.items()}
         base = middle[plain]
@@ -127,7 +142,7 @@ async def compare(
                 f"  {name}: {one.per_s:,.0f} {unit}/s, {one.cpu_us:.1f} us of CPU each: "
                 f"{clock:.2f} by the clock, {cpu:.2f} by CPU\n"
             )
-            if name in redis:
+            if one.commands:
                 commands = ", ".join(f"{each} {count:.2f}" for each, count in one.commands.items() if count >= 0.02)
                 sys.stdout.write(
                     f"    its Redis, for a call: {one.redis_us:.0f} us, {one.reads:.2f} reads; {commands}\n"
@@ -147,8 +162,17 @@ def main() -> None:
     parser.add_argument("--durable", action="store_true", help="DURABLE_REPLIES instead of Redis")
     parser.add_argument("--callers", type=int, default=CALLERS, help="who wait for their answers at the same time")
     parser.add_argument("--only", default="", help="a part of the names of what is called")
+    parser.add_argument("--starts", type=int, default=STARTS, help="how often all servers are started")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
+    calls = {title: call for title, call in CALLS.items() if options.only in title}
+    taken: Taken = {title: defaultdict(list) for title in calls}
+    for _ in range(options.starts):
+        _start(options, calls, taken)
+    report(taken)
+
+
+def _start(options: argparse.Namespace, calls: Mapping[str, Call], taken: Taken) -> None:
     with ExitStack() as stack:
         candidates, redis = [amrikyy("memory")], {}
         if options.durable:
@@ -161,7 +185,7 @@ def main() -> None:
             redis["Redis"] = stack.enter_context(redis_server())
             candidates.append(amrikyy("Redis", REDIS_URL=redis["Redis"].url))
         servers, models = stack.enter_context(side_by_side(candidates))
-        uvloop.run(compare(servers, redis, models, only=options.only, callers=options.callers))
+        uvloop.run(measure(servers, redis, models, calls, options.callers, taken))
 
 
 if __name__ == "__main__":
