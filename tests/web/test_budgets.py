@@ -134,8 +134,9 @@ async def test_a_stream_that_is_not_covered_is_a_402_and_no_stream(server: Serve
 async def test_a_stream_that_reaches_the_end_of_the_budget_stops_and_is_billed(
     server: Served, models: ModelServer
 ) -> None:
-    # The model ignores its output limit, and writes on.
-    models.rule = lambda _: Behaviour(pieces=["word " * 7600, *["word " * 20] * 2000], pause_s=0.005)
+    # The model ignores its output limit, and writes on, a thousand tokens a second: what the database may take to cover
+    # the next ones (`cover.AHEAD`) is half a second then. Five times as fast, a busy disk was too slow.
+    models.rule = lambda _: Behaviour(pieces=["word " * 7600, *["word " * 20] * 2000], pause_s=0.025)
     await put(server, "role:premium", 12)
     events = await server.stream("/api/stream/blog", BLOG)
     assert events[-1].event == "error"
