@@ -4,7 +4,7 @@ commands whose replies nobody waits for go with it, or a little later."""
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import hiredis
 
@@ -29,10 +29,8 @@ UNFIT = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLIC
 """Words of error replies: this Redis cannot serve requests now. On Redis 6, a script's error has the word inside it."""
 
 
-def pack(command: tuple[Argument, ...]) -> bytes:
-    """A command as it is sent."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub means a tuple of one
-    return packed
+pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", hiredis.pack_command)
+"""Encodes a command as it is sent. The package's stub means a tuple of one argument, and names no result."""
 
 
 class Wire(asyncio.Protocol):
