@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from amrikyy.ratelimit import Charge, Limit
@@ -115,7 +116,7 @@ async def test_a_caller_is_charged_what_the_request_costs_whatever_it_was_charge
     monkeypatch.setattr("amrikyy.ratelimit.redis.REMEMBERED", 3)
     limiter = RedisLimiter(link, prefix=new_prefix())
     assert (await limiter.decide(())).states == ()
-    allowed, costly = CHARGES[:1], (CHARGES[0]._replace(cost=5),)
+    allowed, costly = CHARGES[:1], (msgspec.structs.replace(CHARGES[0], cost=5),)
     left = [(await limiter.decide(charges)).states[0].remaining for charges in (CHARGES, allowed, costly, allowed) * 2]
     assert left == [99, 98, 93, 92, 91, 90, 85, 84]
     for number in range(10):
@@ -175,7 +176,7 @@ async def test_scripts_that_somebody_flushed_are_sent_again(link: RedisLink) -> 
 
 async def test_what_is_told_twice_counts_once_and_other_things_each_time(link: RedisLink) -> None:
     limiter = RedisLimiter(link, prefix=new_prefix())
-    usages = [Usage(name, key, limit, ((100.0, 3),)) for name, key, limit, _ in CHARGES]
+    usages = [Usage(each.name, each.key, each.limit, ((100.0, 3),)) for each in CHARGES]
     for teller in (("one", 1), ("one", 1), ("two", 1), ("one", 2), ("one", 1)):
         await limiter.add(usages, 100.5, teller)
     assert (await limiter.peek(CHARGES)).states[0].remaining == 100 - 9

@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine, Sequence
 from math import ceil
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -10,7 +10,7 @@ from amrikyy.errors import RateLimited, ValidationFailed
 from amrikyy.ratelimit.limit import Limit
 
 
-class Charge(NamedTuple):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """One limit that a request counts against.
 
     Attributes:

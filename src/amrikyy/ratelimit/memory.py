@@ -61,11 +61,12 @@ class _Counter:
             self.used -= self.amounts.pop(0)
 
     def take(self, now: float, amount: int) -> None:
-        at, times = self.stamp(now), self.times
-        if times and times[-1] >= at:  # the clock stood still, or the slice is the same
+        times = self.times
+        last = times[-1] if times else -inf
+        if last > now or last == self.stamp(now):  # the slice is the same, or the clock stood still
             self.amounts[-1] += amount
         else:
-            times.append(at)
+            times.append(self.stamp(now))
             self.amounts.append(amount)
         self.used += amount
 
@@ -78,6 +79,10 @@ class _Counter:
             self.used -= given
             if self.amounts[index] == 0:
                 del self.times[index], self.amounts[index]
+
+    def reset_s(self, now: float) -> float:
+        """Seconds until some of what was used is free again."""
+        return self.times[0] + self.window_s - now if self.times else 0.0
 
     def wait_s(self, needed: int, now: float) -> float:
         """Seconds until at least `needed` of what was used is free again."""
@@ -142,40 +147,35 @@ class MemoryLimiter:
 
     def decide_now(self, charges: Sequence[Charge], *, take: bool = True) -> Decision:
         """`decide` (or `peek`), for callers that cannot or need not await it."""
-        check_possible(charges)
-        now = self._clock()
-        divide_by = self.divide_by
+        now, divide_by = self._clock(), self.divide_by
         asked: list[tuple[Charge, _Counter, int]] = []
         refused: Charge | None = None
         wait_s = 0.0
         for charge in charges:
-            counter = self._counter(charge[:2], charge.limit, now)
-            # A charge that the whole limit allows must fit into the share, too, or it could never pass.
-            count = charge.limit.count if divide_by == 1 else max(charge.limit.count // divide_by, charge.cost)
-            asked.append((charge, counter, count))
-            over = counter.used + charge.cost - count
-            if over > 0:
-                waits = counter.wait_s(over, now)
+            counter = self._counter(charge, now)
+            count, cost = charge.limit.count, charge.cost
+            if divide_by > 1:  # a charge that the whole limit allows must fit into the share, or it could never pass
+                count = max(count // divide_by, min(count, cost))
+            left = count - counter.used - cost
+            if left < 0:
+                check_possible(charges)
+                waits = counter.wait_s(-left, now)
                 if refused is None or waits > wait_s:
                     refused, wait_s = charge, waits
+            asked.append((charge, counter, left))
+        takes = take and refused is None
         states: list[State] = []
-        for charge, counter, count in asked:
-            if refused is None and take:
-                counter.take(now, charge.cost)
-                if counter.used > counter.moves_over:
-                    self._keep(charge[:2], counter, now)
-            left = count - counter.used
-            reset_s = counter.times[0] + counter.window_s - now if counter.times else 0.0
-            states.append(State(charge, left if left > 0 else 0, reset_s))
+        for charge, counter, left in asked:
+            if takes:
+                self._take(charge, counter, now)
+            else:
+                left = max(0, left + charge.cost)
+            states.append(State(charge, left, counter.reset_s(now)))
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
         """Count a charge that was taken, whether the limit allows it or not; not earlier than the last one."""
-        name = charge[:2]
-        counter = self._counter(name, charge.limit, at)
-        counter.take(at, charge.cost)
-        if counter.used > counter.moves_over:
-            self._keep(name, counter, at)
+        self._take(charge, self._counter(charge, at), at)
 
     def usages(self) -> list[Usage]:
         """All usage that still counts."""
@@ -195,23 +195,29 @@ class MemoryLimiter:
             return
         for state in decision.states:
             charge = state.charge
-            name = charge[:2]
+            name = charge.name, charge.key
             counter = self._busy.get(name) or self._others.get(name)
             if counter is not None:
                 counter.give_back(decision.taken_at, charge.cost)
 
-    def _counter(self, name: tuple[str, str], limit: Limit, now: float) -> _Counter:
+    def _counter(self, charge: Charge, now: float) -> _Counter:
+        name = charge.name, charge.key
         counters = self._busy
         counter = counters.get(name)
         if counter is None:
             counters = self._others
             counter = counters.get(name)
             if counter is None:
-                return _Counter(limit)
+                return _Counter(charge.limit)
         counters.move_to_end(name)  # also when it refuses: a caller must not be forgotten while it keeps trying
         if counter.times and counter.times[0] + counter.window_s <= now:
             counter.forget(now)
         return counter
+
+    def _take(self, charge: Charge, counter: _Counter, now: float) -> None:
+        counter.take(now, charge.cost)
+        if counter.used > counter.moves_over:
+            self._keep((charge.name, charge.key), counter, now)
 
     def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
         """Keep a counter that is not kept yet, or has become busy."""

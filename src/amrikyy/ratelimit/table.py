@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
+import msgspec
+
 from amrikyy.ratelimit.decision import Charge
 from amrikyy.ratelimit.limit import Limit
 
@@ -64,4 +66,5 @@ class LimitTable:
         for operation, count in times.items():
             counted[operation.partition(".")[0]] += count
             counted[operation] += count
-        return [charge._replace(cost=counted[charge.name]) for charge in self.charges(key, tuple(counted))]
+        charges = self.charges(key, tuple(counted))
+        return [msgspec.structs.replace(charge, cost=counted[charge.name]) for charge in charges]
