@@ -99,3 +99,21 @@ def test_many_results_of_one_name_are_combined_in_time_that_grows_with_their_num
 def test_what_is_no_result_cannot_be_aggregated_and_that_is_the_callers_mistake(text: str) -> None:
     with pytest.raises(ValidationFailed, match=r"cannot be evaluated here: '.*' is missing"):
         evaluate(text, [{"success": True}])
+
+
+@pytest.mark.parametrize("text", ["function(r){return combine(r)" + " " * 900_000 + "x", " " * 900_000, "a" * 900_000])
+def test_an_aggregator_of_the_longest_body_is_refused_at_once(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidExpression, match="longer than"):
+        check_aggregator(text)
+    assert time.process_time() - began < 1  # it was a quarter of an hour
+
+
+def test_the_blanks_of_the_guides_function_are_read_once() -> None:
+    text = "function(r){return combine(r)" + " " * 1_900
+    began = time.process_time()
+    for _ in range(100):
+        with pytest.raises(InvalidExpression):
+            check_aggregator(text + "x")
+    assert time.process_time() - began < 0.5  # with two repetitions side by side, it was more than a second
+    assert check_aggregator(text + ";" + " " * 50 + "}") == "combine(@)"

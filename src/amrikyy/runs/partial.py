@@ -11,8 +11,9 @@ from pydantic_core import PydanticUseDefault, from_json
 from amrikyy.runs.events import Delta
 
 _ESCAPED = re.compile(r"\\.")
-# A number or a word at the very end may go on: 12 of 123, tru of true.
-_UNFINISHED = re.compile(r"[-+.\w]+\Z")
+# A number or a word at the very end may go on: 12 of 123, tru of true. Each word is read once, from its beginning: from
+# each of its characters, a long one would take the square of its length.
+_UNFINISHED = re.compile(r"(?<![-+.\w])[-+.\w]++\Z")
 
 
 class Fold:

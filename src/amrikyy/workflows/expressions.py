@@ -22,8 +22,9 @@ CHARACTERS_PER_UNIT = 16
 AGGREGATORS = ("combine", "concat", "first", "summarize")
 """What can be said instead of an expression: the name of a function that is given all results."""
 
-_GUIDE = re.compile(r"\s*function\s*\(\s*([A-Za-z_$][\w$]*)\s*\)\s*\{\s*return\s+(\w+)\s*\(\s*\1\s*\)\s*;?\s*\}\s*")
-"""`function(results) { return combine(results); }`: how the guide writes the name of an aggregator."""
+_GUIDE = re.compile(r"\s*function\s*\(\s*([A-Za-z_$][\w$]*)\s*\)\s*\{\s*return\s+(\w+)\s*\(\s*\1\s*\)\s*(?:;\s*)?\}\s*")
+"""`function(results) { return combine(results); }`: how the guide writes the name of an aggregator. No two repetitions
+follow each other, or a text of blanks would take the square of its length."""
 
 
 class InvalidExpression(ValueError):
@@ -55,6 +56,8 @@ def check_aggregator(text: str) -> str:
     Raises:
         InvalidExpression: it is none of these.
     """
+    if len(text) > MAX_LENGTH:
+        raise InvalidExpression(f"The aggregator is longer than {MAX_LENGTH} characters")
     name = text.strip()
     if (match := _GUIDE.fullmatch(text)) is not None:
         name = match[2]
