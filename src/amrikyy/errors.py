@@ -70,6 +70,7 @@ class ValidationFailed(AmrikyyError):
     status = 400
     code = "validation_failed"
     codes = (
+        "malformed_request",
         "malformed_body",
         "body_timeout",
         "exceeds_limit",

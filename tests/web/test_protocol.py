@@ -2,6 +2,7 @@
 
 import asyncio
 import dis
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -150,7 +151,8 @@ async def test_requests_are_read_as_they_were_sent() -> None:
         (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", b"200", "*"),
         (b"GET /u HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"200", "/u"),
         (b"GET /c HTTP/1.1\r\nhost: x\r\nconnection: upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n\r\n", b"200", "/c"),
-        (b"GET http://y HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
+        (b"GET http://y HTTP/1.1\r\nhost: x\r\n\r\n", b"200", "/"),
+        (b"GET http://y?a=1 HTTP/1.1\r\nhost: x\r\n\r\n", b"200", "/"),
         (b"CONNECT y:443 HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
         (b"GET \x01 HTTP/1.1\r\nhost: x\r\n\r\n", b"400", None),
         (b"GET / HTTP/1.1\r\nhost x\r\n\r\n", b"400", None),
@@ -250,16 +252,52 @@ async def test_a_connection_without_a_parser_understands_what_comes_next(early: 
     assert has_parser[0] == (0 < len(early) < len(GET))
 
 
-async def test_a_connection_without_a_parser_refuses_what_is_no_http() -> None:
+@pytest.mark.parametrize("frees", [True, False])
+@pytest.mark.parametrize("pause_s", [0.0, 0.03, 0.1], ids=["before", "between", "after"])
+async def test_what_is_no_http_never_gets_into_the_answer_before_it(pause_s: float, frees: bool) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        scope[CONNECTION].free_parser()
-        await asyncio.sleep(0.03)
-        await send({"type": "http.response.body", "body": b"[1]"})
+        if frees:
+            scope[CONNECTION].free_parser()
+        await send({"type": "http.response.body", "body": b"[1,", "more_body": True})
+        await asyncio.sleep(pause_s)
+        await send({"type": "http.response.body", "body": b"2]"})
 
     async with served(app) as ask:
         said = await ask(GET, b"\x00\x01\x02\r\n\r\n")
-    assert said.count(b"HTTP/1.1 200 OK") == said.count(b"HTTP/1.1 400") == 1
+        answer, refusal = b"3\r\n[1,\r\n2\r\n2]\r\n0\r\n\r\n", b"HTTP/1.1 400 Bad Request"
+        assert said.count(answer) == 1
+        assert said.partition(answer)[2].startswith(refusal) == (pause_s < 0.06)
+
+
+async def test_what_is_no_http_is_told_so_like_every_other_mistake() -> None:
+    async with served(JsonBytes(b"[1]")) as ask:
+        head, _, body = (await ask(b"FOO /\r\n\r\n")).partition(b"\r\n\r\n")
+    said = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert (said["success"], said["code"]) == (False, "malformed_request")
+    assert f"x-request-id: {said['requestId']}".encode() in head
+    assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+
+
+async def test_a_body_that_breaks_off_while_it_is_answered_breaks_the_connection() -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await asyncio.sleep(0.1)
+
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with served(app) as ask:
+        said = await ask(head + b"2\r\nhi\r\n", b"zz\r\n")
+    assert said.endswith(b"3\r\none\r\n")
+
+
+async def test_a_body_of_unknown_length_ends_with_the_connection_of_http_1_0() -> None:
+    async with served(responding(200, [], b"one", b"", b"three")) as ask:
+        head, _, body = (await ask(b"GET / HTTP/1.0\r\n\r\n")).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert body == b"onethree"
 
 
 async def test_what_follows_a_body_is_no_header_of_its_request() -> None:

@@ -1,5 +1,7 @@
 """The state of one HTTP exchange, from its first byte to its access line."""
 
+import itertools
+import secrets
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,6 +14,15 @@ from amrikyy.web.connection import CONNECTION
 
 if TYPE_CHECKING:
     from amrikyy.runtime import Runtime
+
+
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """A request id that nobody else has; it need not be secret."""
+    return f"req_{_PROCESS}{next(_numbers):012x}"
 
 
 class Exchange:

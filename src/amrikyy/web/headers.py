@@ -18,6 +18,9 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 ]  # fmt: skip
 """Sent by `web.protocol`; with another server, the application's outermost layer adds them."""
 
+NOT_STORED = (b"cache-control", b"no-store")
+"""Responses contain tokens, keys and private data, and shared caches do not treat `x-api-key` as a credential."""
+
 
 class Written:
     """Encodes a server's default headers and `SECURITY_HEADERS`, cached for a second: the server builds a new list with

@@ -1,9 +1,8 @@
 """The layers around every route, as plain ASGI middleware: all requests pass each of them, so each is short."""
 
-import itertools
 import re
-import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amrikyy.auth.principal import Principal
-from amrikyy.errors import AmrikyyError, InternalError
+from amrikyy.errors import AmrikyyError, InternalError, Unauthenticated, ValidationFailed
 from amrikyy.ratelimit.addresses import Networks, client_address
 from amrikyy.telemetry.logs import AccessLog, timestamp
 from amrikyy.telemetry.metrics import METHODS, NO_ROUTE, Metrics
@@ -20,8 +19,8 @@ from amrikyy.telemetry.spans import Tracer
 from amrikyy.traces import Redactor
 from amrikyy.web.connection import CONNECTION
 from amrikyy.web.errors import error_response
-from amrikyy.web.exchange import Exchange, exchange_of
-from amrikyy.web.headers import SECURITY_HEADERS
+from amrikyy.web.exchange import Exchange, exchange_of, new_request_id
+from amrikyy.web.headers import NOT_STORED, SECURITY_HEADERS
 from amrikyy.web.replies import dollars
 from amrikyy.web.spans import describe_exchange
 
@@ -30,17 +29,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_PROCESS = secrets.token_hex(6)
-_numbers = itertools.count(1)
-
 _redact = Redactor()
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,64}")
+_ONCE = (b"host", b"authorization", b"x-api-key", b"content-type", b"idempotency-key", b"last-event-id")
+"""Headers that have one value; of others, the first counts or all are a list."""
+
 MAX_LOGGED_PATH = 200
 """The most characters of an unknown path in an access line, because callers control its length."""
-
-NOT_STORED = (b"cache-control", b"no-store")
-"""Responses contain tokens, keys and private data, and shared caches do not treat `x-api-key` as a credential."""
 
 
 class Observe:
@@ -102,7 +98,7 @@ class Observe:
     def _begin(self, scope: Scope) -> Exchange:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         runtime = self._runtime()
-        request_id = _given_id(headers) or f"req_{_PROCESS}{next(_numbers):012x}"
+        request_id = _given_id(headers) or new_request_id()
         exchange = Exchange(runtime, headers, request_id)
         exchange.address = _address(scope, runtime.limits.trusted_proxies)
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
@@ -150,6 +146,7 @@ class AnswerErrors:
             await self._app(scope, receive, send)
             return
         try:
+            check_headers(scope, exchange_of(scope).headers)
             await self._app(scope, receive, send)
             return
         except ClientDisconnect:
@@ -205,6 +202,31 @@ class Authenticate:
         await self._app(scope, receive, send)
 
 
+def check_headers(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Refuse headers that others on the way might read otherwise.
+
+    Args:
+        headers: the first of each name.
+
+    Raises:
+        Unauthenticated: two credentials.
+        ValidationFailed: no host, or two, or two of another header that has one value.
+    """
+    if b"host" not in headers and scope.get("http_version") == "1.1":
+        raise ValidationFailed("HTTP/1.1 needs a Host header.", code="malformed_request")  # RFC 9112 §3.2
+    if len(headers) == len(scope["headers"]):
+        return
+    names = Counter(name for name, _ in scope["headers"])
+    repeated = sorted(name.decode("latin-1") for name in _ONCE if names[name] > 1)
+    if "authorization" in repeated or "x-api-key" in repeated:
+        raise Unauthenticated(
+            "Send one Authorization or one x-api-key: two might mean two callers.", code="ambiguous_credentials"
+        )
+    if repeated:
+        details = [{"field": name, "message": "Sent more than once", "type": "header"} for name in repeated]
+        raise ValidationFailed("Send each of these headers once.", code="malformed_request", details=details)
+
+
 def _address(scope: Scope, trusted: Networks) -> str | None:
     client = scope.get("client")
     peer = client[0] if client else None
@@ -220,6 +242,6 @@ def _printable(path: str) -> str:
 
 
 def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
-    """The request id that the caller sent, if it is well formed. Ours need not be secret, only unique."""
+    """The request id that the caller sent, if it is well formed."""
     given = headers.get(b"x-request-id")
     return str(given, "ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -6,12 +6,18 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+import structlog
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from amrikyy.errors import ValidationFailed
 from amrikyy.web.connection import CONNECTION
+from amrikyy.web.errors import encode, error_body
+from amrikyy.web.exchange import new_request_id
 from amrikyy.web.flow import Flow, Pipeline, Signal
-from amrikyy.web.headers import Written, write
+from amrikyy.web.headers import NOT_STORED, Written, write
+
+log = structlog.get_logger(__name__)
 
 HEAD_WITHIN_S = 30.0
 """How long the head of a request may take: otherwise clients that send a byte now and then could exhaust the file
@@ -19,6 +25,8 @@ descriptors. A new connection may stay silent as long as one kept alive, because
 
 
 _of_every_answer = Written()
+
+MALFORMED = ValidationFailed("This is not a well-formed HTTP request.", code="malformed_request")
 
 
 class Cycle(RequestResponseCycle):
@@ -36,6 +44,7 @@ class Cycle(RequestResponseCycle):
     )  # fmt: skip
 
     body: Any  # bytes as long as it has come in one piece
+    expected_content_length: Any  # None if it is not known
     message_event: Any  # a Signal, which has what is used of an asyncio.Event
 
     def __init__(self, protocol: "Protocol", scope: Any, *, keep_alive: bool) -> None:
@@ -83,11 +92,16 @@ class Cycle(RequestResponseCycle):
         length = by_name.get(b"content-length")
         self.chunked_encoding = False
         if self.scope["method"] == "HEAD" or status in (204, 304):
-            length = None
-        elif length is None:
+            self.expected_content_length = 0
+        elif length is not None:
+            self.expected_content_length = int(length)
+        elif (
+            self.scope["http_version"] == "1.0"
+        ):  # which does not know chunks (RFC 9112 §6.1): it ends with the connection
+            self.expected_content_length = None
+        else:
             self.chunked_encoding = True
             lines.append((b"transfer-encoding", b"chunked"))
-        self.expected_content_length = int(length or 0)
         block = write(lines)
         if not block.count(b"\n") == block.count(b"\r") == len(lines) or 0 in block:
             raise RuntimeError("a header of the response has a line break in it")
@@ -100,7 +114,7 @@ class Cycle(RequestResponseCycle):
         if self.chunked_encoding:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             body = chunk + b"0\r\n\r\n" if is_last else chunk
-        else:
+        elif self.expected_content_length is not None:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (is_last and self.expected_content_length):
                 raise RuntimeError("the body of the response is not as long as its Content-Length")
@@ -212,8 +226,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse_malformed()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -231,7 +244,8 @@ class Protocol(HttpToolsProtocol):
         parser, headers, before = self.parser, self.headers, self.cycle
         version = parser.get_http_version()
         url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
+        raw_path = url.path or b"/"  # of "GET http://host HTTP/1.1"
+        path = raw_path.decode("ascii")
         self.scope = {
             "type": "http",
             "asgi": _ASGI,
@@ -242,7 +256,7 @@ class Protocol(HttpToolsProtocol):
             "method": parser.get_method().decode("ascii"),
             "root_path": self.root_path,
             "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + url.path,
+            "raw_path": self.root_path.encode("ascii") + raw_path,
             "query_string": url.query or b"",
             "headers": headers,
             CONNECTION: self,
@@ -301,6 +315,33 @@ class Protocol(HttpToolsProtocol):
         self._tell()
         self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]  # as initially
         self.pipeline.clear()
+
+    def _refuse_malformed(self) -> None:
+        """Answer what is no HTTP with a 400, and close the connection.
+
+        If it follows a whole request that is not answered yet, that answer is the last. Within a request whose answer
+        has begun, or that is not the next to be answered, nobody would understand a 400.
+        """
+        cycle = self.cycle
+        in_progress = cycle is not None and not cycle.response_complete
+        if in_progress and not cycle.more_body:
+            cycle.keep_alive = False
+        elif in_progress and (cycle.response_started or self.pipeline):
+            self.abort()
+        else:
+            request_id = new_request_id()
+            log.warning("malformed_request", request_id=request_id, address=self.client[0] if self.client else None)
+            body = encode(error_body(MALFORMED, request_id))
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+                NOT_STORED,
+                (b"x-request-id", request_id.encode()),
+            ]
+            head = STATUS_LINE[MALFORMED.status], _of_every_answer(self.server_state.default_headers), write(headers)
+            self.transport.write(b"".join((*head, b"\r\n", body)))
+            self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self._closes_after_next:
