@@ -59,6 +59,32 @@ async def test_of_a_hundred_streams_none_hangs_and_none_is_cut_without_a_word(tm
     assert len(streams) == 100
 
 
+async def test_while_runs_finish_probes_are_answered_streams_taken_up_and_new_runs_sent_away(tmp_path: Path) -> None:
+    slow = {"OFFLINE_TOKENS_PER_S": "100", "DRAIN_TIMEOUT_S": "20"}
+    async with server_process(tmp_path, **slow) as (server, url), aiohttp.ClientSession(headers=HEADERS) as http:
+
+        async def status_of(method: str, path: str, json: object = None) -> tuple[int, str | None]:
+            async with http.request(method, f"{url}{path}", json=json) as reply:
+                assert reply.headers["connection"] == "close"
+                return reply.status, reply.headers.get("retry-after")
+
+        async with http.post(f"{url}/api/stream/blog", json=blog(1)) as first:
+            taken_up = [await anext(events_of(first)) for _ in range(3)][-1]
+            run_id = first.headers["x-run-id"]
+            server.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            assert await status_of("GET", "/api/health/live") == (200, None)
+            assert (await status_of("GET", "/api/health/ready"))[0] == 503
+            assert await status_of("POST", "/api/agents/content/generateBlogPost", blog(2)) == (503, "2")
+        resuming = {"last-event-id": f"{run_id}:{taken_up.number}"}
+        async with http.get(f"{url}/api/stream/{run_id}", headers=resuming) as second:
+            assert [event async for event in events_of(second)][-1].event == "complete"
+        async with asyncio.timeout(10):
+            assert await server.wait() in (0, -signal.SIGTERM)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await status_of("GET", "/api/health/live")
+
+
 STUBBORN = """
 import asyncio
 from amrikyy.agents import Agent, Request, Result, RunContext
