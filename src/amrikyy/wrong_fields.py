@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 _TIME = "This must be a time, for example 2027-05-01T12:00:00Z"
@@ -39,6 +39,8 @@ def wrong_fields(error: ValidationError, model: type[BaseModel], at_most: int) -
             message = f"Unknown field. Known fields: {known}" if len(wrong["loc"]) == 1 else "Unknown field"
         elif wrong["type"] == "string_pattern_mismatch" and path in fields:
             message = _form_of(fields[path])
+        elif wrong["type"] in ("too_short", "too_long") and path in fields and fields[path].annotation is SecretStr:
+            message = message.replace("item", "character")
         found.append({"field": path, "message": message, "type": wrong["type"]})
     return found
 

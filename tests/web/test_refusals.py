@@ -1,5 +1,7 @@
 """Who is refused, with what, and in which order: credential, permission, body."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -205,6 +207,48 @@ async def test_a_body_over_the_limit_in_chunks_is_a_413(server: Served) -> None:
 async def test_a_body_of_another_type_is_a_415(server: Served) -> None:
     reply = await server.ask("POST", "/api/stream/blog", raw=b"topic=x", headers={"content-type": "text/plain"})
     assert_error(reply, 415, "unsupported_media_type")
+
+
+async def test_an_encoded_body_is_a_415_and_not_read_as_it_is(server: Served) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    reply = await server.ask("POST", "/api/stream/blog", raw=b"{}", headers=headers)
+    assert_error(reply, 415, "unsupported_media_type")
+
+
+async def test_a_field_has_one_name(server: Served) -> None:
+    stay = {"destination": "Paris", "check_in": "2099-05-01", "checkOut": "2099-05-03"}
+    reply = await server.ask("POST", "/api/agents/travel/searchHotels", stay)
+    assert_error(reply, 400, "validation_failed")
+    assert {detail["field"] for detail in reply.json["details"]} == {"check_in", "checkIn"}
+
+
+async def test_a_password_is_counted_in_characters(server: Served) -> None:
+    login = {"email": "ana@example.com", "password": "x" * 300}
+    reply = await server.ask("POST", "/api/auth/login", login, key=None)
+    assert reply.json["details"][0]["message"] == "Value should have at most 256 characters, not 300"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        (("host: x", "host: y"), 400, "malformed_request"),
+        ((), 400, "malformed_request"),
+        (("host: x", "content-type: application/json", "content-type: text/plain"), 400, "malformed_request"),
+        (("host: x", "x-api-key: nobody"), 401, "ambiguous_credentials"),
+        (("host: x", "accept: a/b", "accept: c/d"), 200, None),
+    ],
+)
+async def test_what_others_might_read_otherwise_is_refused(
+    server: Served, lines: tuple[str, ...], status: int, code: str | None
+) -> None:
+    head = ("GET /api/agents/list HTTP/1.1", f"x-api-key: {KEYS['premium']}", "connection: close", *lines, "", "")
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write("\r\n".join(head).encode())
+    said, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert said.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(body).get("code") == code
 
 
 async def test_an_unknown_path_is_a_404_and_a_wrong_method_a_405(server: Served) -> None:

@@ -143,7 +143,7 @@ def _read_as(model: type[BaseModel], body: bytes) -> Any:
     check_numbers(body)
     wrong = inexact(model, body)
     try:
-        read = model.__pydantic_validator__.validate_json(body)
+        read = model.__pydantic_validator__.validate_json(body, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ValidationFailed.from_pydantic(error, model, also=wrong) from None
     if wrong:
@@ -159,13 +159,15 @@ def _validated(model: type[BaseModel], values: dict[str, str]) -> BaseModel:
         ]
         raise ValidationFailed("The query contains a control character; send it again without it.", details=details)
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ValidationFailed.from_pydantic(error, model, where="query parameters") from None
 
 
 async def _read_body(call: Call) -> bytes:
     headers = call.exchange.headers
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
     length = headers.get(b"content-length")
     if length is not None and (not length.isdigit() or int(length) > MAX_BODY):
         raise _too_large()
