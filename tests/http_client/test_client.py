@@ -328,6 +328,23 @@ async def test_who_waits_too_long_is_told_so_and_costs_nobody_a_turn(server: Ser
         assert (await holding).body == (await patient).body == b"hi"
 
 
+async def test_who_waits_first_is_served_first(server: Server) -> None:
+    free = asyncio.Event()
+
+    async def wait(writer: asyncio.StreamWriter) -> None:
+        await free.wait()
+        writer.write(OK)
+
+    server.script.append(wait)
+    async with opened(1) as http:
+        # The first opens the connection while the others get in line: that it is open now gives nobody a place.
+        asked = [asyncio.create_task(fetch(http, server, f"/{number}")) for number in range(4)]
+        await asyncio.sleep(0.05)
+        free.set()
+        await asyncio.gather(*asked)
+    assert [request.split()[1] for request in server.requests] == [b"/0", b"/1", b"/2", b"/3"]
+
+
 async def test_an_idle_connection_to_another_server_makes_room(server: Server) -> None:
     other = Server()
     listening = await asyncio.start_server(other.serve, "127.0.0.1", 0)

@@ -168,13 +168,15 @@ class HttpClient:
 
     async def _connect(self, origin: Origin) -> Connection:
         self._connecting += 1
+        connection = None
         try:
             connection = await self._open_to(origin)
         except OSError as error:
             raise NotConnected(type(error).__name__) from error
         finally:
             self._connecting -= 1
-            self._wake_one()
+            if connection is None:  # else no place has become free, and who was woken would lose its place in line
+                self._wake_one()
         self._open.add(connection)
         return connection
 
