@@ -153,6 +153,7 @@ class AnswerErrors:
             return  # there is nobody left to answer
         except AmrikyyError as raised:
             error = raised.with_traceback(None)  # breaks a reference cycle through this frame
+            error.__context__ = None  # and another, through the frame where its cause was raised
         except Exception:
             request_id = exchange_of(scope).request_id
             log.exception("request_failed", request_id=request_id, path=_printable(scope["path"]))
