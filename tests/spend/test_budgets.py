@@ -4,8 +4,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -15,14 +16,25 @@ from amrikyy.db.asynchronous import AsyncConnection
 from amrikyy.db.tables import budget_days, reservations, spend
 from amrikyy.db.tables import budgets as budgets_table
 from amrikyy.errors import BudgetSpent, NotFound, Unavailable, ValidationFailed
-from amrikyy.spend import Budgets, Sums
-from amrikyy.spend.budget_store import Ask, Budget, BudgetStore
+from amrikyy.spend import Budgets, Sums, budget_store
+from amrikyy.spend.budget_store import Ask, Budget, BudgetStore, Settled
 
 KEY = "key:" + "0" * 32
 
 
 async def nobody(_: Any) -> None:
     """Records nothing."""
+
+
+def clock_at(moment: datetime) -> type[datetime]:
+    """The class `datetime` of a process whose clock stands at that moment."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls.fromtimestamp(moment.timestamp(), tz)
+
+    return Clock
 
 
 @asynccontextmanager
@@ -171,12 +183,8 @@ async def test_what_was_spent_before_a_budget_was_set_counts(
     budgets: Budgets, database: Database, *, summed_up: bool
 ) -> None:
     today = datetime.now(UTC).date()
-    common = {"owner": KEY, "agent": "content", "operation": "x", "input_tokens": 1, "output_tokens": 1,
-              "usage_estimated": False}  # fmt: skip
-    async with database.begin() as connection:
-        for number, (day, cost) in enumerate([(today, 0.4), (today, None), (today.replace(year=2020), 9.0)]):
-            row = common | {"run_id": f"run_{number}", "model": "m", "day": day.isoformat(), "cost_usd": cost}
-            await connection.execute(insert(spend).values(row))
+    for day, cost_usd in [(today, 0.4), (today, None), (today.replace(year=2020), 9.0)]:
+        await enter(database, day, cost_usd)
     if summed_up:
         await Sums(database).add_up()
     await put(budgets, KEY, 0.5)
@@ -185,6 +193,37 @@ async def test_what_was_spent_before_a_budget_was_set_counts(
     await put(budgets, KEY, 0.7)
     assert await spent(budgets) == pytest.approx(0.4), "it is not counted a second time"
     assert await attempt(budgets, 0.2, 0.2)
+
+
+async def enter(database: Database, day: date, cost_usd: float | None) -> None:
+    """Write a ledger entry of a run that began on that day."""
+    row = {"run_id": f"run_{uuid4().hex}", "model": "m", "owner": KEY, "agent": "content", "operation": "x",
+           "day": day.isoformat(), "input_tokens": 1, "output_tokens": 1, "cost_usd": cost_usd,
+           "usage_estimated": False}  # fmt: skip
+    async with database.begin() as connection:
+        await connection.execute(insert(spend).values(row))
+
+
+async def test_a_call_over_midnight_counts_once_when_its_budget_is_raised(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_store, "datetime", clock_at(datetime(2026, 7, 15, 0, 1, tzinfo=UTC)))
+    yesterday, today = date(2026, 7, 14), date(2026, 7, 15)
+    store = BudgetStore(database)
+
+    async def spent_after_raising_to(limit_usd: float) -> float:
+        await store.put(KEY, "month", limit_usd, "user:root", nobody)
+        return (await store.standings([KEY]))[0].spent_usd
+
+    assert await spent_after_raising_to(100) == 0
+    await store.book([Settled("a", (KEY,), 5.0, is_reserved=False)], [], holder="me", lease_s=45)
+    await enter(database, yesterday, 5.0)
+    assert await spent_after_raising_to(200) == 5
+    await enter(database, today, 2.0)  # of a process that did not know of the budget yet
+    assert await spent_after_raising_to(300) == pytest.approx(7)
+    await enter(database, yesterday, 1.0)
+    assert await spent_after_raising_to(400) == pytest.approx(8)
+    assert await spent_after_raising_to(500) == pytest.approx(8)
 
 
 async def test_a_budget_that_was_removed_no_longer_holds_in_any_process(

@@ -5,7 +5,7 @@ processes never give away the same dollar.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -202,22 +202,22 @@ class BudgetStore:
         )
 
     async def _count_ledger(self, connection: AsyncConnection, subject: str) -> None:
-        """Take over what the ledger has of this month. It knows no roles: theirs counts from when a budget is set."""
+        """Book what only the ledger has of this month. It knows no roles: theirs counts from when a budget is set."""
         first = datetime.now(UTC).date().replace(day=1).isoformat()
         through = await summed_through(connection, locked=True)
         entries = used(through, lambda table: iter([table.c.owner == subject, table.c.day >= first]), by_caller=True)
-        query = select(entries.c.day, func.sum(entries.c.cost_usd).label("spent_usd")).group_by(entries.c.day)
-        rows = [{"subject": subject, "day": row.day, "spent_usd": row.spent_usd}
-                for row in await connection.execute(query)]  # fmt: skip
-        if not rows:
-            return
-        upsert = self._insert(budget_days)
-        known, new = budget_days.c.spent_usd, upsert.excluded.spent_usd
-        larger = upsert.on_conflict_do_update(
-            index_elements=[budget_days.c.subject, budget_days.c.day],
-            set_={"spent_usd": case((known > new, known), else_=new)},
+        ledger = select(entries.c.day, func.sum(entries.c.cost_usd).label("spent_usd")).group_by(entries.c.day)
+        booked = select(budget_days.c.day, budget_days.c.spent_usd).where(
+            budget_days.c.subject == subject, budget_days.c.day >= first
         )
-        await connection.execute(larger, sorted(rows, key=lambda row: row["day"]))
+        # In this order: a call is booked before its run is in the ledger.
+        in_ledger, in_budget = [
+            {row.day: row.spent_usd for row in await connection.execute(query)} for query in (ledger, booked)
+        ]
+        missing = _missing(in_ledger, in_budget)
+        if missing:
+            rows = [{"subject": subject, "day": day, "spent_usd": missing[day]} for day in sorted(missing)]
+            await connection.execute(self._adding(budget_days, "spent_usd"), rows)
 
     async def _settle(self, connection: AsyncConnection, settled: Sequence[Settled]) -> None:
         over = delete(reservations).where(reservations.c.id.in_([each.reservation for each in settled]))
@@ -265,6 +265,22 @@ async def _standings(connection: AsyncConnection, which: ColumnElement[bool]) ->
         Standing(row.subject, row.period, row.limit_usd, row.spent, row.reserved, _next(row.period, now))
         for row in await connection.execute(query)
     ]
+
+
+def _missing(ledger: Mapping[str, float], booked: Mapping[str, float]) -> dict[str, float]:
+    """What of the ledger is not booked, by day.
+
+    A call is booked on the day on which it ends. The ledger has it on the day on which its run began, which may be the
+    day before. So what is booked on a day makes up for what the ledger has of that day, and then for earlier days.
+    """
+    missing: dict[str, float] = {}
+    left_usd = 0.0
+    for day in sorted({*ledger, *booked}, reverse=True):
+        left_usd += booked.get(day, 0.0) - ledger.get(day, 0.0)
+        if left_usd < -ROUNDING_USD:
+            missing[day] = -left_usd
+            left_usd = 0.0
+    return missing
 
 
 def _decide(asks: Sequence[Ask], standings: Sequence[Standing]) -> tuple[list[Standing | None], list[Ask]]:
