@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 from uuid import uuid4
 
@@ -216,7 +216,7 @@ async def test_a_call_over_midnight_counts_once_when_its_budget_is_raised(
         return (await store.standings([KEY]))[0].spent_usd
 
     assert await spent_after_raising_to(100) == 0
-    await store.book([Settled("a", (KEY,), 5.0, is_reserved=False)], [], holder="me", lease_s=45)
+    await store.book([Settled("a", (KEY,), 5.0, is_reserved=False)], [])
     await enter(database, yesterday, 5.0)
     assert await spent_after_raising_to(200) == 5
     await enter(database, today, 2.0)  # of a process that did not know of the budget yet
@@ -299,6 +299,33 @@ async def test_the_reservations_of_a_process_that_was_killed_are_released(
         assert (await connection.execute(select(reservations))).all() == []
 
 
+async def test_a_process_whose_clock_is_ahead_does_not_give_away_what_others_have_reserved(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, ahead = BudgetStore(database), BudgetStore(database)
+    await store.put(KEY, "month", 1.0, "user:root", nobody)
+    assert await store.book([], [Ask("a", (KEY,), 0.9)]) == [None]
+    monkeypatch.setattr(budget_store, "datetime", clock_at(datetime.now(UTC) + timedelta(minutes=5)))
+    assert await ahead.purge() == 0
+    (refused,) = await ahead.book([], [Ask("b", (KEY,), 0.9)])
+    assert refused is not None
+    assert refused.reserved_usd == pytest.approx(0.9)
+
+
+async def test_a_process_knows_of_what_it_has_reserved_even_if_the_databases_clock_jumps(database: Database) -> None:
+    store, other = BudgetStore(database), BudgetStore(database)
+    await store.put(KEY, "month", 1.0, "user:root", nobody)
+    assert await store.book([], [Ask("a", (KEY,), 0.9)]) == [None]
+    async with database.begin() as connection:
+        await connection.execute(update(reservations).values(expires_at=datetime.now(UTC) - timedelta(minutes=5)))
+    assert await store.purge() == 0
+    (refused,) = await store.book([], [Ask("b", (KEY,), 0.9)])
+    assert refused is not None
+    await store.renew()
+    (refused,) = await other.book([], [Ask("c", (KEY,), 0.9)])
+    assert refused is not None
+
+
 async def test_a_process_that_stops_gives_back_what_it_holds(budgets: Budgets, database_url: str) -> None:
     await put(budgets, KEY, 1.0)
     other = open_database(database_url)
@@ -320,7 +347,7 @@ async def test_whoever_asks_how_things_stand_while_all_others_are_refused_is_ans
 
     await store.put("somebody", "day", 1.0, "admin", noting)
     asks = [Ask("call", ("somebody",), 5.0), Ask("", (), 0.0)]
-    refused, answered = await store.book([], asks, holder="me", lease_s=10)
+    refused, answered = await store.book([], asks)
     assert refused is not None
     assert answered is None
     assert (await store.standings(["somebody"]))[0].reserved_usd == 0

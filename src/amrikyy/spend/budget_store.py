@@ -4,6 +4,7 @@ The sums are those of all processes. Whoever reserves holds the rows of the budg
 processes never give away the same dollar.
 """
 
+import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ ROUNDING_USD = 1e-9
 
 KEPT = timedelta(days=62)
 """Days older than the longest period are of no use; they are in the ledger."""
+
+LEASE_S = 45.0
+"""How long the reservations of a process that died still count."""
 
 _LOCK = 0x62756467  # "budg": one change of a budget at a time, so that revisions become visible in order
 
@@ -93,10 +97,17 @@ class Settled:
 
 
 class BudgetStore:
-    """Reads and writes budgets. Every method raises `Unavailable` when the database cannot be reached."""
+    """Reads and writes budgets. Every method raises `Unavailable` when the database cannot be reached.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where the budgets of all processes are.
+        lease_s: how long what is reserved here counts for other processes, unless it is renewed.
+    """
+
+    def __init__(self, database: Database, *, lease_s: float = LEASE_S) -> None:
         self._database = database
+        self._lease_s = lease_s
+        self._holder = secrets.token_hex(16)
 
     async def changed_since(self, revision: int) -> list[Budget]:
         """Budgets that were set or removed after that revision."""
@@ -125,18 +136,16 @@ class BudgetStore:
     async def standings(self, subjects: Collection[str]) -> list[Standing]:
         """How the budgets of these subjects stand."""
         async with self._database.connect() as connection:
-            return await _standings(connection, budgets.c.subject.in_(subjects))
+            return await self._standings(connection, budgets.c.subject.in_(subjects))
 
     async def page(self, after: str, limit: int) -> list[Standing]:
         """Budgets by subject, from the first one after `after`, those of a subject never apart."""
         there = select(budgets.c.subject).where(budgets.c.limit_usd.is_not(None), budgets.c.subject > after)
         subjects = there.distinct().order_by(budgets.c.subject).limit(limit)
         async with self._database.connect() as connection:
-            return await _standings(connection, budgets.c.subject.in_(subjects))
+            return await self._standings(connection, budgets.c.subject.in_(subjects))
 
-    async def book(
-        self, settled: Sequence[Settled], asks: Sequence[Ask], *, holder: str, lease_s: float
-    ) -> list[Standing | None]:
+    async def book(self, settled: Sequence[Settled], asks: Sequence[Ask]) -> list[Standing | None]:
         """Settle what has ended, then reserve, in one transaction.
 
         Returns:
@@ -154,36 +163,32 @@ class BudgetStore:
                 select(budgets.c.subject).where(concerned).order_by(budgets.c.subject, budgets.c.period)
                 .with_for_update()
             )  # fmt: skip
-            verdicts, granted = _decide(asks, await _standings(connection, concerned))
-            expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
+            verdicts, granted = _decide(asks, await self._standings(connection, concerned))
             rows = [
-                {"id": ask.reservation, "subject": subject, "amount_usd": ask.amount_usd, "holder": holder,
-                 "expires_at": expires_at}
+                {"id": ask.reservation, "subject": subject, "amount_usd": ask.amount_usd, "holder": self._holder}
                 for ask in granted for subject in ask.subjects
             ]  # fmt: skip
             if rows:  # an ask that no budget concerns any more is granted, and reserves nothing
-                await connection.execute(self._adding(reservations, "amount_usd"), rows)
+                reserve = self._adding(reservations, "amount_usd").values(expires_at=self._now(self._lease_s))
+                await connection.execute(reserve, rows)
             return verdicts
 
-    async def renew(self, holder: str, lease_s: float) -> None:
-        """Keep the holder's reservations for another lease."""
-        expires_at = datetime.now(UTC) + timedelta(seconds=lease_s)
+    async def renew(self) -> None:
+        """Keep what is reserved here for another lease."""
+        mine = update(reservations).where(reservations.c.holder == self._holder)
         async with self._database.begin() as connection:
-            await connection.execute(
-                update(reservations).where(reservations.c.holder == holder).values(expires_at=expires_at)
-            )
+            await connection.execute(mine.values(expires_at=self._now(self._lease_s)))
 
-    async def release(self, holder: str) -> None:
-        """Give back whatever the holder has reserved."""
+    async def release(self) -> None:
+        """Give back whatever is reserved here."""
         async with self._database.begin() as connection:
-            await connection.execute(delete(reservations).where(reservations.c.holder == holder))
+            await connection.execute(delete(reservations).where(reservations.c.holder == self._holder))
 
     async def purge(self) -> int:
         """Delete days that no period includes any more, and reservations of processes that died. Returns how many."""
-        now = datetime.now(UTC)
         async with self._database.begin() as connection:
-            old = delete(budget_days).where(budget_days.c.day < (now - KEPT).date().isoformat())
-            dead = delete(reservations).where(reservations.c.expires_at <= now)
+            old = delete(budget_days).where(budget_days.c.day < (datetime.now(UTC) - KEPT).date().isoformat())
+            dead = delete(reservations).where(~self._counts)
             return (await connection.execute(old)).rowcount + (await connection.execute(dead)).rowcount
 
     async def _change(
@@ -235,6 +240,39 @@ class BudgetStore:
         if rows:
             await connection.execute(self._adding(budget_days, "spent_usd"), rows)
 
+    async def _standings(self, connection: AsyncConnection, which: ColumnElement[bool]) -> list[Standing]:
+        """The sums in one statement: a call that is settled meanwhile is either reserved or spent, never neither."""
+        now = datetime.now(UTC)
+        today = now.date()
+        since = case(
+            (budgets.c.period == "day", literal(today.isoformat())), else_=literal(today.replace(day=1).isoformat())
+        )
+        spent = select(func.coalesce(func.sum(budget_days.c.spent_usd), 0.0)).where(
+            budget_days.c.subject == budgets.c.subject, budget_days.c.day >= since
+        )
+        reserved = select(func.coalesce(func.sum(reservations.c.amount_usd), 0.0)).where(
+            reservations.c.subject == budgets.c.subject, self._counts
+        )
+        query = select(
+            budgets.c.subject, budgets.c.period, budgets.c.limit_usd,
+            spent.scalar_subquery().label("spent"), reserved.scalar_subquery().label("reserved"),
+        ).where(which, budgets.c.limit_usd.is_not(None)).order_by(budgets.c.subject, budgets.c.period)  # fmt: skip
+        return [
+            Standing(row.subject, row.period, row.limit_usd, row.spent, row.reserved, _next(row.period, now))
+            for row in await connection.execute(query)
+        ]
+
+    @property
+    def _counts(self) -> ColumnElement[bool]:
+        """Which reservations count. Those made here do until they are settled, even if the clock has jumped."""
+        return (reservations.c.expires_at > self._now()) | (reservations.c.holder == self._holder)
+
+    def _now(self, plus_s: float = 0.0) -> ColumnElement[Any]:
+        """The database's time: a process whose clock is ahead would take others' reservations for expired."""
+        if self._database.dialect == "sqlite":
+            return func.strftime("%Y-%m-%d %H:%M:%f000", "now", f"{plus_s:+f} seconds")  # as `Moment` writes it
+        return func.now() + timedelta(seconds=plus_s)
+
     def _adding(self, table: Any, column: str) -> Any:
         upsert = self._insert(table)
         total = table.c[column] + upsert.excluded[column]
@@ -242,29 +280,6 @@ class BudgetStore:
 
     def _insert(self, table: Any) -> Any:
         return insert_into(table, self._database.dialect)
-
-
-async def _standings(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Standing]:
-    """The sums in one statement: a call that is settled meanwhile is either reserved or spent, never neither."""
-    now = datetime.now(UTC)
-    today = now.date()
-    since = case(
-        (budgets.c.period == "day", literal(today.isoformat())), else_=literal(today.replace(day=1).isoformat())
-    )
-    spent = select(func.coalesce(func.sum(budget_days.c.spent_usd), 0.0)).where(
-        budget_days.c.subject == budgets.c.subject, budget_days.c.day >= since
-    )
-    reserved = select(func.coalesce(func.sum(reservations.c.amount_usd), 0.0)).where(
-        reservations.c.subject == budgets.c.subject, reservations.c.expires_at > now
-    )
-    query = select(
-        budgets.c.subject, budgets.c.period, budgets.c.limit_usd,
-        spent.scalar_subquery().label("spent"), reserved.scalar_subquery().label("reserved"),
-    ).where(which, budgets.c.limit_usd.is_not(None)).order_by(budgets.c.subject, budgets.c.period)  # fmt: skip
-    return [
-        Standing(row.subject, row.period, row.limit_usd, row.spent, row.reserved, _next(row.period, now))
-        for row in await connection.execute(query)
-    ]
 
 
 def _missing(ledger: Mapping[str, float], booked: Mapping[str, float]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Budgets: who has one is known in memory; what it covers is decided in the database, for all processes at once."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -12,15 +11,12 @@ import structlog
 from amrikyy.db.engine import Database
 from amrikyy.errors import AmrikyyError, BudgetSpent, NotFound, Unavailable
 from amrikyy.spend.allowance import Allowance, budget_spent
-from amrikyy.spend.budget_store import Ask, BudgetStore, Noting, Period, Settled, Standing
+from amrikyy.spend.budget_store import LEASE_S, Ask, BudgetStore, Noting, Period, Settled, Standing
 
 log = structlog.get_logger(__name__)
 
 REFRESH_S = 2.0
 """How long another process may take to learn of a new budget."""
-
-LEASE_S = 45.0
-"""How long the reservations of a process that died still count."""
 
 RETRY_AFTER_S = 0.05
 CLOSE_TIMEOUT_S = 5.0
@@ -37,10 +33,9 @@ class Budgets:
     """
 
     def __init__(self, database: Database, *, on_refused: Refused | None = None, lease_s: float = LEASE_S) -> None:
-        self._store = BudgetStore(database)
+        self._store = BudgetStore(database, lease_s=lease_s)
         self._on_refused = on_refused
         self._lease_s = lease_s
-        self._holder = secrets.token_hex(16)
         self._limited: dict[str, set[Period]] = {}
         self._revision = 0
         self._refreshing = asyncio.Lock()
@@ -72,7 +67,7 @@ class Budgets:
                     await self._keeper  # not cancelled: a transaction broken off might be written and still be repeated
                 await self._book()
                 if self._open:
-                    await self._store.release(self._holder)
+                    await self._store.release()
         except (AmrikyyError, TimeoutError) as error:
             log.error("budgets_not_settled", calls=len(self._settled), reason=str(error) or type(error).__name__)
 
@@ -188,7 +183,7 @@ class Budgets:
             try:
                 await self._book()
                 if self._open and time.monotonic() - renewed_at >= self._lease_s / 3:
-                    await self._store.renew(self._holder, self._lease_s)
+                    await self._store.renew()
                     renewed_at = time.monotonic()
                 if time.monotonic() - refreshed_at >= REFRESH_S:
                     await self._refresh()
@@ -214,11 +209,11 @@ class Budgets:
         self._booking = True
         try:
             try:
-                verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
+                verdicts = await self._store.book(settled, asks)
             except Unavailable:  # a deadlock, or a connection that was lost, is gone at once
                 settled = [replace(each, is_repeated=True) for each in settled]
                 await asyncio.sleep(RETRY_AFTER_S)
-                verdicts = await self._store.book(settled, asks, holder=self._holder, lease_s=self._lease_s)
+                verdicts = await self._store.book(settled, asks)
         except BaseException as error:
             self._settled = [replace(each, is_repeated=True) for each in settled] + self._settled
             for _, verdict in asked:
