@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from amrikyy.db.engine import POOL_OVERFLOW, POOL_SIZE
 from amrikyy.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from amrikyy.workflows.definitions import KEPT_VERSIONS
 from amrikyy.workflows.plan import Definition, Hierarchical, Options, Parallel, Plan, Sequential
-from amrikyy.workflows.records import Owner, WorkflowRecord
+from amrikyy.workflows.records import Owner, WorkflowRecord, Write
+from amrikyy.workflows.store import WorkflowStore
 from amrikyy.workflows.workflows import Bounds, Workflows
 from tests.workflows.conftest import Log, OpenWorkflows, workflows_on
 
@@ -178,6 +180,32 @@ async def test_cancelling_stops_the_step_at_once(workflows: Workflows, log: Log)
     assert (await workflows.events(workflow_id))[-1].kind == "cancelled"
     with pytest.raises(Conflict):
         await workflows.cancel(workflow_id, owner=OWNER)
+
+
+async def test_a_workflow_that_ends_while_it_is_being_cancelled_has_ended(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ending, may_end = asyncio.Event(), asyncio.Event()
+    usual_record, usual_request = WorkflowStore.record, WorkflowStore.request_cancel
+
+    async def record(store: WorkflowStore, writes: Sequence[Write], *, again: bool = False) -> list[bool]:
+        if any(write.ending is not None for write in writes):
+            is_ending.set()
+            await may_end.wait()
+        return await usual_record(store, writes, again=again)
+
+    async def request_cancel(store: WorkflowStore, workflow_id: str) -> None:
+        may_end.set()  # between the look that finds it running, and stopping it
+        await usual_request(store, workflow_id)
+
+    monkeypatch.setattr(WorkflowStore, "record", record)
+    monkeypatch.setattr(WorkflowStore, "request_cancel", request_cancel)
+    workflow_id = await started(workflows, sequence(step("increment"), input={"amount": 1}))
+    async with asyncio.timeout(10):
+        await is_ending.wait()
+    with pytest.raises(Conflict, match="it is completed") as refused:
+        await workflows.cancel(workflow_id, owner=OWNER)
+    assert refused.value.code == "workflow_ended"
 
 
 async def test_a_workflow_takes_no_longer_than_it_may(workflows: Workflows, log: Log) -> None:

@@ -198,8 +198,8 @@ async def cancel(call: Call) -> Answer:
     found = await workflows.get(workflow_id, owner=visible_to(call))
     if found.owner != call.principal.id and not found.ended:
         await call.runtime.audit.record(Act(call.actor, "workflow.cancel", workflow_id, {"owner": found.owner}))
-    await workflows.cancel(workflow_id, owner=visible_to(call), reason="The workflow was cancelled by its caller.")
-    record = await workflows.get(workflow_id, owner=None)
+    reason = "The workflow was cancelled by its caller."
+    record = await workflows.cancel(workflow_id, owner=visible_to(call), reason=reason)
     call.exchange.run_id = workflow_id
     how = "was" if record.ended else "is being"
     return WorkflowCancelled(workflow_id=workflow_id, status=record.status, message=f"The workflow {how} cancelled.")

@@ -285,25 +285,35 @@ class Workflows:
 
     # --- Ending ---
 
-    async def cancel(self, workflow_id: str, *, owner: str | None, reason: str = "The workflow was cancelled.") -> None:
+    async def cancel(
+        self, workflow_id: str, *, owner: str | None, reason: str = "The workflow was cancelled."
+    ) -> WorkflowRecord:
         """Stop a workflow, with the model call that it is waiting for. What it has done stays recorded.
+
+        Returns:
+            the workflow as it is now: cancelled, or about to be by another process.
 
         Raises:
             NotFound: there is none, or it is somebody else's.
-            Conflict: it has ended.
+            Conflict: it has ended, perhaps just now.
         """
         record = await self._store.get(workflow_id, owner=owner)
         if record.ended:
-            raise Conflict(f"The workflow has ended: it is {record.status}.", code="workflow_ended")
+            raise _ended(record)
         await self._store.request_cancel(workflow_id)
         cause = RunCancelled(reason)
         if await self._store.cancel_queued(record, cause):
             self._metrics.workflows.inc(record.strategy, "cancelled")
             self._changes.wake(workflow_id)
         self._worker.stop(workflow_id, cause)
-        with suppress(TimeoutError):  # another process may have it, and has been asked
+        try:
             async with asyncio.timeout(CANCEL_WITHIN_S):
-                await self.wait(workflow_id)
+                record = await self.wait(workflow_id)
+        except TimeoutError:  # another process may have it, and has been asked
+            record = await self._store.get(workflow_id, owner=None)
+        if record.ended and record.status != "cancelled":
+            raise _ended(record)
+        return record
 
     async def purge(self, older_than: timedelta, batch: int = 200) -> int:
         """Delete old workflows that have ended, a batch a transaction.
@@ -338,3 +348,7 @@ class Workflows:
             await self._database.ping()  # if that is why, it says so
             raise Unavailable("Workflows cannot be run at the moment. Try again shortly.") from error
         self._engine = engine
+
+
+def _ended(record: WorkflowRecord) -> Conflict:
+    return Conflict(f"The workflow has ended: it is {record.status}.", code="workflow_ended")
