@@ -8,6 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from amrikyy.agents.catalog.travel import fields
+from amrikyy.agents.planner.planner import Planned
+from amrikyy.runs.run import Run
 from amrikyy.settings import ConfigurationError
 from tests.model_server import Behaviour, ModelServer, Recorded
 from tests.serving import MakeSettings, Served, serve
@@ -130,6 +133,32 @@ async def test_the_same_key_is_the_same_run_and_the_same_plan(server: Served) ->
     assert again.json["assumed"] == {"checkIn": day(30), "checkOut": day(37)}
     other = await server.ask("POST", TRAVEL, {"query": "hotels in Rome"}, headers=keyed)
     assert (other.status, other.json["code"]) == (409, "idempotency_conflict")
+
+
+async def test_a_repetition_finds_its_run_when_the_dates_of_the_plan_are_past(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyed, body = {"idempotency-key": "one"}, {"query": "hotels in Paris"}
+    first = await server.ask("POST", TRAVEL, body, headers=keyed)
+    monkeypatch.setattr(fields, "today", lambda: datetime.now(UTC).date() + timedelta(days=60))
+    hotels = "/api/agents/travel/searchHotels"
+    assert (await server.ask("POST", hotels, first.json["request"])).status == 400
+    assert (await server.ask("POST", TRAVEL, body, headers=keyed)).json == first.json
+
+
+async def test_a_plan_that_was_made_before_midnight_and_is_begun_after_it_is_a_400(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = server.runtime.planner.planned_by
+
+    def planned_by(run: Run) -> Planned:
+        monkeypatch.setattr(fields, "today", lambda: datetime.now(UTC).date() + timedelta(days=60))
+        return real(run)
+
+    monkeypatch.setattr(server.runtime.planner, "planned_by", planned_by)
+    reply = await server.ask("POST", TRAVEL, {"query": "hotels in Paris"})
+    assert reply.status == 400
+    assert reply.json["details"][0]["field"] == "checkIn"
 
 
 async def test_respond_async_plans_and_answers_202_with_the_location(server: Served) -> None:

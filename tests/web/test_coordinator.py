@@ -122,6 +122,31 @@ async def test_the_same_key_starts_one_workflow(server: Served) -> None:
     assert_error(other, 409, "idempotency_conflict")
 
 
+async def test_a_repetition_finds_its_workflow_after_the_definition_was_changed_and_deleted(server: Served) -> None:
+    path, key = f"{BASE}/workflows", {"idempotency-key": "once"}
+    definition = {"name": "mine", "description": "One step.", "plan": {"strategy": "sequential", "steps": [BLOG]}}
+    body = {"workflowName": "mine", "inputs": {"tone": "formal"}}
+    assert (await server.ask("POST", path, definition, key="admin")).status == 201
+    first = await server.ask("POST", BASE, body, headers=key)
+    assert first.status == 200, first.body
+    changed = definition | {"plan": {"strategy": "sequential", "steps": [IDEAS]}}
+    assert (await server.ask("POST", path, changed, key="admin")).status in (200, 201)
+    assert (await server.ask("POST", BASE, body, headers=key)).json == first.json
+    assert (await server.ask("DELETE", f"{path}/mine", key="admin")).status in (200, 204)
+    assert (await server.ask("POST", BASE, body, headers=key)).json == first.json
+    assert_error(await server.ask("POST", BASE, body | {"inputs": {}}, headers=key), 409, "idempotency_conflict")
+    assert_error(await server.ask("POST", BASE, body), 404, "workflow_not_found")
+
+
+async def test_a_key_whose_workflow_was_refused_can_be_used_at_once(server: Served) -> None:
+    key, wrong = {"idempotency-key": "once"}, {"steps": [BLOG | {"method": "no-such"}]}
+    began = asyncio.get_running_loop().time()
+    replies = await asyncio.gather(*(server.ask("POST", f"{BASE}/sequential", wrong, headers=key) for _ in range(4)))
+    assert {reply.status for reply in replies} == {400}
+    assert (await server.ask("POST", f"{BASE}/sequential", TWO, headers=key)).status == 200
+    assert asyncio.get_running_loop().time() - began < 5, "nobody waits for the record of what was never started"
+
+
 async def test_cancelling_breaks_off_the_call_of_the_model(models: ModelServer, make_settings: MakeSettings) -> None:
     models.rule = lambda _: Behaviour(before_s=60)
     async with serve(settings_for("gemini", models, make_settings)) as server:

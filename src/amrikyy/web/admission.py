@@ -26,7 +26,8 @@ from amrikyy.spend import Allowance
 from amrikyy.web.connection import CONNECTION, Connection
 from amrikyy.web.endpoint import Call
 from amrikyy.web.exact import check_numbers, inexact
-from amrikyy.web.launch import allowance_of, claim_of
+from amrikyy.web.idempotency import claim_of
+from amrikyy.web.launch import allowance_of
 from amrikyy.web.limits import charge_request
 
 MAX_BODY = 1_000_000

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
 from starlette.responses import Response
 
-from amrikyy.agents.agent import Agent, Request, values_of
+from amrikyy.agents.agent import Agent, Request
 from amrikyy.agents.registry import Registry
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, NotFound, RunLost
@@ -148,23 +148,25 @@ def _description(agent: Agent) -> str:
 async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> tuple[Run, Planned]:
     """Plan, charge the chosen operation, and start it. With an Idempotency-Key both are done only once."""
     asked: Ask = call.body
-    plan, question = call.runtime.planner.question(list(agent.operations.values()), asked.query)
+    planner = call.runtime.planner
+    plan, question = planner.question(list(agent.operations.values()), asked.query)
     planning = Call(call.scope, call.receive, _planning(call.endpoint), call.params)
-    planning.body = question
-    plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False)
+    planning.body = asked
+    plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False, request=lambda: question)
     await end_of(plan_run, call, goes_on=wishes.key is not None, stage="plan")
-    choice = call.runtime.planner.choice_of(plan_run)
+    chosen = planner.planned_by(plan_run)
+    operation = planner.operation_of(chosen)
     if call.claim is None:
-        await charge_names(call, choice.operation.key)
+        await charge_names(call, operation.key)
     headers = call.exchange.extra_headers
     headers[:] = [header for header in headers if header[0] != b"x-run-id"]  # the id of the planning run
-    call.body = choice.request
-    run = await launch(call, choice.operation, wishes, streams=streams)
+    # Validated only for a run that begins: what was valid when the first copy was planned may be in the past by now.
+    run = await launch(call, operation, wishes, streams=streams, request=lambda: planner.request_of(chosen))
     _note_words(call, run, asked.query)
     planned = Planned(
-        request=values_of(choice.request),
-        assumed=choice.assumed,
-        planning=Planning(run_id=plan_run.id, cost_usd=dollars(choice.cost_usd)),
+        request=chosen.request,
+        assumed=chosen.assumed,
+        planning=Planning(run_id=plan_run.id, cost_usd=dollars(plan_run.spent.cost_usd)),
     )
     return run, planned
 

@@ -1,7 +1,6 @@
 """`/api/coordinator`: runs plans of several operations, and manages the workflows that they become."""
 
 import re
-from typing import Any
 
 from starlette.responses import Response
 
@@ -45,7 +44,6 @@ from amrikyy.web.workflow_replies import (
     tally_of,
 )
 from amrikyy.workflows.flow import error_of
-from amrikyy.workflows.plan import Plan
 
 TAG = "Coordinator"
 BASE = "/api/coordinator"
@@ -78,9 +76,9 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
     async def list_agents(_: Call) -> Answer:
         return CoordinatorAgents(agents=agents, total=len(agents))
 
-    def execute(path: str, body: type[Request], handler: Any, summary: str) -> Endpoint:
+    def execute(path: str, body: type[Request], summary: str) -> Endpoint:
         return Endpoint(
-            method="POST", path=path, handler=handler, needs=Permission.AGENT_EXECUTE, tag=TAG, summary=summary,
+            method="POST", path=path, handler=run_plan, needs=Permission.AGENT_EXECUTE, tag=TAG, summary=summary,
             description=_DURABLE, body=body, answer=WorkflowReply, headers=HEADERS[:2],
             also={202: ("It has begun; `Location` is where to look it up.", WorkflowAccepted)},
             errors=(*RUN_ERRORS, BudgetSpent, NotFound, Conflict), check_room=_check_room,
@@ -89,10 +87,10 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
     read, manage = Permission.AGENT_READ, Permission.AGENT_MANAGE
     one = f"{BASE}/status/{{workflowId}}"
     return [
-        execute(f"{BASE}/sequential", SequentialBody, run_plan, "Run steps one after the other"),
-        execute(f"{BASE}/parallel", ParallelBody, run_plan, "Run tasks at the same time"),
-        execute(f"{BASE}/hierarchical", HierarchicalBody, run_plan, "Let a master agent lead others"),
-        execute(BASE, NamedBody, run_named, "Run a named workflow"),
+        execute(f"{BASE}/sequential", SequentialBody, "Run steps one after the other"),
+        execute(f"{BASE}/parallel", ParallelBody, "Run tasks at the same time"),
+        execute(f"{BASE}/hierarchical", HierarchicalBody, "Let a master agent lead others"),
+        execute(BASE, NamedBody, "Run a named workflow"),
         Endpoint(method="GET", path=f"{BASE}/agents", handler=list_agents, needs=read, tag=TAG,
                  summary="List the agents and methods that plans can use", answer=CoordinatorAgents),
         Endpoint(method="GET", path=f"{BASE}/status", handler=list_workflows, needs=read, tag=TAG,
@@ -120,23 +118,12 @@ def _check_room(call: Call) -> None:
 
 
 async def run_plan(call: Call) -> Answer:
-    """Run the plan in the body."""
-    return await _run(call, call.body, detached=call.body.detached)
-
-
-async def run_named(call: Call) -> Answer:
-    """Run a named workflow."""
-    body: NamedBody = call.body
-    plan = await call.runtime.workflows.named(body.workflow_name, body.inputs, body.options)
-    return await _run(call, plan, detached=body.detached, name=body.workflow_name)
-
-
-async def _run(call: Call, plan: Plan, *, detached: bool, name: str | None = None) -> Answer:
+    """Run the plan in the body, or the workflow that it names."""
     wishes = wishes_of(call)
     workflows = call.runtime.workflows
-    workflow_id = await launch_workflow(call, plan, wishes, name=name)
+    workflow_id = await launch_workflow(call, wishes)
     where = {"location": f"{BASE}/status/{workflow_id}"}
-    if detached or wishes.detached:
+    if call.body.detached or wishes.detached:
         record = await workflows.get(workflow_id, owner=None)
         accepted = WorkflowAccepted(workflow_id=workflow_id, strategy=record.strategy, status=record.status)
         return Response(accepted.model_dump_json(by_alias=True), 202, where, "application/json")

@@ -1,29 +1,20 @@
 """Turns an admitted request into a run: a new one, or the one that an earlier copy of the request started."""
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import (
-    AmrikyyError,
-    BudgetSpent,
-    HandedOver,
-    NotFound,
-    RunCancelled,
-    ValidationFailed,
-)
-from amrikyy.runs.idempotency import Claim, framed, hash_of
+from amrikyy.errors import BudgetSpent, ValidationFailed
 from amrikyy.runs.restore import follow, restore
 from amrikyy.runs.run import Run, new_run_id
 from amrikyy.spend import Allowance
 from amrikyy.web.endpoint import Call, Header
+from amrikyy.web.idempotency import KEY, is_kept, once
 from amrikyy.web.limits import charge, counted_caller
 
 HEADERS = (
@@ -38,16 +29,9 @@ HEADERS = (
 )
 """The request headers that starting a run reads."""
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-
 COVERED_WITHIN_S = 2.0
 
-_TRIED_AGAIN = frozenset({RunCancelled.code, BudgetSpent.code})
-
 _SHOWS = frozenset({"queued", "token", "partial"})
-
-RECORDED_WITHIN = timedelta(seconds=5)
-"""By then a run that another process has started is in the database, normally within some 100 ms."""
 
 
 class Wishes(NamedTuple):
@@ -87,7 +71,7 @@ def wishes_of(call: Call) -> Wishes:
             asked = _tokens(value)
             keep &= b"no-store" not in asked
             reuse &= keep and b"no-cache" not in asked
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not KEY.fullmatch(key):
         message = "1 to 255 visible ASCII characters, for example a UUID"
         detail = {"field": "Idempotency-Key", "message": message, "type": "header"}
         raise ValidationFailed("Correct this header and send the request again: Idempotency-Key.", details=[detail])
@@ -110,19 +94,39 @@ def room_for(operation: Operation[Any, Any]) -> Callable[[Call], None]:
     return check_room
 
 
-async def launch(call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool) -> Run:
+async def launch(
+    call: Call,
+    operation: Operation[Any, Any],
+    wishes: Wishes,
+    *,
+    streams: bool,
+    request: Callable[[], Request] | None = None,
+) -> Run:
     """Start a run, or find the one that an earlier request with the same Idempotency-Key started.
+
+    Args:
+        call: the request.
+        operation: what to run.
+        wishes: what its headers ask for.
+        streams: somebody reads the events as they come.
+        request: makes the operation's request, if it is not the body, for a run that is started.
 
     Raises:
         Conflict: the key was used with another body before.
         BudgetSpent: the stream's first call of a model is not covered.
         Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
     """
-    request: Request = call.body
+
+    async def start(run_id: str | None = None) -> Run:
+        if call.claim is not None:  # it looked like a repetition, but is a new run
+            await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
+        asked = call.body if request is None else request()
+        return await _start(call, operation, asked, wishes, streams=streams, run_id=run_id)
+
     if wishes.key is None:
-        run = await _start(call, operation, wishes, streams=streams)
+        run = await start()
     else:
-        run = await _once(call, operation, wishes, wishes.key, request, streams=streams)
+        run = await once(call, wishes.key, call.claim, new_id=new_run_id, find=partial(_find, call), start=start)
     headers = call.exchange.extra_headers
     headers.append((b"x-run-id", run.id.encode()))
     if operation.cache_for:
@@ -147,7 +151,7 @@ def look_ahead(operation: Operation[Any, Any], *, streams: bool) -> Callable[[Ca
 
 
 async def _start(
-    call: Call, operation: Operation[Any, Any], wishes: Wishes, *, streams: bool, run_id: str | None = None
+    call: Call, operation: Operation[Any, Any], request: Request, wishes: Wishes, *, streams: bool, run_id: str | None
 ) -> Run:
     principal = call.principal
     allowance = allowance_of(call)
@@ -156,7 +160,7 @@ async def _start(
     began = time.perf_counter()
     run = await call.runtime.runner.start(
         operation,
-        call.body,
+        request,
         owner=principal.id,
         streams=streams or wishes.detached,
         detached=wishes.detached,
@@ -196,68 +200,26 @@ async def _until_covered(run: Run, allowance: Allowance) -> None:
         raise error
 
 
-async def claim_of(call: Call) -> Claim | None:
-    """The existing claim of the request's Idempotency-Key, if there is one."""
-    key = call.header(b"idempotency-key")
-    return await call.runtime.idempotency.find(hash_of_key(call, key)) if key and _KEY.fullmatch(key) else None
+async def _find(call: Call, run_id: str) -> Run | None:
+    """The run that a key was claimed for; None if its outcome is not kept.
+
+    Raises:
+        NotFound: it is not recorded yet.
+    """
+    run = await _run_of(call, run_id)
+    is_over = run is not None and run.outcome is not None and not is_kept(run.outcome.error)
+    return None if is_over else run
 
 
-async def _once(
-    call: Call, operation: Operation[Any, Any], wishes: Wishes, key: str, request: Request, *, streams: bool
-) -> Run:
-    keys = call.runtime.idempotency
-    key_hash = hash_of_key(call, key)
-    body = framed(json.dumps(request.model_dump(mode="json"), sort_keys=True))
-    claim, is_charged = call.claim, call.claim is None
-    while True:
-        if claim is not None:
-            keys.check(claim, body)
-            run = await _run_of(call, claim)
-            outcome = run.outcome if run is not None else None
-            if run is not None and (outcome is None or outcome.error is None or is_kept(outcome.error)):
-                return run
-        if not is_charged:  # it looked like a repetition, but is a new run
-            await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
-            is_charged = True
-        run_id = new_run_id()
-        if await keys.claim(key_hash, body, run_id, instead_of=claim.run_id if claim else None):
-            break
-        claim = await keys.find(key_hash)
-    try:
-        return await _start(call, operation, wishes, streams=streams, run_id=run_id)
-    except BaseException:
-        await keys.release(key_hash, run_id)
-        raise
-
-
-def hash_of_key(call: Call, key: str) -> str:
-    """The hash that an Idempotency-Key is stored under; keys are separate for each caller and route."""
-    return hash_of(call.principal.id, f"{call.endpoint.method} {call.endpoint.path}", key)
-
-
-async def _run_of(call: Call, claim: Claim) -> Run | None:
-    """The run that a key was claimed for; None if it was lost before it was recorded."""
+async def _run_of(call: Call, run_id: str) -> Run | None:
     runtime = call.runtime
-    while True:
-        if run := runtime.live.get(claim.run_id):
-            return run
-        if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(claim.run_id)):
-            # The outcome for a key must be in the database; this one is in Redis, and its process may have died since.
-            return run if not run.ended_elsewhere or await runtime.records.has_end(run.id) else None
-        try:
-            record = await runtime.records.get(claim.run_id, owner=None)
-        except NotFound:
-            if datetime.now(UTC) - claim.created_at > RECORDED_WITHIN:
-                return None
-            await asyncio.sleep(0.05)
-        else:
-            return restore(record) if record.ended else follow(runtime.records, record)
-
-
-def is_kept(error: AmrikyyError) -> bool:
-    """Whether a repetition gets this error again instead of a new attempt; also while the run goes on elsewhere."""
-    # By its code: the class of a recorded error is not known.
-    return isinstance(error, HandedOver) or (error.status < 500 and error.code not in _TRIED_AGAIN)
+    if run := runtime.live.get(run_id):
+        return run
+    if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(run_id)):
+        # The outcome for a key must be in the database; this one is in Redis, and its process may have died since.
+        return run if not run.ended_elsewhere or await runtime.records.has_end(run.id) else None
+    record = await runtime.records.get(run_id, owner=None)
+    return restore(record) if record.ended else follow(runtime.records, record)
 
 
 def _tokens(value: bytes) -> set[bytes]:

@@ -21,7 +21,7 @@ from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run, began_at
 from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
 from amrikyy.web.events import events_of
-from amrikyy.web.launch import HEADERS, RECORDED_WITHIN, launch, look_ahead, room_for, wishes_of
+from amrikyy.web.launch import HEADERS, launch, look_ahead, room_for, wishes_of
 from amrikyy.web.recording import end_recorder
 from amrikyy.web.replies import Success
 from amrikyy.web.sse import EventStream, EventWriter
@@ -55,6 +55,9 @@ LAST_EVENT_ID = Header(
     r"^(run_[0-9a-f]+:\d{1,9})?$",
 )
 _LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
+
+RECORDED_WITHIN = timedelta(seconds=5)
+"""By then a run that another process has started is in the database, normally within some 100 ms."""
 
 CAUGHT_UP_WITHIN_S = 5.0
 """By then a process that has died is known to be dead (`runs.shared.presence.ALIVE_S`); a live one has written."""

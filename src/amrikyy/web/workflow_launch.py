@@ -3,42 +3,42 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 
-from amrikyy.errors import Conflict, NotFound, ValidationFailed
-from amrikyy.runs.idempotency import Claim, framed
+from amrikyy.errors import Conflict, ValidationFailed
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Call
-from amrikyy.web.launch import Wishes, allowance_of, hash_of_key, is_kept
+from amrikyy.web.idempotency import claim_of, is_kept, once
+from amrikyy.web.launch import Wishes, allowance_of
 from amrikyy.web.limits import charge, counted_caller, is_limited
+from amrikyy.web.workflow_replies import NamedBody
 from amrikyy.workflows.flow import error_of
 from amrikyy.workflows.plan import Group, Plan
 from amrikyy.workflows.records import Owner, WorkflowRecord, new_workflow_id
 
-RECORDED_WITHIN = timedelta(seconds=10)
-"""By then a workflow that another request has claimed a key for is recorded, which opening its engine delays."""
 
-
-async def launch_workflow(call: Call, plan: Plan, wishes: Wishes, *, name: str | None = None) -> str:
+async def launch_workflow(call: Call, wishes: Wishes) -> str:
     """Start a workflow, or find the one that an earlier request with the same Idempotency-Key started.
 
     Returns:
         its id.
 
     Raises:
+        NotFound: there is no workflow of the name in the body.
         ValidationFailed: the plan is wrong, with the path of every wrong part, or larger than a limit.
         BudgetSpent: nothing is left of the caller's budget.
         RateLimited: a limit refused the plan; nothing was counted.
         Conflict: the key was used with another body before.
         Unavailable: too many are waiting, the server is stopping, or the database cannot be reached.
     """
-    tree = await call.runtime.workflows.check(plan, name=name)
+    find, start = partial(_find, call), partial(_start, call)
     if wishes.key is None:
-        workflow_id = await _start(call, plan, tree, new_workflow_id())
+        workflow_id = await start(new_workflow_id())
     else:
-        workflow_id = await _once(call, plan, tree, wishes.key)
+        claim = await claim_of(call)
+        workflow_id = await once(call, wishes.key, claim, new_id=new_workflow_id, find=find, start=start)
     headers = call.exchange.extra_headers
     headers.append((b"x-run-id", workflow_id.encode()))
     if wishes.detached:
@@ -68,8 +68,14 @@ async def end_of(call: Call, workflow_id: str, *, goes_on: bool) -> WorkflowReco
     raise ClientDisconnect
 
 
-async def _start(call: Call, plan: Plan, tree: Group, workflow_id: str) -> str:
+async def _find(call: Call, workflow_id: str) -> str | None:
+    record = await call.runtime.workflows.get(workflow_id, owner=None)
+    return record.id if record.error is None or is_kept(error_of(record.error)) else None
+
+
+async def _start(call: Call, workflow_id: str) -> str:
     runtime, principal = call.runtime, call.principal
+    plan, tree = await _plan_in(call)
     if plan.options.max_cost_usd is not None and (unpriced := runtime.models.unpriced()):
         message = f"It cannot be enforced: the price of {', '.join(unpriced)} is not known; set it in MODEL_PRICES"
         raise ValidationFailed(
@@ -90,33 +96,10 @@ async def _start(call: Call, plan: Plan, tree: Group, workflow_id: str) -> str:
     )
 
 
-async def _once(call: Call, plan: Plan, tree: Group, key: str) -> str:
-    keys = call.runtime.idempotency
-    key_hash = hash_of_key(call, key)
-    body = framed(tree.name or "", plan.model_dump_json())
-    while True:
-        claim = await keys.find(key_hash)
-        if claim is not None:
-            keys.check(claim, body)
-            record = await _claimed(call, claim)
-            if record is not None and (record.error is None or is_kept(error_of(record.error))):
-                return record.id
-        workflow_id = new_workflow_id()
-        if await keys.claim(key_hash, body, workflow_id, instead_of=claim.run_id if claim else None):
-            break
-    try:
-        return await _start(call, plan, tree, workflow_id)
-    except BaseException:
-        await keys.release(key_hash, workflow_id)
-        raise
-
-
-async def _claimed(call: Call, claim: Claim) -> WorkflowRecord | None:
-    """The workflow that a key was claimed for; None if it was lost before it was recorded."""
-    while True:
-        try:
-            return await call.runtime.workflows.get(claim.run_id, owner=None)
-        except NotFound:
-            if datetime.now(UTC) - claim.created_at > RECORDED_WITHIN:
-                return None
-            await asyncio.sleep(0.05)
+async def _plan_in(call: Call) -> tuple[Plan, Group]:
+    """The plan that is the body, or whose name is in it, and the same checked."""
+    body, workflows = call.body, call.runtime.workflows
+    if not isinstance(body, NamedBody):
+        return body, await workflows.check(body)
+    plan = await workflows.named(body.workflow_name, body.inputs, body.options)
+    return plan, await workflows.check(plan, name=body.workflow_name)

@@ -107,17 +107,16 @@ class Planner:
     def question(
         self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields
     ) -> tuple[Operation[Any, Any], Request]:
-        """Planning as an operation and its request, for whoever starts the run itself; `choice_of` reads the result."""
+        """Planning as an operation and its request, for whoever starts the run; `planned_by` reads the result."""
         keys = [operation.key for operation in operations]
         if isinstance(wanted, str):
             return self._operation(operations[0].agent), Wanted(query=wanted, operations=keys)
         return self._operation(operations[0].agent), Wanted(fields=dict(wanted), operations=keys)
 
-    def choice_of(self, run: Run) -> Choice:
-        """What a run of planning has chosen.
+    def planned_by(self, run: Run) -> Planned:
+        """What a run of planning has planned.
 
         Raises:
-            ValidationFailed: naming what is missing or wrong.
             AmrikyyError: what planning failed with.
         """
         outcome = run.outcome
@@ -125,13 +124,23 @@ class Planner:
         if outcome.error is not None:
             raise outcome.error
         assert outcome.result is not None
-        planned = Planned.model_validate_json(outcome.result)
-        operation = self._find(planned.operation)
+        return Planned.model_validate_json(outcome.result)
+
+    def operation_of(self, planned: Planned) -> Operation[Any, Any]:
+        """The operation that was chosen."""
+        return self._find(planned.operation)
+
+    def request_of(self, planned: Planned) -> Request:
+        """The request that was built, valid now.
+
+        Raises:
+            ValidationFailed: it was valid when it was planned; its date is in the past by now.
+        """
+        request_type: type[Request] = self.operation_of(planned).request_type
         try:
-            request = operation.request_type.model_validate(planned.request)
-        except ValidationError as error:  # planned before midnight, and read after it
-            raise ValidationFailed.from_pydantic(error, operation.request_type) from None
-        return Choice(operation, request, planned.assumed, run.spent.cost_usd, planned.reason)
+            return request_type.model_validate(planned.request)
+        except ValidationError as error:
+            raise ValidationFailed.from_pydantic(error, request_type) from None
 
     async def choose(
         self,
@@ -168,7 +177,10 @@ class Planner:
         except asyncio.CancelledError:
             run.cancel("Nobody waits for the plan any more.")
             raise
-        return self.choice_of(run)
+        planned = self.planned_by(run)
+        return Choice(
+            self.operation_of(planned), self.request_of(planned), planned.assumed, run.spent.cost_usd, planned.reason
+        )
 
     async def complete(
         self,
