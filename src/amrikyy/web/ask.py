@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticKnownError
-from starlette.responses import Response
 
 from amrikyy.agents.agent import Agent, Request
 from amrikyy.agents.registry import Registry
@@ -13,17 +12,16 @@ from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, NotFound, RunLost
 from amrikyy.runs.run import Run
 from amrikyy.web.agents import RUN_ERRORS, OperationReply, end_of
-from amrikyy.web.endpoint import Answer, Call, Endpoint
+from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
 from amrikyy.web.events import Connected, events_of
+from amrikyy.web.last_event import RUN_EVENT_ID, last_event_id
 from amrikyy.web.launch import HEADERS, Wishes, launch, wishes_of
 from amrikyy.web.limits import charge_names
 from amrikyy.web.recording import Accepted, accepted_body, end_recorder, record_accepted, record_end
 from amrikyy.web.replies import Wire, dollars, reply
 from amrikyy.web.sse import EventStream
-from amrikyy.web.stream import LAST_EVENT_ID, NOTHING_LEFT, RunGone, last_event_id, resumed
-
-JSON = "application/json"
+from amrikyy.web.stream import NOTHING_LEFT, RunGone, resumed
 
 MAX_QUERY = 2000
 """In characters. No real request is longer, and reading a longer one would cost more than the answer is worth."""
@@ -100,13 +98,13 @@ def _asks(agent: Agent) -> Endpoint:
         told = planned.model_dump(mode="json", by_alias=True)
         if wishes.detached:
             await record_accepted(call, run)
-            headers = {"location": f"/api/runs/{run.id}"}
-            return Response(encode(accepted_body(run).model_dump(by_alias=True) | told), 202, headers, JSON)
+            location = (b"location", f"/api/runs/{run.id}".encode())
+            return JsonBytes(encode(accepted_body(run).model_dump(by_alias=True) | told), 202, [location])
         error = await end_of(run, call, goes_on=wishes.key is not None)
         await record_end(call, run, wishes)
         if error is not None:
             raise error
-        return Response(encode(reply(run) | told), media_type=JSON)
+        return JsonBytes(encode(reply(run) | told))
 
     return Endpoint(
         method="POST", path=f"/api/agents/{agent.name}/ask", handler=ask, needs=Permission.AGENT_EXECUTE,
@@ -120,7 +118,7 @@ def _asks(agent: Agent) -> Endpoint:
 def _streams(agent: Agent) -> Endpoint:
     async def ask_for_stream(call: Call) -> Answer:
         wishes = wishes_of(call)
-        if (seen := last_event_id(call)) is not None:
+        if (seen := last_event_id(call, "run")) is not None:
             return await resumed(call, *seen, lambda run: _is_of(run, agent, call.body))
         run, planned = await _begin(call, agent, wishes, streams=True)
         grace_s = call.runtime.settings.stream_grace_s
@@ -132,7 +130,7 @@ def _streams(agent: Agent) -> Endpoint:
         method="POST", path=f"/api/stream/{agent.name}/ask", handler=ask_for_stream, needs=Permission.AGENT_STREAMING,
         tag="Streaming", summary=f"Say in words what is wanted of the agent {agent.name}, as a stream",
         description=_STREAM.format(_description(agent)), body=Ask, limit=agent.name, media_type="text/event-stream",
-        events=events_of() | {"connected": AskConnected}, headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
+        events=events_of() | {"connected": AskConnected}, headers=(RUN_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
         errors=(NotFound, Conflict, RunGone, *RUN_ERRORS), check_room=_check_room,
     )  # fmt: skip
 

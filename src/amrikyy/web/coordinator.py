@@ -1,7 +1,5 @@
 """`/api/coordinator`: runs plans of several operations, and manages the workflows that they become."""
 
-import re
-
 from starlette.responses import Response
 
 from amrikyy.agents.agent import Request
@@ -10,8 +8,9 @@ from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import BudgetSpent, Conflict, NotFound, Unavailable, ValidationFailed
 from amrikyy.web.agents import RUN_ERRORS
-from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
+from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
+from amrikyy.web.last_event import WORKFLOW_EVENT_ID, last_event_id
 from amrikyy.web.launch import HEADERS, wishes_of
 from amrikyy.web.paging import page_of
 from amrikyy.web.stream import NOTHING_LEFT, visible_to
@@ -47,13 +46,6 @@ from amrikyy.workflows.flow import error_of
 
 TAG = "Coordinator"
 BASE = "/api/coordinator"
-
-LAST_EVENT_ID = Header(
-    "Last-Event-ID",
-    "The id of the last event that was received; the answer begins after it.",
-    r"^(wf_[0-9a-f]+:\d{1,9})?$",
-)
-_LAST_EVENT_ID = re.compile(r"(wf_[0-9a-f]{1,60}):(\d{1,9})")
 
 _DURABLE = """The answer comes when the workflow has ended; with `"async": true` or `Prefer: respond-async` at once.
 What has begun is finished, whatever becomes of the server: finished steps are not run again. A caller who leaves before
@@ -101,7 +93,7 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
                  answer=WorkflowStatus, errors=(NotFound, Unavailable)),
         Endpoint(method="GET", path=f"{one}/events", handler=follow, needs=Permission.AGENT_STREAMING, tag=TAG,
                  summary="Follow a workflow", description=_EVENTS, media_type="text/event-stream",
-                 events=WORKFLOW_EVENTS, headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
+                 events=WORKFLOW_EVENTS, headers=(WORKFLOW_EVENT_ID,), also=NOTHING_LEFT,
                  errors=(NotFound, ValidationFailed, Conflict, Unavailable)),
         Endpoint(method="POST", path=f"{one}/cancel", handler=cancel, needs=Permission.AGENT_EXECUTE, tag=TAG,
                  summary="Cancel a workflow", answer=WorkflowCancelled, errors=(NotFound, Conflict, Unavailable),
@@ -122,18 +114,18 @@ async def run_plan(call: Call) -> Answer:
     wishes = wishes_of(call)
     workflows = call.runtime.workflows
     workflow_id = await launch_workflow(call, wishes)
-    where = {"location": f"{BASE}/status/{workflow_id}"}
+    where = (b"location", f"{BASE}/status/{workflow_id}".encode())
     if call.body.detached or wishes.detached:
         record = await workflows.get(workflow_id, owner=None)
         accepted = WorkflowAccepted(workflow_id=workflow_id, strategy=record.strategy, status=record.status)
-        return Response(accepted.model_dump_json(by_alias=True), 202, where, "application/json")
+        return JsonBytes(accepted.model_dump_json(by_alias=True).encode(), 202, [where])
     record = await end_of(call, workflow_id, goes_on=wishes.key is not None)
     call.exchange.cost_usd = record.cost_usd
     if record.error is not None:
-        call.exchange.extra_headers.append((b"location", where["location"].encode()))
+        call.exchange.extra_headers.append(where)
         raise error_of(record.error)
     body = reply_of(record, await workflows.results(record))
-    return Response(encode(body), headers=where, media_type="application/json")
+    return JsonBytes(encode(body), headers=[where])
 
 
 async def list_workflows(call: Call) -> Answer:
@@ -170,7 +162,9 @@ async def follow(call: Call) -> Answer:
     """The events of a workflow after Last-Event-ID."""
     record = await call.runtime.workflows.get(call.params["workflowId"], owner=visible_to(call))
     call.exchange.run_id = record.id
-    after = _seen(call, record.id)
+    seen_id, after = last_event_id(call, "wf") or (record.id, 0)
+    if seen_id != record.id:
+        raise Conflict("Last-Event-ID belongs to another workflow than the path.", code="other_run")
     if record.ended and after >= record.events:
         return Response(status_code=204)
     if after > record.events:
@@ -216,19 +210,3 @@ async def reset(call: Call) -> Answer:
     await call.runtime.audit.record(Act(call.actor, "stats.reset", "coordinator"))
     await call.runtime.workflows.reset_statistics()
     return CoordinatorReset(reset=True, message="The statistics of workflows were reset.")
-
-
-def _seen(call: Call, workflow_id: str) -> int:
-    value = call.header(b"last-event-id")
-    if not value:  # a browser that has seen no event may send it empty
-        return 0
-    match = _LAST_EVENT_ID.fullmatch(value.strip())
-    if match is None:
-        message = "An event's id is <workflowId>:<seq>, as it was received"
-        raise ValidationFailed(
-            "Correct this header and send the request again: Last-Event-ID.",
-            details=[{"field": "Last-Event-ID", "message": message, "type": "header"}],
-        )
-    if match[1] != workflow_id:
-        raise Conflict("Last-Event-ID belongs to another workflow than the path.", code="other_run")
-    return int(match[2])

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from amrikyy.errors import HandedOver
-from amrikyy.runs.events import Event
+from amrikyy.runs.events import ENDS, Event
 from amrikyy.runs.partial import Fold
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.metrics import Metrics
@@ -30,8 +30,6 @@ STALL_S = 30
 
 MAX_WRITE = 64 * 1024
 """Bytes written to the connection at a time, and so the memory that a client which does not read takes."""
-
-ENDS = frozenset({"completed", "failed", "cancelled"})
 
 HEARTBEAT = b": still here\n\n"
 

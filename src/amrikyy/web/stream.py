@@ -1,7 +1,6 @@
 """`/api/stream`: runs an operation as a stream of events, resumes streams, and cancels runs."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,8 +18,9 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.restore import recorded_error, restore
 from amrikyy.runs.run import Run, began_at
-from amrikyy.web.endpoint import Answer, Call, Endpoint, Header
+from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.events import events_of
+from amrikyy.web.last_event import RUN_EVENT_ID, last_event_id
 from amrikyy.web.launch import HEADERS, launch, look_ahead, room_for, wishes_of
 from amrikyy.web.recording import end_recorder
 from amrikyy.web.replies import Success
@@ -48,13 +48,6 @@ with `Last-Event-ID` and gets exactly what it has not seen."""
 
 _RESUME = """The events after `Last-Event-ID` (without it, all), then live. A stream whose server process died ends with
 `error`, run_lost. A run can be taken up until some minutes after its end (STREAM_RESUME_S)."""
-
-LAST_EVENT_ID = Header(
-    "Last-Event-ID",
-    "The id of the last event that was received; the answer begins after it.",
-    r"^(run_[0-9a-f]+:\d{1,9})?$",
-)
-_LAST_EVENT_ID = re.compile(r"(run_[0-9a-f]{1,60}):(\d{1,9})")
 
 RECORDED_WITHIN = timedelta(seconds=5)
 """By then a run that another process has started is in the database, normally within some 100 ms."""
@@ -110,7 +103,7 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
         Endpoint(
             method="GET", path="/api/stream/{runId}", handler=resume, needs=Permission.AGENT_STREAMING,
             tag="Streaming", summary="Take up the stream of a run", description=_RESUME,
-            media_type="text/event-stream", events=events_of(), headers=(LAST_EVENT_ID,), also=NOTHING_LEFT,
+            media_type="text/event-stream", events=events_of(), headers=(RUN_EVENT_ID,), also=NOTHING_LEFT,
             errors=(ValidationFailed, Conflict, RunGone, Unavailable),
         ),
         Endpoint(
@@ -124,7 +117,7 @@ def stream_endpoints(registry: Registry) -> list[Endpoint]:
 async def resume(call: Call) -> Answer:
     """Resume the stream of one of the caller's runs."""
     run_id = call.params["runId"]
-    seen_run, after = last_event_id(call) or (run_id, 0)
+    seen_run, after = last_event_id(call, "run") or (run_id, 0)
     if seen_run != run_id:
         raise Conflict("Last-Event-ID belongs to another run than the path.", code="other_run")
     return await resumed(call, run_id, after)
@@ -194,7 +187,7 @@ def owned_run(call: Call, run_id: str) -> Run | None:
 def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
     async def stream_operation(call: Call) -> Answer:
         wishes = wishes_of(call)
-        if (seen := last_event_id(call)) is not None:
+        if (seen := last_event_id(call, "run")) is not None:
             return await resumed(call, *seen, lambda run: _is_of(run, operation, call.body))
         run = await launch(call, operation, wishes, streams=True)
         grace_s, recorded = call.runtime.settings.stream_grace_s, end_recorder(call, run, wishes)
@@ -210,23 +203,8 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
         summary=f"{operation.description.rstrip('.')}, as a stream", description=_EVENTS.replace("%s", growth),
         operation=operation.key, looks_ahead=look_ahead(operation, streams=True), check_room=room_for(operation),
         body=operation.request_type, media_type="text/event-stream", events=events_of(operation),
-        headers=(LAST_EVENT_ID, *HEADERS), also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
+        headers=(RUN_EVENT_ID, *HEADERS), also=NOTHING_LEFT, errors=(NotFound, Conflict, RunGone, Unavailable),
     )  # fmt: skip
-
-
-def last_event_id(call: Call) -> tuple[str, int] | None:
-    """The run's id and the number of its last event that the caller has seen; None without the header."""
-    value = call.header(b"last-event-id")
-    if not value:  # a browser that has seen no event may send it empty
-        return None
-    match = _LAST_EVENT_ID.fullmatch(value.strip())
-    if match is None:
-        message = "An event's id is <runId>:<seq>, as it was received"
-        raise ValidationFailed(
-            "Correct this header and send the request again: Last-Event-ID.",
-            details=[{"field": "Last-Event-ID", "message": message, "type": "header"}],
-        )
-    return match[1], int(match[2])
 
 
 async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], bool] = lambda _: True) -> Answer:

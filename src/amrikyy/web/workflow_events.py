@@ -16,12 +16,10 @@ from amrikyy.web.replies import ErrorBody, Wire, dollars
 from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, RETRY_MS, StallWatch
 from amrikyy.web.workflow_replies import StepProgress, step_of
 from amrikyy.workflows.flow import error_of
-from amrikyy.workflows.records import WorkflowEvent, WorkflowRecord
+from amrikyy.workflows.records import ENDS, WorkflowEvent, WorkflowRecord
 from amrikyy.workflows.workflows import Workflows
 
 log = structlog.get_logger(__name__)
-
-ENDS = frozenset({"completed", "failed", "cancelled"})
 
 
 class WorkflowConnected(Wire):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Row
 
@@ -17,6 +17,7 @@ End = Literal["completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 Kind = Literal["queued", "started", "step_started", "step_completed", "step_failed"] | End
 
+ENDS: tuple[End, ...] = get_args(End)
 ACTIVE = ("queued", "running")
 STEP_ENDS = ("step_completed", "step_failed")
 
