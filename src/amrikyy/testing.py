@@ -98,7 +98,7 @@ async def try_out(
     async def watched(request: Q, run: RunContext) -> Any:
         try:
             return await operation.function(request, run)
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:  # Ctrl-C ends the tests, not only the run
             if not isinstance(error, AmrikyyError):
                 raised.append(error)
             raise

@@ -1,6 +1,7 @@
 """The runner: the one way in which anything is executed, however it ends."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -452,8 +453,10 @@ class Panic(BaseException):
     """As libraries in Rust raise it."""
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), Panic("at the disco")])
+@pytest.mark.parametrize("raised", [SystemExit(3), Panic("at the disco"), KeyboardInterrupt(), GeneratorExit()])
 async def test_an_operation_that_exits_or_panics_fails_alone(runner: Runner, raised: BaseException) -> None:
+    unretrieved: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
     own = Agent("own", "Its own.")
 
     @own.operation()
@@ -467,6 +470,31 @@ async def test_an_operation_that_exits_or_panics_fails_alone(runner: Runner, rai
     assert run.outcome.error.code == "internal_error"
     assert run.id in run.outcome.error.message
     assert (await run_of(runner, answer)).status == "completed"
+    gc.collect()  # asyncio complains of an exception that nobody has looked at when it collects the task
+    assert not unretrieved
+
+
+async def test_an_operation_whose_coroutine_is_closed_cleans_up_and_does_not_fail(runner: Runner) -> None:
+    own = Agent("own", "Its own.")
+    cleaned_up = False
+
+    @own.operation()
+    async def wait_and_clean_up(_: Nothing, run: RunContext) -> Number:
+        """Wait, and clean up."""
+        nonlocal cleaned_up
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned_up = True
+        return Number(number=0)
+
+    run = await runner.start(wait_and_clean_up, Nothing(), owner="user:1")
+    await asyncio.sleep(0)
+    (task,) = runner._tasks
+    coroutine: Any = task.get_coro()
+    coroutine.close()  # as Python does at its end with what still waits
+    assert cleaned_up
+    assert not run.ended
 
 
 async def wait_although_cancelled(told: asyncio.Event) -> None:

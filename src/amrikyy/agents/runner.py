@@ -283,12 +283,11 @@ class Runner:
         except AmrikyyError as error:
             if not self._serve_stale(execution, error, work):
                 self._fail(execution, error)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
+        except GeneratorExit:
+            raise  # the coroutine is being closed; if the operation itself has raised it, `_task_ended` fails the run
         except BaseException:  # `sys.exit()` in a library would end the server, and all other runs with it
             log.exception("operation_crashed", operation=operation.key, run_id=run.id)
-            message = f"The operation {operation.key} failed unexpectedly. The log has the cause, under {run.id}."
-            self._fail(execution, InternalError(message))
+            self._fail(execution, _unforeseen(operation.key, run.id))
         else:
             if execution.outcome is not None:
                 return
@@ -311,8 +310,13 @@ class Runner:
         if found.flight is not None:
             self._reuse.ended(found.flight, execution)
         if execution.outcome is None:
-            # A task that is cancelled before its first step never runs at all.
-            self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                run_id, operation = task.get_name(), f"{execution.runs[0].agent}.{execution.runs[0].operation}"
+                log.error("operation_crashed", operation=operation, run_id=run_id, exc_info=error)
+                self._fail(execution, _unforeseen(operation, run_id))
+            else:  # a task that is cancelled before its first step never runs at all
+                self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         elif execution.runs:
             self._settle(execution)
 
@@ -429,6 +433,10 @@ class _Work(NamedTuple):
     request: Request
     keep_as: str | None
     found: Found
+
+
+def _unforeseen(operation: str, run_id: str) -> InternalError:
+    return InternalError(f"The operation {operation} failed unexpectedly. The log has the cause, under {run_id}.")
 
 
 def _expire(run: Run) -> None:
