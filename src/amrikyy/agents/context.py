@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from amrikyy.agents.agent import Operation, Q, R, Request
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
-from amrikyy.agents.results import MAX_OUTPUT, output_too_large
+from amrikyy.agents.results import MAX_OUTPUT, check_text, lone_surrogate, output_too_large, sample_text
 from amrikyy.agents.showing import PARTIAL_INTERVAL_S, Answer, Feed, Growth, Prose, share_of_fields
 from amrikyy.errors import ModelMalformed
 from amrikyy.llm.request import Request as ModelRequest
@@ -172,8 +172,10 @@ class RunContext:
         """Stream a text of the operation's own, such as a heading between two texts that the model writes.
 
         Raises:
-            InternalError: the run has shown too much (`output_too_large`).
+            InternalError: the run has shown too much (`output_too_large`), or the text has a lone surrogate
+                (`wrong_result`).
         """
+        check_text(self._operation, text)
         execution = self._run.execution
         self._count(len(text))
         execution.shows(self._run.elapsed_s)
@@ -190,7 +192,10 @@ class RunContext:
         execution, now = self._run.execution, time.monotonic()
         if not execution.streams or now - self.shown_at < PARTIAL_INTERVAL_S:
             return
-        text = msgspec.json.encode(partial).decode()
+        try:
+            text = msgspec.json.encode(partial).decode()
+        except UnicodeEncodeError as error:
+            raise lone_surrogate(self._operation) from error
         if self._said + len(text) > MAX_OUTPUT // 2:
             return  # each is kept whole; the result itself comes at the end
         fold = Fold(self._operation.result_type)
@@ -210,6 +215,7 @@ class RunContext:
         """Report the share of the work done, 0 to 1. Progress never falls, and reaches 100 % only at the end."""
         percent = min(99, int(share * 100))
         if percent > self._percent or (message != self._message and percent == self._percent):
+            check_text(self._operation, message)
             self._count(len(message))
             self._percent, self._message = percent, message
             self._run.execution.append(Event("progress", (percent, message)))
@@ -263,6 +269,7 @@ class RunContext:
             ValueError: the model is not written as `provider:model`, or a number is negative.
             ValidationFailed: the caller has a budget, and the model's price is not known (`price_unknown`).
         """
+        check_text(self._operation, model)
         provider, _, name = model.partition(":")
         if not (provider and name) or min(input_tokens, output_tokens, cost_usd or 0) < 0:
             raise ValueError(f"charge({model!r}): write provider:model, and tokens and dollars of zero or more")
@@ -295,7 +302,7 @@ class RunContext:
             system=system,
             schema=schema,
             inputs=self._run.request,
-            sample=None if sample is None else lambda: _as_text(sample(self._request)),
+            sample=None if sample is None else lambda: sample_text(self._operation, sample(self._request), schema),
             streaming=self._run.execution.streams,
             tier=self._operation.tier,
             max_output_tokens=max_output_tokens,
@@ -342,10 +349,6 @@ class RunContext:
                 model=usage.model if usage else "",
             )
         return "".join(answer.pieces)
-
-
-def _as_text(sample: BaseModel | str) -> str:
-    return sample if isinstance(sample, str) else sample.model_dump_json(by_alias=True)
 
 
 def _json_object(answer: str) -> str:

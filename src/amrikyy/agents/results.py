@@ -1,12 +1,15 @@
-"""An operation's result, checked against its declaration and put into JSON."""
+"""What an operation makes, checked before anybody sees it: its result, its texts and its errors."""
 
 import inspect
+import json
 from typing import Any
 
 import structlog
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from amrikyy.agents.agent import Operation, Request, TextResult
-from amrikyy.errors import InternalError
+from amrikyy.errors import AmrikyyError, InternalError
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +30,85 @@ def encode_result(operation: Operation[Any, Any], made: object, request: Request
         made = text_result.from_text(made, request, truncated=truncated)
     elif operation.writes_text or not isinstance(made, operation.result_type):
         raise _wrong_result(operation, made)
-    encoded: bytes = made.__pydantic_serializer__.to_json(made, by_alias=True)
+    try:
+        encoded: bytes = made.__pydantic_serializer__.to_json(made, by_alias=True)
+    except PydanticSerializationError as error:
+        if "surrogates not allowed" in str(error):
+            raise lone_surrogate(operation) from error
+        raise
     if len(encoded) > MAX_OUTPUT:
         raise output_too_large(operation)
     return encoded
+
+
+def sample_text(operation: Operation[Any, Any], made: object, schema: type[BaseModel] | None) -> str:
+    """A sample as a model would write it: a text, or an object as JSON, which fits `schema`.
+
+    Raises:
+        InternalError: it is neither (`wrong_result`).
+    """
+    if isinstance(made, str):
+        check_text(operation, made)
+        return made
+    if isinstance(made, BaseModel):
+        answer = made.model_dump_json(by_alias=True)
+        if schema is None or isinstance(made, schema) or _fits(answer, schema):
+            return answer
+    wanted = "str" if schema is None else f"{schema.__name__} or str"
+    got, hint = _described(made)
+    raise _wrong(
+        operation,
+        f"The sample of {operation.key} has to return what the model would answer, here {wanted}, and returned {got}. "
+        f"{hint}",
+    )
+
+
+def _fits(answer: str, schema: type[BaseModel]) -> bool:
+    try:
+        schema.model_validate_json(answer)
+    except ValidationError:
+        return False
+    return True
+
+
+def check_text(operation: Operation[Any, Any], text: str) -> None:
+    """See that a text can be sent: once it is an event, it breaks the stream of every reader.
+
+    Raises:
+        InternalError: it has a lone surrogate (`wrong_result`).
+        TypeError: it is no text.
+    """
+    try:
+        str.encode(text)
+    except UnicodeEncodeError as error:
+        raise lone_surrogate(operation) from error
+
+
+def check_error(operation: Operation[Any, Any], error: AmrikyyError) -> AmrikyyError:
+    """The error that the operation raised or, if that cannot be sent, one that says why."""
+    try:
+        if not isinstance(error.retry_after_s, float | int | None):
+            raise TypeError("retry_after_s is not a number of seconds")
+        _strict_json(error.record).encode()
+    except (AttributeError, TypeError, ValueError) as reason:
+        return _wrong(
+            operation,
+            f"The operation {operation.key} raised {type(error).__name__} with something that cannot be put into JSON "
+            f"({reason}). Its author has to correct it.",
+        )
+    return error
+
+
+_strict_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def lone_surrogate(operation: Operation[Any, Any]) -> InternalError:
+    """The error for a text that has no encoding."""
+    return _wrong(
+        operation,
+        f"The operation {operation.key} made a text with a lone surrogate, such as half of an emoji, which cannot be "
+        'sent. Its author has to join the pieces first, or to replace it: text.encode(errors="replace").decode().',
+    )
 
 
 def output_too_large(operation: Operation[Any, Any]) -> InternalError:
@@ -42,11 +120,21 @@ def output_too_large(operation: Operation[Any, Any]) -> InternalError:
 
 def _wrong_result(operation: Operation[Any, Any], made: object) -> InternalError:
     wanted = "str" if operation.writes_text else operation.result_type.__name__
-    got = "nothing (None)" if made is None else f"an object of the type {type(made).__name__}"
-    hint = "Is a `return` missing?" if made is None else "Its author has to correct it."
+    got, hint = _described(made)
+    message = f"The operation {operation.key} declares that it returns {wanted}, and returned {got}. {hint}"
+    return _wrong(operation, message)
+
+
+def _described(made: object) -> tuple[str, str]:
+    """What was returned, and what to do about it."""
+    if made is None:
+        return "nothing (None)", "Is a `return` missing?"
     if inspect.iscoroutine(made):
         made.close()
-        got, hint = f"a coroutine ({made.__qualname__})", "Is an `await` missing?"
-    message = f"The operation {operation.key} declares that it returns {wanted}, and returned {got}. {hint}"
+        return f"a coroutine ({made.__qualname__})", "Is an `await` missing?"
+    return f"an object of the type {type(made).__name__}", "Its author has to correct it."
+
+
+def _wrong(operation: Operation[Any, Any], message: str) -> InternalError:
     log.error("wrong_result", operation=operation.key, reason=message)
     return InternalError(message, code="wrong_result")

@@ -11,7 +11,7 @@ from amrikyy.agents.agent import Operation, Request, encode_request
 from amrikyy.agents.context import RunContext
 from amrikyy.agents.counts import count_run
 from amrikyy.agents.replay import play
-from amrikyy.agents.results import encode_result
+from amrikyy.agents.results import check_error, encode_result
 from amrikyy.agents.reuse import NOTHING, Ahead, Found, Reuse
 from amrikyy.agents.second_look import SecondLook
 from amrikyy.agents.tally import Tally
@@ -282,7 +282,7 @@ class Runner:
             self._fail(execution, execution.cause or RunCancelled("The run was cancelled."))
         except AmrikyyError as error:
             if not self._serve_stale(execution, error, work):
-                self._fail(execution, error)
+                self._fail(execution, check_error(operation, error))
         except GeneratorExit:
             raise  # the coroutine is being closed; if the operation itself has raised it, `_task_ended` fails the run
         except BaseException:  # `sys.exit()` in a library would end the server, and all other runs with it

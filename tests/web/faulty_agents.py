@@ -1,0 +1,84 @@
+"""An agent whose author has made mistakes, each of which may fail its own run and nothing else."""
+
+from typing import Any
+
+from amrikyy.agents import Agent, Request, Result, RunContext, hours
+from amrikyy.errors import NotFound, RateLimited, Unavailable
+
+faulty = Agent("faulty", "Makes mistakes.")
+
+HALF = "\ud83d"
+"""Half of an emoji."""
+
+
+class Wanted(Request):
+    how: str = ""
+
+
+class Said(Result):
+    text: str
+    more: Any = None
+
+
+@faulty.operation()
+async def interrupt(wanted: Wanted, run: RunContext) -> Said:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+@faulty.operation()
+async def leave(wanted: Wanted, run: RunContext) -> Said:
+    """Raise what Python raises in a generator that is closed."""
+    raise GeneratorExit
+
+
+@faulty.operation(sample=lambda wanted: f"One {HALF}")
+async def garble(wanted: Wanted, run: RunContext) -> str:
+    """Let half of an emoji out, in each way there is."""
+    text = f"Hello {HALF}"
+    match wanted.how:
+        case "say":
+            run.say(text)
+        case "progress":
+            run.progress(0.5, text)
+        case "write":
+            await run.write(prompt="Write", expected_words=1, message="Writing")
+        case "message":
+            await run.generate(Said, prompt="Write", message=text)
+        case "show":
+            run.show({"text": text})
+        case "charge":
+            await run.charge(f"acme:{HALF}", input_tokens=1, output_tokens=1, cost_usd=0.0)
+        case "error":
+            raise NotFound(text)
+        case "details":
+            raise NotFound("No.", details=[{"field": text}])
+    return text
+
+
+@faulty.operation()
+async def garble_result(wanted: Wanted, run: RunContext) -> Said:
+    """Return half of an emoji."""
+    return Said(text="One", more=[HALF])
+
+
+@faulty.operation()
+async def quote_error(wanted: Wanted, run: RunContext) -> Said:
+    """Raise an error whose message is no text, or whose delay is no number."""
+    wrong: Any = "soon" if wanted.how == "delay" else ValueError("not a text")
+    raise Unavailable("Busy.", retry_after_s=wrong) if wanted.how == "delay" else NotFound(wrong)
+
+
+@faulty.operation()
+async def refuse(wanted: Wanted, run: RunContext) -> Said:
+    """Refuse, and say when to come back only if asked for."""
+    retry_after_s = 42 if wanted.how == "later" else None
+    if wanted.how == "unavailable":
+        raise Unavailable("Closed.")
+    raise RateLimited("Too often.", retry_after_s=retry_after_s)
+
+
+@faulty.operation(cache_for=hours(1))
+async def answer(wanted: Wanted, run: RunContext) -> Said:
+    """Make no mistake."""
+    return Said(text="Fine")

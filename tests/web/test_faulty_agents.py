@@ -1,0 +1,60 @@
+"""What an author did wrong fails the run that met it, with a word on what to do; everything else goes on."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.serving import MakeSettings, Served, serve
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # they know no SQL
+
+
+@pytest.fixture
+async def server(make_settings: MakeSettings) -> AsyncIterator[Served]:
+    async with serve(make_settings(agents="tests.web.faulty_agents")) as served:
+        yield served
+
+
+@pytest.mark.parametrize("operation", ["interrupt", "leave"])
+async def test_an_operation_cannot_stop_the_server(server: Served, operation: str) -> None:
+    reply = await server.ask("POST", f"/api/agents/faulty/{operation}", {})
+    assert (reply.status, reply.json["code"]) == (500, "internal_error")
+    assert reply.headers["x-run-id"] in reply.json["message"]
+    events = await server.stream(f"/api/stream/faulty/{operation}", {})
+    assert (events[-1].event, events[-1].data["code"]) == ("error", "internal_error")
+    assert (await server.ask("POST", "/api/agents/faulty/answer", {})).status == 200
+
+
+@pytest.mark.parametrize(
+    "how", ["say", "progress", "write", "message", "show", "charge", "error", "details", "in the result"]
+)
+async def test_half_of_an_emoji_is_refused_where_it_is_said(server: Served, how: str) -> None:
+    events = await server.stream("/api/stream/faulty/garble", {"how": how})
+    assert [event.event for event in events if event.event in ("token", "partial")] == []
+    assert (events[-1].event, events[-1].data["code"]) == ("error", "wrong_result")
+    assert "surrogate" in events[-1].data["message"]
+    run_id = events[0].data["runId"]
+    async with server.open(f"/api/stream/{run_id}") as again:
+        assert [event.event async for event in again][-1] == "error"
+    assert (await server.ask("GET", f"/api/runs/{run_id}")).json["run"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("how", ["say", "progress", "charge", "error", "details", "in the result"])
+async def test_half_of_an_emoji_is_refused_in_json_too(server: Served, how: str) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/garble", {"how": how})
+    assert (reply.status, reply.json["code"]) == (500, "wrong_result")
+    assert "faulty.garble" in reply.json["message"]
+    assert "surrogate" in reply.json["message"]
+
+
+async def test_half_of_an_emoji_deep_in_a_result_is_refused(server: Served) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/garbleResult", {})
+    assert (reply.status, reply.json["code"]) == (500, "wrong_result")
+    assert "join the pieces" in reply.json["message"]
+
+
+@pytest.mark.parametrize(("how", "said"), [("text", "ValueError is not JSON"), ("delay", "number of seconds")])
+async def test_an_error_that_cannot_be_sent_is_named(server: Served, how: str, said: str) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/quoteError", {"how": how})
+    assert (reply.status, reply.json["code"]) == (500, "wrong_result")
+    assert said in reply.json["message"]
