@@ -58,3 +58,13 @@ async def test_an_error_that_cannot_be_sent_is_named(server: Served, how: str, s
     reply = await server.ask("POST", "/api/agents/faulty/quoteError", {"how": how})
     assert (reply.status, reply.json["code"]) == (500, "wrong_result")
     assert said in reply.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "retry_after"), [("later", 429, "42"), ("", 429, "5"), ("unavailable", 503, "5")]
+)
+async def test_a_refusal_of_the_authors_says_when_to_come_back(
+    server: Served, how: str, status: int, retry_after: str
+) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/refuse", {"how": how})
+    assert (reply.status, reply.headers["retry-after"]) == (status, retry_after)

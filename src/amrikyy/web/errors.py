@@ -9,7 +9,7 @@ from amrikyy.errors import AmrikyyError, Unauthenticated
 from amrikyy.web.endpoint import JsonBytes
 
 RETRY_AFTER_S = 5
-"""The Retry-After of a 503 that has none of its own."""
+"""The Retry-After of a 429 or a 503 that has none of its own: clients are told to wait for it."""
 
 MAX_RETRY_AFTER_S = 31 * 86_400
 """The longest Retry-After: a budget may be spent until the end of the month."""
@@ -33,7 +33,7 @@ def error_response(error: AmrikyyError, request_id: str) -> JsonBytes:
     """The error as an HTTP response."""
     headers: list[tuple[bytes, bytes]] = []
     retry_after_s = error.retry_after_s
-    if retry_after_s is None and error.status == 503:
+    if retry_after_s is None and error.status in (429, 503):
         retry_after_s = RETRY_AFTER_S
     if retry_after_s is not None and math.isfinite(retry_after_s):  # it may come from a provider
         headers.append((b"retry-after", b"%d" % min(max(1, math.ceil(retry_after_s)), MAX_RETRY_AFTER_S)))
