@@ -1,6 +1,10 @@
 """An agent whose author has made mistakes, each of which may fail its own run and nothing else."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, Field
 
 from amrikyy.agents import Agent, Request, Result, RunContext, hours
 from amrikyy.errors import NotFound, RateLimited, Unavailable
@@ -76,6 +80,50 @@ async def refuse(wanted: Wanted, run: RunContext) -> Said:
     if wanted.how == "unavailable":
         raise Unavailable("Closed.")
     raise RateLimited("Too often.", retry_after_s=retry_after_s)
+
+
+class Share(BaseModel):
+    """A part that is no `Result`."""
+
+    share: float | None = None
+
+
+@dataclass
+class Sum:
+    total: float
+
+
+class Average(Result):
+    average: float = 0.0
+    shares: list[Share] = Field(default_factory=list)
+    total: Sum | None = None
+    more: Any = None
+
+
+NAN = float("nan")
+
+
+@faulty.operation(cache_for=hours(1))
+async def divide(wanted: Wanted, run: RunContext) -> Average:
+    """Divide by zero as numpy does it, in each place where a number can be."""
+    match wanted.how:
+        case "field":
+            return Average(average=NAN)
+        case "infinite":
+            return Average(average=-math.inf)
+        case "set later":
+            average = Average()
+            average.average = NAN
+            return average
+        case "part":
+            return Average(shares=[Share(share=NAN)])
+        case "dataclass":
+            return Average(total=Sum(NAN))
+        case "anything":
+            return Average(more={"shares": [Share(share=NAN)]})
+        case "call":
+            return await run.call(divide, Wanted(how="field"))
+    return Average(shares=[Share()], more=["NaN", "Infinity", None])
 
 
 @faulty.operation(cache_for=hours(1))

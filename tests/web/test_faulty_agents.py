@@ -68,3 +68,19 @@ async def test_a_refusal_of_the_authors_says_when_to_come_back(
 ) -> None:
     reply = await server.ask("POST", "/api/agents/faulty/refuse", {"how": how})
     assert (reply.status, reply.headers["retry-after"]) == (status, retry_after)
+
+
+@pytest.mark.parametrize("how", ["field", "infinite", "set later", "part", "dataclass", "anything", "call"])
+async def test_a_number_that_json_does_not_have_is_refused_and_never_kept(server: Served, how: str) -> None:
+    for _ in range(2):
+        reply = await server.ask("POST", "/api/agents/faulty/divide", {"how": how})
+        assert (reply.status, reply.json["code"]) == (500, "wrong_result")
+        assert "faulty.divide" in reply.json["message"]
+        assert "NaN" in reply.json["message"]
+
+
+async def test_words_and_nothing_are_not_taken_for_such_a_number(server: Served) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/divide", {})
+    assert reply.json["result"] == {
+        "average": 0.0, "shares": [{"share": None}], "total": None, "more": ["NaN", "Infinity", None],
+    }  # fmt: skip

@@ -94,7 +94,12 @@ a list given as the default with `copy.deepcopy` for each request."""
 class Result(BaseModel):
     """Base of an operation's result and of its parts: camelCase in JSON."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
+        ser_json_inf_nan="constants",  # so that NaN can be told from None, and be refused
+    )
 
 
 class TextResult(Result):

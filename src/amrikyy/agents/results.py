@@ -2,13 +2,16 @@
 
 import inspect
 import json
-from typing import Any
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Literal
 
+import msgspec
 import structlog
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from amrikyy.agents.agent import Operation, Request, TextResult
+from amrikyy.agents.agent import Operation, Request, Result, TextResult
 from amrikyy.errors import AmrikyyError, InternalError
 
 log = structlog.get_logger(__name__)
@@ -38,7 +41,46 @@ def encode_result(operation: Operation[Any, Any], made: object, request: Request
         raise
     if len(encoded) > MAX_OUTPUT:
         raise output_too_large(operation)
+    kind: type[Result] = type(made)
+    floats = _floats_in(kind)
+    if floats:
+        try:
+            _skip(encoded)
+            if floats == "hidden" and b"null" in encoded:
+                _strict_json(made.__pydantic_serializer__.to_python(made, mode="json"))
+        except ValueError as error:
+            raise _wrong(
+                operation,
+                f"The operation {operation.key} returned a number that is NaN or infinite, which JSON does not have. "
+                "Its author has to leave it out (a field `float | None` may be None) or to compute another.",
+            ) from error
     return encoded
+
+
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
+"""Reads JSON and keeps nothing of it; NaN is an error. It takes 0.75 ns a byte, half of a search for `NaN`."""
+
+
+@cache
+def _floats_in(model: type[BaseModel]) -> Literal["", "shown", "hidden"]:
+    """Whether there may be floats in a model, and whether its JSON shows that one is NaN.
+
+    A `Result` does (`ser_json_inf_nan`). A part that has a configuration of its own writes null for it, as for None.
+    """
+    kinds = set(_kinds_in(model.__pydantic_core_schema__))
+    return "hidden" if kinds & {"any", "dataclass", "foreign"} else "shown" if "float" in kinds else ""
+
+
+def _kinds_in(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if schema.get("type") == "model" and not issubclass(schema.get("cls", Result), Result):
+            yield "foreign"
+        else:
+            yield str(schema.get("type"))
+        schema = list(schema.values())
+    if isinstance(schema, list | tuple):
+        for each in schema:
+            yield from _kinds_in(each)
 
 
 def sample_text(operation: Operation[Any, Any], made: object, schema: type[BaseModel] | None) -> str:
