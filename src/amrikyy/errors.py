@@ -256,6 +256,7 @@ class InternalError(AmrikyyError):
     codes = (
         "wrong_result",
         "output_too_large",
+        "too_many_runs",
     )
 
 

@@ -375,6 +375,78 @@ async def test_the_error_of_a_child_is_the_error_of_its_parent(runner: Runner) -
     assert run.execution.outcome.error.code == "model_refused"
 
 
+class Level(Request):
+    level: int = 0
+
+
+@agent.operation()
+async def recurse(level: Level, run: RunContext) -> Number:
+    """Call itself without end."""
+    return await run.call(recurse, Level(level=level.level + 1))
+
+
+@agent.operation(cache_for=minutes(1))
+async def ask_oneself(level: Level, run: RunContext) -> Number:
+    """Call itself with the same request, by a detour."""
+    return await run.call(pass_on, level)
+
+
+@agent.operation(cache_for=minutes(1))
+async def pass_on(level: Level, run: RunContext) -> Number:
+    """Call who called."""
+    return await run.call(ask_oneself, level)
+
+
+@agent.operation()
+async def descend(level: Level, run: RunContext) -> Number:
+    """Call itself until it is deep enough."""
+    return Number(number=16) if level.level == 15 else await run.call(descend, Level(level=level.level + 1))
+
+
+@agent.operation()
+async def branch(level: Level, run: RunContext) -> Number:
+    """Start ten, each of which starts ten."""
+    if level.level < 3:
+        await asyncio.gather(*(run.call(branch, Level(level=level.level + 1)) for _ in range(10)))
+    return Number(number=1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said", "runs"),
+    [
+        (recurse, "test.recurse is called 16 deep (test.recurse → test.recurse → test.recurse → test.recurse)", 16),
+        (ask_oneself, "test.askOneself is called 2 deep (test.askOneself → test.passOn → test.askOneself)", 3),
+    ],
+)
+async def test_an_operation_that_calls_itself_without_end_fails_and_says_so(
+    runner: Runner, recorder: Recorder, operation: Any, said: str, runs: int
+) -> None:
+    run = await runner.start(operation, Level(), owner="user:1")
+    async with asyncio.timeout(2):
+        outcome = await run.wait()
+    assert outcome.error is not None
+    assert (outcome.error.status, outcome.error.code) == (500, "too_many_runs")
+    assert said in outcome.error.message
+    while runner.running:
+        await asyncio.sleep(0)
+    assert len({run_id for run_id, _ in recorder.noted}) == runs
+    assert not list(runner.live.running())
+
+
+async def test_as_many_runs_within_one_another_as_may_be_have_a_result(runner: Runner) -> None:
+    run = await runner.start(descend, Level(), owner="user:1")
+    assert (await run.wait()).result == b'{"number":16}'
+
+
+async def test_one_run_starts_a_thousand_others_at_most(runner: Runner, recorder: Recorder) -> None:
+    run = await runner.start(branch, Level(), owner="user:1")
+    outcome = await run.wait()
+    assert outcome.error is not None
+    assert outcome.error.code == "too_many_runs"
+    assert f"{run.id} has started 1000 others" in outcome.error.message
+    assert len({run_id for run_id, _ in recorder.noted}) == 1001
+
+
 async def test_what_all_calls_of_a_run_used_adds_up(runner: Runner) -> None:
     run = await run_of(runner, ask_model)
     assert run.status == "completed", run.execution.outcome

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from amrikyy.agents.agent import Operation, Q, R, Request
+from amrikyy.agents.calls import count_call, endless, lineage
 from amrikyy.agents.counts import count_usage
 from amrikyy.agents.cover import Cover
 from amrikyy.agents.results import MAX_OUTPUT, check_text, lone_surrogate, output_too_large, sample_text
@@ -225,10 +226,13 @@ class RunContext:
 
         Raises:
             AmrikyyError: the error that the child failed with.
+            InternalError: runs are too deep within one another, or this one has started too many (`too_many_runs`).
             TypeError: this operation is `shared`, and the other is not: its result may depend on who asks.
         """
         if self._operation.shared and not operation.shared:
             raise TypeError(f"{self._operation.key} is shared, so it cannot call {operation.key}, which is not")
+        line = lineage(self._run, self._runner.live)
+        count_call(line, operation)
         child = await self._runner.start(
             operation,
             request,
@@ -238,6 +242,8 @@ class RunContext:
             allowance=self._run.execution.allowance,
             within=self._span,
         )
+        if any(child.execution is each.execution for each in line):  # it would wait for itself until the deadline
+            child.stop(endless(line, operation))
         try:
             outcome = await child.wait()
         except asyncio.CancelledError:

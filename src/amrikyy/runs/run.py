@@ -65,6 +65,7 @@ class Run(msgspec.Struct, eq=False):
         on_end: called once, a moment after the run has ended in whatever way; then None.
         outcome: how it ended; None while it is in progress.
         started_at: when it began, in seconds since 1970.
+        child_runs: how many runs it has started, with those that they have started; the outermost run counts them.
         was_read: its events have been read, and the reader may come back for more.
         span: its span in a trace, while it is in progress; None if it is not traced.
     """
@@ -86,6 +87,7 @@ class Run(msgspec.Struct, eq=False):
     started_at: float = field(default_factory=time.time)
     started_clock: float = field(default_factory=time.perf_counter)
     duration_s: float | None = None
+    child_runs: int = 0
     readers: int = 0
     was_read: bool = False
     outcome: Outcome | None = None
