@@ -1,5 +1,6 @@
 """An agent is one file: what its declaration gives, and what is refused."""
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -97,7 +98,7 @@ def test_wrong_declarations_are_refused_with_the_place() -> None:
     with pytest.raises(ValueError, match="lower-case"):
         Agent("Not Good", "x")
     with pytest.raises(ValueError, match="20/minute"):
-        agent.operation(limit="often")
+        Agent("often", "x", limit="often")
     with pytest.raises(TypeError, match="both annotated"):
 
         @agent.operation()
@@ -276,14 +277,87 @@ def test_a_mistake_in_an_agents_module_is_one_line_that_names_the_module_and_the
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = MISTAKES[mistake]
-    (tmp_path / "mistaken_agents.py").write_text(HEADER + code + "\n")
+    told = mistake_of(f"{HEADER}{code}\n", tmp_path, monkeypatch)
+    assert told.startswith("AGENTS names 'mistaken_agents'")
+    assert re.search(said, told), told
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("cache_for=3600", "cache_for=3600 is no duration; write .*hours\\(1\\)"),
+        ("cache_for=minutes(0)", "cache_for=0 s is not longer than zero; leave it out"),
+        ("cache_for=minutes(-1)", "cache_for=-60 s is not longer than zero"),
+        ("cache_for=minutes(1), stale_for=60", "stale_for=60 is no duration"),
+        ("cache_for=minutes(1), stale_for=minutes(-1)", "stale_for=-60 s is negative"),
+        ("stale_for=minutes(1)", "stale_for needs cache_for"),
+        ("limit='lots'", "limit='lots' is not a limit; write it like '20/minute'"),
+        ("limit=20", "limit=20 is no text; write it like '20/minute'"),
+        ("tier='huge'", "tier='huge' is none of 'standard', 'pro'"),
+        ("shared='no'", "shared='no' is neither True nor False"),
+        ("version='2'", "version='2' is no whole number"),
+        ("words='help'", "words='help' is no tuple of texts; write one alone as \\('help',\\)"),
+        ("words=(1,)", "words=\\(1,\\) is no tuple of texts"),
+        ("raises=ValueError", "raises=.*ValueError.* is no tuple of classes of amrikyy.errors"),
+        ("raises=(ValueError,)", "raises=.*ValueError.* is no tuple of classes of amrikyy.errors"),
+        ("sample='text'", "sample='text' is no plain function"),
+        ("sample=unready", "sample=.*unready.* is no plain function \\(`def`\\)"),
+        ("result=Answer", "result=.*Answer.* is no class that inherits from TextResult"),
+        ("result=Letter", "result= is what a text .* becomes, and this returns no text"),
+    ],
+)
+def test_a_wrong_argument_stops_the_start_with_the_operation_the_mistake_and_the_authors_line(
+    argument: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"{ARGUMENTS}{GOOD.replace('operation()', f'operation({argument})')}"
+    told = mistake_of(code, tmp_path, monkeypatch)
+    line = code.count("\n") + 1 - GOOD.count("\n")
+    assert re.fullmatch(
+        f"AGENTS names 'mistaken_agents', .*Error: mistaken_agents.answer: {said}.* "
+        f"\\({re.escape(str(tmp_path / 'mistaken_agents.py'))}, line {line}\\)",
+        told,
+    ), told
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("Agent('other', 'O.', limit='lots')", "agent 'other': limit='lots' is not a limit"),
+        ("Agent('other', 'O.', capabilities='help')", "agent 'other': capabilities='help' is no tuple of texts"),
+        ("Agent('other', 'O.', metadata={'x': 1})", "agent 'other': metadata={'x': 1} is no dictionary of texts"),
+        ("Agent('other', 'O.', prepare=unready)", "agent 'other': prepare=.*unready.* is no plain function"),
+        ("Agent('other', None)", "agent 'other': description=None is no text"),
+        ("Agent(5, 'O.')", "agent 5: name=5 is no text"),
+        (GOOD.replace("...", "yield 1"), "mistaken_agents.answer: an operation has no `yield`; .* run.say"),
+        (GOOD.replace("Question,", "'Unknown',"), "name 'Unknown' is not defined"),
+    ],
+)
+def test_any_other_mistake_has_the_authors_line_too(
+    declared: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = ARGUMENTS + declared
+    told = mistake_of(code, tmp_path, monkeypatch)
+    line = code.count("\n") + 1 - declared.count("\n")
+    place = f"\\({re.escape(str(tmp_path / 'mistaken_agents.py'))}, line {line}\\)"
+    assert re.fullmatch(f"AGENTS names 'mistaken_agents', .*Error: {said}.* {place}", told), told
+
+
+ARGUMENTS = f"""{HEADER}
+from amrikyy.agents import TextResult, minutes
+class Letter(TextResult): ...
+async def unready(*_): ...
+"""
+
+
+def mistake_of(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "mistaken_agents.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        with pytest.raises(ValueError, match=said) as refused:
+        with pytest.raises(ValueError, match="AGENTS") as refused:
             load_registry(["mistaken_agents"])
     finally:
         sys.modules.pop("mistaken_agents", None)
-    assert str(refused.value).startswith("AGENTS names 'mistaken_agents'")
+    return str(refused.value)
 
 
 @pytest.mark.parametrize(

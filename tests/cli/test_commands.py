@@ -205,6 +205,28 @@ def test_what_is_wrong_is_said_in_plain_lines_and_nothing_starts(
     assert "ready to accept" not in done.stdout
 
 
+MISTAKEN_AGENT = """from amrikyy.agents import Agent, Request, Result, RunContext
+shop = Agent("shop", "Sells.")
+@shop.operation(cache_for=3600)
+async def sell(wanted: Request, run: RunContext) -> Result: ...
+"""
+
+
+@pytest.mark.parametrize("command", [("serve",), ("run",), ("run", "shop", "sell")])
+def test_a_mistake_in_an_agent_is_one_line_with_the_operation_the_mistake_and_its_place(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "shop_agents.py").write_text(MISTAKEN_AGENT)
+    environment = {"AGENTS": "shop_agents", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = amrikyy(tmp_path, *command, PHASE2_PORT=str(free_port()), **environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "AGENTS names 'shop_agents', which cannot be imported: TypeError: shop_agents.sell: cache_for=3600 is no "
+        f"duration; write minutes(5), hours(1) or days(7) ({tmp_path / 'shop_agents.py'}, line 3)"
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path) -> None:
     port = free_port()
     with started(tmp_path, port) as server:

@@ -66,6 +66,24 @@ async def garble_result(wanted: Wanted, run: RunContext) -> Said:
     return Said(text="One", more=[HALF])
 
 
+async def answer_later() -> Said:
+    return Said(text="Later")
+
+
+SAMPLES = {"dict": {"text": "One"}, "another": Wanted(how="One"), "nothing": None, "unready": answer_later}
+
+
+def sample(wanted: Wanted) -> Any:
+    made = SAMPLES[wanted.how]
+    return made() if callable(made) else made
+
+
+@faulty.operation(sample=sample)
+async def show_sample(wanted: Wanted, run: RunContext) -> Said:
+    """Ask the offline model, whose answer is no such thing."""
+    return await run.generate(Said, prompt="Say something")
+
+
 @faulty.operation()
 async def quote_error(wanted: Wanted, run: RunContext) -> Said:
     """Raise an error whose message is no text, or whose delay is no number."""

@@ -84,3 +84,21 @@ async def test_words_and_nothing_are_not_taken_for_such_a_number(server: Served)
     assert reply.json["result"] == {
         "average": 0.0, "shares": [{"share": None}], "total": None, "more": ["NaN", "Infinity", None],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("dict", "returned an object of the type dict"),
+        ("another", "returned an object of the type Wanted"),
+        ("nothing", "returned nothing (None). Is a `return` missing?"),
+        ("unready", "returned a coroutine (answer_later). Is an `await` missing?"),
+    ],
+)
+async def test_a_sample_that_is_no_answer_of_a_model_is_named(server: Served, how: str, said: str) -> None:
+    reply = await server.ask("POST", "/api/agents/faulty/showSample", {"how": how})
+    assert (reply.status, reply.json["code"]) == (500, "wrong_result")
+    assert (
+        "The sample of faulty.showSample has to return what the model would answer, here Said" in reply.json["message"]
+    )
+    assert said in reply.json["message"]

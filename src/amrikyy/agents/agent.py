@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints, overload
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints, o
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from amrikyy.agents import policy
 from amrikyy.errors import AmrikyyError, NotFound, ValidationFailed
 from amrikyy.llm.request import Tier
 from amrikyy.ratelimit.limit import Limit
@@ -156,7 +157,7 @@ class Operation(Generic[Q, R]):
         function: an async function that returns the result, or the text that it has written.
         writes_text: whether it streams the tokens of a text rather than partial states of the result.
         limit: how often one caller may run it; with None, only the agent's limit applies.
-        cache_for: how long a result stays fresh; with zero, it is never cached.
+        cache_for: how long a result stays fresh; zero if it is never cached.
         stale_for: how much longer it may be served while the models fail.
         shared: whether a result cached for one caller may be given to another.
         tier: which of the configured models serves it.
@@ -219,19 +220,23 @@ class Agent:
         description: str,
         *,
         limit: str | None = None,
-        capabilities: tuple[str, ...] = (),
+        capabilities: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         prepare: Callable[[], object] | None = None,
     ) -> None:
+        where = f"agent {name!r}"
+        policy.check_text(where, "name", name)
+        policy.check_text(where, "description", description)
+        policy.check_function(where, "prepare", prepare)
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
             raise ValueError(f"agent name {name!r}: use lower-case letters, digits and hyphens, at most 32")
         if name in RESERVED_AGENTS:
             raise ValueError(f"agent name {name!r}: it is the name of one of the server's limits; choose another")
         self.name = name
         self.description = description
-        self.limit = Limit.parse(limit) if limit else None
-        self.capabilities = capabilities
-        self.metadata = dict(metadata or {})
+        self.limit = policy.limit_of(where, limit)
+        self.capabilities = policy.texts_of(where, "capabilities", capabilities)
+        self.metadata = policy.metadata_of(where, metadata)
         self.prepare = prepare
         self.operations: dict[str, Operation[Any, Any]] = {}
 
@@ -253,15 +258,15 @@ class Agent:
         self,
         *forgotten: object,
         limit: str | None = None,
-        cache_for: timedelta = timedelta(0),
+        cache_for: timedelta | None = None,
         stale_for: timedelta | None = None,
         shared: bool = False,
         tier: Tier = "standard",
         sample: Sample | None = None,
         result: type[TextResult] = TextResult,
         version: int = 1,
-        raises: tuple[type[AmrikyyError], ...] = (),
-        words: tuple[str, ...] = (),
+        raises: Sequence[type[AmrikyyError]] = (),
+        words: Sequence[str] = (),
     ) -> "_Declaration":
         """Declare the function below as an operation of this agent.
 
@@ -271,16 +276,16 @@ class Agent:
         describes the other arguments.
 
         Raises:
-            TypeError: the decorator was written without parentheses.
+            TypeError, ValueError: what was written wrongly, and how to write it; most of it once the function is there.
         """
         if forgotten:
             raise TypeError(f"write @{self.name}.operation() with parentheses, and what it takes by name")
         return _Declaration(
             self,
             text_result=result,
-            limit=Limit.parse(limit) if limit else None,
+            limit=limit,
             cache_for=cache_for,
-            stale_for=cache_for if stale_for is None else stale_for,
+            stale_for=stale_for,
             shared=shared,
             tier=tier,
             sample=sample,
@@ -302,10 +307,14 @@ class _Declaration:
     def __call__(self, function: Callable[[Q, "RunContext"], Awaitable[R]]) -> Operation[Q, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Operation[Any, Any]:
         agent = self._agent
+        where = f"{function.__module__}.{function.__qualname__}"
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{where}: an operation has no `yield`; show a text with run.say(...), and return the result"
+            )
         # RunContext is only imported for type checkers (the runner imports this module).
         hints = get_type_hints(function, localns={"RunContext": object})
         parameters = list(inspect.signature(function).parameters)
-        where = f"{function.__module__}.{function.__qualname__}"
         writes_text = hints.get("return") is str
         request_type = hints.get(parameters[0]) if len(parameters) == 2 else None
         result_type = self._text_result if writes_text else hints.get("return")
@@ -324,6 +333,9 @@ class _Declaration:
                 f"{where}: an operation is an async function (`async def`); "
                 "what blocks goes into a thread: await asyncio.to_thread(...)"
             )
+        policy.check_subclass(where, "result", self._text_result, TextResult)
+        if self._text_result is not TextResult and not writes_text:
+            raise TypeError(f"{where}: result= is what a text (`-> str`) becomes, and this returns no text")
         operation = Operation(
             agent=agent.name,
             name=to_camel(function.__name__),
@@ -332,7 +344,7 @@ class _Declaration:
             result_type=result_type,
             function=function,
             writes_text=writes_text,
-            **self._policy,
+            **policy.policy_of(where, **self._policy),
         )
         if operation.name in RESERVED_OPERATIONS:
             raise ValueError(

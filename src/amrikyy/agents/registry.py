@@ -1,15 +1,18 @@
 """Which agents are served: the catalog's, and those of the modules named in AGENTS."""
 
 import importlib
+import os
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Literal
 
+import pydantic
 from pydantic import BaseModel, PydanticUserError
 
-from amrikyy.agents import agent as agent_module
+import amrikyy
 from amrikyy.agents.agent import Agent, Operation
 from amrikyy.errors import NotFound
 
@@ -110,10 +113,17 @@ def _told(error: BaseException) -> str:
 
 
 def _is_authors(filename: str) -> bool:
-    return not (filename.startswith(("<", importlib.__path__[0])) or filename in _OURS)
+    is_pythons = filename.startswith(_PYTHONS) and not filename.startswith(_INSTALLED)
+    return not (is_pythons or filename.startswith(_LIBRARIES))
 
 
-_OURS = (__file__, agent_module.__file__)
+_PYTHONS = sysconfig.get_path("stdlib") + os.sep
+
+_INSTALLED = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+"""Where packages are, an author's own too: often a folder within Python's."""
+
+_LIBRARIES = ("<", *(f"{folder}{os.sep}" for folder in (*amrikyy.__path__, *pydantic.__path__)))
+"""What an author's declarations call, and code that is in no file."""
 
 
 def _check_schemas(agent: Agent) -> None:
