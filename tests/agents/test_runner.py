@@ -26,6 +26,7 @@ from amrikyy.runs.run import Run
 from amrikyy.runs.slots import Slots
 from amrikyy.sealing import PLAIN
 from amrikyy.telemetry.metrics import Metrics
+from amrikyy.testing import try_out
 
 
 class Nothing(Request):
@@ -544,6 +545,18 @@ async def test_an_operation_that_exits_or_panics_fails_alone(runner: Runner, rai
     assert (await run_of(runner, answer)).status == "completed"
     gc.collect()  # asyncio complains of an exception that nobody has looked at when it collects the task
     assert not unretrieved
+
+
+async def test_ctrl_c_during_an_authors_tests_ends_the_tests() -> None:
+    own = Agent("own", "Its own.")
+
+    @own.operation()
+    async def interrupt(_: Nothing, run: RunContext) -> Number:
+        """Raise what Ctrl-C raises."""
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await try_out(interrupt, {})
 
 
 async def test_an_operation_whose_coroutine_is_closed_cleans_up_and_does_not_fail(runner: Runner) -> None:

@@ -32,7 +32,7 @@ async def test_half_of_an_emoji_is_refused_where_it_is_said(server: Served, how:
     events = await server.stream("/api/stream/faulty/garble", {"how": how})
     assert [event.event for event in events if event.event in ("token", "partial")] == []
     assert (events[-1].event, events[-1].data["code"]) == ("error", "wrong_result")
-    assert "surrogate" in events[-1].data["message"]
+    assert "lone surrogate, such as half of an emoji" in events[-1].data["message"]
     run_id = events[0].data["runId"]
     async with server.open(f"/api/stream/{run_id}") as again:
         assert [event.event async for event in again][-1] == "error"

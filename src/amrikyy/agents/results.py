@@ -132,6 +132,8 @@ def check_error(operation: Operation[Any, Any], error: AmrikyyError) -> AmrikyyE
         if not isinstance(error.retry_after_s, float | int | None):
             raise TypeError("retry_after_s is not a number of seconds")
         _strict_json(error.record).encode()
+    except UnicodeEncodeError:
+        return lone_surrogate(operation)
     except (AttributeError, TypeError, ValueError) as reason:
         return _wrong(
             operation,
