@@ -215,6 +215,53 @@ async def test_the_guides_campaign_suits_every_agent(server: Served, agent: str)
     assert choice.cost_usd == 0
 
 
+@pytest.mark.parametrize(
+    ("agent", "fields", "key", "request_"),
+    [
+        # Days are no seconds: the operation with most fields of these names cannot be asked for with them.
+        (
+            "content",
+            {"destination": "Rome", "duration": 5, "budget": 1000},
+            "content.generateBlogPost",
+            {"topic": "Rome"},
+        ),
+        ("content", {"topic": "Rome", "duration": 300}, "content.generateVideoScript", {"duration": 300}),
+        (
+            "innovation",
+            {"destination": "Rome", "duration": 5, "budget": 1000},
+            "innovation.generateIdeas",
+            {"niche": "Rome"},
+        ),
+        # What does not suit the operation that takes most of them is left to its defaults, or assumed.
+        (
+            "travel",
+            {"destination": "Rome", "duration": 45, "budget": 1000},
+            "travel.generateItinerary",
+            {"budget": 1000, "duration": 7},
+        ),
+        (
+            "innovation",
+            {"niche": "urban gardening", "count": 500},
+            "innovation.generateIdeas",
+            {"niche": "urban gardening", "count": 5},
+        ),
+    ],
+)
+def test_of_several_operations_one_is_chosen_that_the_fields_make_a_request_of(
+    agent: str, fields: dict[str, Any], key: str, request_: dict[str, Any]
+) -> None:
+    planned = answer_to(REGISTRY, agent, fields)
+    assert planned is not None
+    assert (planned.operation, {name: planned.request[name] for name in request_}) == (key, request_)
+
+
+async def test_an_unsuitable_value_for_the_operation_that_was_named_is_a_mistake(server: Served) -> None:
+    operation = server.runtime.registry["innovation"]["generateIdeas"]
+    with pytest.raises(ValidationFailed) as refused:
+        await server.runtime.planner.complete(operation, {}, {"niche": "trains", "count": 500}, owner="key:test")
+    assert [detail["field"] for detail in refused.value.details] == ["count"]
+
+
 async def test_an_unknown_parameter_stays_an_error_and_needs_no_model(server: Served) -> None:
     operation = server.runtime.registry["travel"]["searchHotels"]
     with pytest.raises(ValidationFailed, match="pool"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -52,6 +53,28 @@ async def test_a_master_goes_before_its_sub_agents(server: Served) -> None:
     assert (body["master"], body["subAgents"]) == ("innovation", 1)
     assert set(body["finalResult"]) == {"generateBlogPost"}
     assert [each["step"] for each in body["results"]] == ["master", "subAgents.0"]
+
+
+TRIP = {"destination": "Rome", "duration": 5, "budget": 1000}
+
+
+async def test_any_agent_leads_any_other_by_names_alone(server: Served) -> None:
+    inputs = (TRIP, {"topic": "Night trains"}, {"campaign": "Summer Travel 2025"})
+    for (master, other), given in product(permutations(("travel", "content", "innovation"), 2), inputs):
+        plan = {"master": master, "subAgents": [other], "input": given}
+        reply = await server.ask("POST", f"{BASE}/hierarchical", plan)
+        assert reply.status == 200, (plan, reply.body)
+
+
+async def test_a_trip_is_planned_and_written_about(server: Served) -> None:
+    for master in ("travel", {"name": "travel", "method": "generateItinerary"}):
+        plan = {"master": master, "subAgents": ["content"], "input": TRIP}
+        trip, post = (await server.ask("POST", f"{BASE}/hierarchical", plan)).json["results"]
+        assert (trip["method"], trip["input"]["duration"]) == ("generateItinerary", 5)
+        assert (post["method"], post["input"]["topic"]) == ("generateBlogPost", "Rome")
+    plan = {"master": "travel", "subAgents": ["content"], "input": {}}  # all that there is to go by is the output
+    trip, post = (await server.ask("POST", f"{BASE}/hierarchical", plan)).json["results"]
+    assert post["input"]["topic"] == trip["output"]["destinations"][0]["name"]
 
 
 async def test_a_named_workflow_runs_with_its_inputs(server: Served) -> None:

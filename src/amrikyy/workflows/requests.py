@@ -9,8 +9,8 @@ from amrikyy.agents.agent import Operation
 
 Fields = Mapping[str, Any]
 
-MAX_PLAIN = 200
-"""Characters."""
+MAX_PLAIN = 100
+"""Characters of a text; one that is longer is a sentence."""
 
 
 def field_names(operation: Operation[Any, Any]) -> set[str]:
@@ -19,12 +19,23 @@ def field_names(operation: Operation[Any, Any]) -> set[str]:
 
 
 def plain(produced: Fields) -> dict[str, Any]:
-    """The outputs that the planner is shown: numbers and short texts. In whole articles it would find anything."""
-    return {
-        name: value
-        for name, value in produced.items()
-        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_PLAIN)
-    }
+    """The outputs that the planner is shown: numbers, short texts, and the names of what was found, which say most of
+    what it is about, first. In whole articles it would find anything."""
+    names = {name: text for name, value in produced.items() if (text := _name_of(value)) is not None}
+    return names | {name: value for name, value in produced.items() if isinstance(value, int | float) or _short(value)}
+
+
+def _name_of(found: Any) -> str | None:
+    """The name or title of an object, or of the first in a list: the best of what an operation proposes."""
+    if isinstance(found, list):
+        found = found[0] if found else None
+    if not isinstance(found, Mapping):
+        return None
+    return next((found[each] for each in ("name", "title") if _short(found.get(each))), None)
+
+
+def _short(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_PLAIN
 
 
 def fitting(operation: Operation[Any, Any], given: Fields, produced: Fields) -> dict[str, Any]:

@@ -105,7 +105,9 @@ class Steps:
         params = await selected(call.select, {**given, **produced}) | call.params
         place: Any = {"owner": workflow.owner, "parent_id": workflow.id, "allowance": allowance, "within": span}
         if call.method is None:
-            choice = await self._planner.choose(list(agent.operations.values()), {**plain(produced), **given}, **place)
+            # What was given holds, and comes first: it says best what the workflow is about.
+            flowing = {**given, **plain(produced), **given}
+            choice = await self._planner.choose(list(agent.operations.values()), flowing, **place)
             if workflow.limited:
                 await self._charge(workflow.owner, choice.operation.key)
             return choice

@@ -37,6 +37,11 @@ class Completion:
     assumed: dict[str, Any] = field(default_factory=dict)
     error: ValidationFailed | None = None
 
+    @property
+    def wrong(self) -> set[str]:
+        """The fields that keep it from being a request."""
+        return {detail["field"].partition(".")[0] for detail in self.error.details} if self.error else set()
+
 
 def today() -> date:
     """The day it is in UTC."""

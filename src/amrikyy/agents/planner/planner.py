@@ -12,7 +12,7 @@ from amrikyy.agents.context import RunContext
 from amrikyy.agents.planner import answers
 from amrikyy.agents.planner.completion import Completion, complete, today
 from amrikyy.agents.planner.phrases import length_in
-from amrikyy.agents.planner.reading import MAX_READ, Reading, read
+from amrikyy.agents.planner.reading import MAX_READ, Reading, Said, read
 from amrikyy.agents.registry import Registry
 from amrikyy.agents.runner import Runner
 from amrikyy.agents.spoken import slots_of
@@ -53,6 +53,7 @@ class Wanted(Request):
     query: str | None = None
     fields: dict[str, Any] = Field(default={})
     operations: list[str] = Field(min_length=1, description="`agent.operation`.")
+    binding: bool = Field(default=False, description="A field that does not suit the operation is a mistake.")
 
     @property
     def text(self) -> str:
@@ -105,13 +106,13 @@ class Planner:
                         raise ValueError(f"{wrong['msg'].removeprefix('Value error, ')}.") from None
 
     def question(
-        self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields
+        self, operations: Sequence[Operation[Any, Any]], wanted: str | Fields, *, binding: bool = False
     ) -> tuple[Operation[Any, Any], Request]:
         """Planning as an operation and its request, for whoever starts the run; `planned_by` reads the result."""
         keys = [operation.key for operation in operations]
         if isinstance(wanted, str):
             return self._operation(operations[0].agent), Wanted(query=wanted, operations=keys)
-        return self._operation(operations[0].agent), Wanted(fields=dict(wanted), operations=keys)
+        return self._operation(operations[0].agent), Wanted(fields=dict(wanted), operations=keys, binding=binding)
 
     def planned_by(self, run: Run) -> Planned:
         """What a run of planning has planned.
@@ -151,6 +152,7 @@ class Planner:
         parent_id: str | None = None,
         allowance: Allowance | None = None,
         within: Span | None = None,
+        binding: bool = False,
     ) -> Choice:
         """Choose the operation that is asked for in words or by loose fields, and build its request.
 
@@ -163,12 +165,14 @@ class Planner:
             parent_id: the run that it is a part of.
             allowance: what it may spend; None if nothing limits it.
             within: what it is traced as a part of; None if it is not traced.
+            binding: the fields were given for these operations, so that a wrong value is a mistake. Without it, they
+                were given for whatever may come, and those that do not suit what is chosen are passed over.
 
         Raises:
             ValidationFailed: naming what is missing or wrong.
             AmrikyyError: what planning failed with.
         """
-        plan, request = self.question(operations, wanted)
+        plan, request = self.question(operations, wanted, binding=binding)
         run = await self._runner.start(
             plan, request, owner=owner, parent_id=parent_id, allowance=allowance, within=within
         )
@@ -211,7 +215,7 @@ class Planner:
             assert done.error is not None
             raise done.error  # no model can make an unknown field known
         return await self.choose(
-            [operation], everything, owner=owner, parent_id=parent_id, allowance=allowance, within=within
+            [operation], everything, owner=owner, parent_id=parent_id, allowance=allowance, within=within, binding=True
         )
 
     def plan_offline(self, question: Request) -> Planned:
@@ -272,38 +276,59 @@ class Planner:
 
     def _read(self, wanted: Wanted) -> Reading | None:
         operations = [self._find(key) for key in wanted.operations]
-        reading = read(wanted.text, operations, today(), frozenset(wanted.fields))
-        if reading.likeness == 0 and not reading.said and wanted.query is not None and len(operations) > 1:
+        readings = read(wanted.text, operations, today(), frozenset(wanted.fields))
+        reading = readings[0]
+        if wanted.query is None:  # values say little about the operation, but what request they make tells
+            reading = max(readings, key=lambda each: self._fit(each, wanted))
+        elif reading.likeness == 0 and not reading.said and len(operations) > 1:
             return None
-        if wanted.about:  # what is left of a list of values is no sentence
-            subjects = {slot.name for slot in slots_of(reading.operation.request_type) if slot.spoken.subject}
-            reading.said = {name: value for name, value in reading.said.items() if name not in subjects}
+        reading.said = _without_subjects(reading, wanted)
         return reading
+
+    def _fit(self, reading: Reading, wanted: Wanted) -> tuple[bool, int, int]:
+        """Whether the fields make a request of it, how much of its name is in them, and how many of them it takes."""
+        said = {name: value for name, (value, _) in _without_subjects(reading, wanted).items()}
+        done = self._complete(reading.operation, said, wanted)
+        if done.request is None:
+            return False, 0, 0
+        return True, reading.likeness, len(done.request.model_fields_set) - len(done.assumed)
 
     def _completed(self, answer: BaseModel, wanted: Wanted) -> Planned | ValidationFailed:
         found = answers.said_in(answer, wanted.text)
         if found is None or found[0] not in wanted.operations:
             return _nothing_fits(wanted)
         key, said = found
-        operation = self._find(key)
+        done = self._complete(self._find(key), said, wanted)
+        if done.request is None:
+            assert done.error is not None
+            return done.error
+        return Planned(
+            operation=key, request=values_of(done.request), assumed=done.assumed, reason=answers.reason_in(answer)
+        )
+
+    def _complete(self, operation: Operation[Any, Any], said: dict[str, Any], wanted: Wanted) -> Completion:
+        """A request of what was said and named: what was named holds, unless it is wrong."""
         names = {slot.name for slot in slots_of(operation.request_type)}
         named = {name: value for name, value in wanted.fields.items() if name in names}
-        length = length_in(wanted.text[:MAX_READ])
-        done = Completion()
-        for values in (said | named, named | said):  # what was named holds, unless it is wrong
-            done = complete(
-                operation,
-                values,
-                home_airport=self._home_airport,
-                about=wanted.about,
-                days_long=length,
-            )
-            if done.request is not None:
-                request = values_of(done.request)
-                reason = answers.reason_in(answer)
-                return Planned(operation=operation.key, request=request, assumed=done.assumed, reason=reason)
-        assert done.error is not None
-        return done.error
+        place: Any = {"home_airport": self._home_airport, "about": wanted.about}
+        place["days_long"] = length_in(wanted.text[:MAX_READ])
+        done = complete(operation, said | named, **place)
+        if done.request is None and said:
+            done = complete(operation, named | said, **place)
+        if done.request is None and named and not wanted.binding:
+            suiting = {name: value for name, value in (said | named).items() if name not in done.wrong}
+            without = complete(operation, suiting, **place)
+            if without.request is not None:
+                return without
+        return done
+
+
+def _without_subjects(reading: Reading, wanted: Wanted) -> Said:
+    """What was said, without what the request is about if it is known: what is left of values is no sentence."""
+    if not wanted.about:
+        return reading.said
+    subjects = {slot.name for slot in slots_of(reading.operation.request_type) if slot.spoken.subject}
+    return {name: value for name, value in reading.said.items() if name not in subjects}
 
 
 def _nothing_fits(wanted: Wanted) -> ValidationFailed:

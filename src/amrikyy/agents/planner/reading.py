@@ -49,8 +49,9 @@ class Reading:
 
 def read(
     text: str, operations: Sequence[Operation[Any, Any]], today: date, named: frozenset[str] = frozenset()
-) -> Reading:
-    """The operation whose words the text uses most; among equals one whose request is nearly whole.
+) -> list[Reading]:
+    """Each operation as the text may ask for it: first the one whose words it uses most; of equals, one whose request
+    is nearly whole.
 
     Args:
         text: what was said.
@@ -66,8 +67,8 @@ def read(
         missing = sum(slot.required and slot.name not in known and slot.spoken.assume is None for slot in slots)
         return reading.likeness, -missing, sum(slot.name in known for slot in slots)
 
-    # Of equals `max` takes the first: the one that was declared first.
-    return max((_fields(text, operation, today) for operation in operations), key=rank)
+    # Equals stay in the order in which they were declared.
+    return sorted((_fields(text, operation, today) for operation in operations), key=rank, reverse=True)
 
 
 def _likeness(text: str, operation: Operation[Any, Any]) -> int:
