@@ -61,7 +61,7 @@ def answer_to(registry: Registry, agent: str, wanted: str | dict[str, Any]) -> P
 async def test_flights_between_two_codes(server: Served) -> None:
     choice = await chosen(server, "travel", "flights from NYC to LAX")
     assert choice.operation.key == "travel.searchFlights"
-    assert choice.assumed == {"date": day(30)}
+    assert choice.assumed == {"date": day(30), "passengers": 1, "class": "economy"}
 
 
 SAID: list[tuple[str, str, dict[str, Any]]] = [
@@ -101,6 +101,26 @@ SAID: list[tuple[str, str, dict[str, Any]]] = [
         "what should I see in Kyoto in three days for 500 dollars?",
         "travel.generateItinerary",
         {"destination": "Kyoto", "duration": 3, "budget": 500},
+    ),
+    ("flights from Paris to Tokyo on 2098-05-01 for 2", "travel.searchFlights", {"passengers": 2}),
+    ("flights for two from Paris to Tokyo for 2 weeks", "travel.searchFlights", {"passengers": 2}),
+    ("flights from Paris to Tokyo for 2 weeks", "travel.searchFlights", {"passengers": 1}),
+    ("a trip to Rome for 2 for 5 days with $900", "travel.generateItinerary", {"travelers": 2, "duration": 5}),
+    ("flights from Paris to Rome, I know Paris", "travel.searchFlights", {"origin": "CDG", "destination": "FCO"}),
+    (
+        "where should I go in summer for beaches under $1000",
+        "travel.getDestinationRecommendations",
+        {"season": "summer", "interests": ["beaches"], "budget": 1000},
+    ),
+    (
+        "recommend somewhere warm for two with wine and good food for a ski holiday, budget 2000",
+        "travel.getDestinationRecommendations",
+        {"season": "ski holiday", "interests": ["wine", "good food"], "budget": 2000, "travelers": 2},
+    ),
+    (
+        "where should we go in Europe for 10 days during the school holidays, for me and my wife",
+        "travel.getDestinationRecommendations",
+        {"season": "school holidays", "interests": [], "duration": 10},
     ),
     (
         "where should I go for 10 days, I love hiking and wine",
@@ -157,6 +177,11 @@ SAID: list[tuple[str, str, dict[str, Any]]] = [
         {"niche": "ride sharing", "competitors": ["Uber", "Lyft", "Bolt"]},
     ),
     (
+        "compare pricing of Make and Zapier in automation",
+        "innovation.analyzeCompetitors",
+        {"competitors": ["Make", "Zapier"], "focus": "pricing"},
+    ),
+    (
         "validate my idea: an app that finds dog walkers",
         "innovation.validateIdea",
         {"idea": "app that finds dog walkers"},
@@ -174,6 +199,16 @@ def test_what_people_say_is_understood(query: str, key: str, fields: dict[str, A
     planned = answer_to(REGISTRY, key.partition(".")[0], query)
     assert planned is not None
     assert (planned.operation, {name: planned.request[name] for name in fields}) == (key, fields)
+
+
+def test_what_nobody_said_is_assumed_even_if_the_operation_has_a_default_for_it() -> None:
+    for query, assumed in (
+        ("flights from Paris to Rome on 2098-05-01", {"passengers": 1, "class": "economy"}),
+        ("flights from Paris to Rome on 2098-05-01 for 2, economy", {}),
+    ):
+        planned = answer_to(REGISTRY, "travel", query)
+        assert planned is not None
+        assert planned.assumed == assumed
 
 
 # --- Fields, as workflows have them ----------------------------------------------------------------------------------
@@ -369,7 +404,17 @@ def test_any_fields_are_a_valid_request_or_a_clear_refusal(agent: str, fields: d
 
 
 def test_reading_the_worst_of_texts_takes_no_time() -> None:
-    for text in ("1,1," * 500, "Xy " * 660, "from " * 400, "in a " * 400, " " * 2000, "Berlin to " * 200):
+    for text in (
+        "1,1," * 500,
+        "Xy " * 660,
+        "from " * 400,
+        "in a " * 400,
+        " " * 2000,
+        "Berlin to " * 200,
+        "for 2 " * 330,
+        "for a the " * 200,
+        "in a summer " * 160,
+    ):
         began = time.process_time()
         answer_to(REGISTRY, "travel", text)
         assert time.process_time() - began < 0.5, text[:10]

@@ -25,6 +25,7 @@ class Spoken:
         before: words that follow the value ("to" in "Berlin to Madrid", "industry" in "the toy industry").
         units: words that follow a number, in the singular, and what it is multiplied by ({"day": 1, "week": 7}). A
             choice that has units is only meant if one of them follows ("first class").
+        alone: words that a number follows which counts nothing else ("for" in "flights for 2", not in "for 2 weeks").
         subject: whether the field is what the whole request is about, so that it may be any text.
         assume: what the planner may assume if nothing is said.
     """
@@ -33,6 +34,7 @@ class Spoken:
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     units: Mapping[str, float] = field(default_factory=dict, hash=False)  # types must be hashable
+    alone: tuple[str, ...] = ()
     subject: bool = False
     assume: Assumption | None = None
 

@@ -29,8 +29,9 @@ MAX_QUERY = 2000
 _DESCRIPTION = """The planner chooses one of the agent's operations and builds its request: {}.
 
 It may assume dates (30 days from now, 7 days long), an origin (HOME_AIRPORT), counts and platforms, which are listed
-under `assumed`; what else the words do not say is a 400 that names it. Planning is a run of its own (`planning`) and
-counts against the agent's limit; then the operation that was chosen counts against its own."""
+under `assumed`, as are the defaults that it used; what else the words do not say is a 400 that names it. Planning is a
+run of its own (`planning`) and counts against the agent's limit; then the operation that was chosen counts against its
+own."""
 
 _STREAM = """{}
 

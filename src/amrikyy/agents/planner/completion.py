@@ -38,6 +38,15 @@ class Completion:
     error: ValidationFailed | None = None
 
     @property
+    def defaults(self) -> set[str]:
+        """The fields whose default says something that nobody has said."""
+        if self.request is None:
+            return set()
+        fields = type(self.request).model_fields
+        left = fields.keys() - self.request.model_fields_set
+        return {fields[name].alias or name for name in left if getattr(self.request, name) not in (None, [])}
+
+    @property
     def wrong(self) -> set[str]:
         """The fields that keep it from being a request."""
         return {detail["field"].partition(".")[0] for detail in self.error.details} if self.error else set()

@@ -77,6 +77,18 @@ def numbers_in(text: str, units: Mapping[str, float]) -> Iterator[tuple[str, flo
             yield match[0], number * units[match[2].casefold()]
 
 
+def number_alone(text: str, cue: str) -> tuple[str, float] | None:
+    """The number behind a word, if nothing follows that it could count ("for two", "for 2 in May"), with both words."""
+    match = re.search(
+        rf"(?<!\w){re.escape(cue)}\s+({NUMBER})"
+        r"(?=\s*$|\s*[,.;:!?](?:\s|$)|\s+(?:to(?!\s+\d)|from|for|in|on|at|under|with|during|leaving|this|next)\b)",
+        text,
+        re.IGNORECASE,
+    )
+    number = number_of(match[1]) if match else None
+    return None if match is None or number is None else (match[0], number)
+
+
 def length_in(text: str) -> int | None:
     """How many days something takes ("for two weeks", "5 nights"), if the text says so."""
     return next(

@@ -302,9 +302,9 @@ class Planner:
         if done.request is None:
             assert done.error is not None
             return done.error
-        return Planned(
-            operation=key, request=values_of(done.request), assumed=done.assumed, reason=answers.reason_in(answer)
-        )
+        request = values_of(done.request)
+        assumed = {name: value for name, value in request.items() if name in done.assumed or name in done.defaults}
+        return Planned(operation=key, request=request, assumed=assumed, reason=answers.reason_in(answer))
 
     def _complete(self, operation: Operation[Any, Any], said: dict[str, Any], wanted: Wanted) -> Completion:
         """A request of what was said and named: what was named holds, unless it is wrong."""

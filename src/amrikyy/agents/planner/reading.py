@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from amrikyy.agents.agent import Operation
-from amrikyy.agents.planner.phrases import days_in, number_of, numbers_in, without_days
+from amrikyy.agents.planner.phrases import days_in, number_alone, number_of, numbers_in, without_days
 from amrikyy.agents.spoken import Slot, slots_of
 
 MAX_READ = 2000
@@ -109,9 +109,8 @@ def _fields(text: str, operation: Operation[Any, Any], today: date) -> Reading:
             continue
         if slot.type is str and (words := _text(slot, rest, own)):
             said[slot.name] = (words, words)
-        elif slot.type is list and (words := _after(rest, slot.spoken.after, _LIST)):
-            parts = re.split(r"\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|vs\.?|versus|with|to)\s+", words)
-            said[slot.name] = ([part for part in parts if part], words)
+        elif slot.type is list and (listed := _list(slot, _without(rest, said), own)):
+            said[slot.name] = listed
     return reading
 
 
@@ -135,6 +134,7 @@ def _number(slot: Slot, text: str) -> tuple[Any, str] | None:
         if match := re.search(rf"(?<!\w){re.escape(cue)}\s*\$?(\d[\d,]*(?:\.\d+)?)", text, re.IGNORECASE):
             found = (match[0], number_of(match[1]) or 0)
             break
+    found = found or next(filter(None, (number_alone(text, cue) for cue in slot.spoken.alone)), None)
     if found is None:
         return None
     words, number = found
@@ -144,8 +144,7 @@ def _number(slot: Slot, text: str) -> tuple[Any, str] | None:
 def _known(slot: Slot, text: str, own: frozenset[str], said: Said) -> tuple[Any, str] | None:
     """The first name that the field knows: behind one of its cues, else, if it is required, anywhere."""
     assert slot.spoken.read is not None
-    for _, words in said.values():
-        text = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", ",", text)
+    text = _without(text, said)
     if leading := _known_before(slot, text):
         return leading
     cued = [m.end() for cue in slot.spoken.after for m in re.finditer(rf"\b{re.escape(cue)}\s+", text, re.IGNORECASE)]
@@ -164,6 +163,8 @@ def _known(slot: Slot, text: str, own: frozenset[str], said: Said) -> tuple[Any,
             name = " ".join(parts[:count]).strip(".")
             if name and (value := _read_name(slot.spoken.read, name)) is not None:
                 return value, name
+    if not slot.required:
+        return None
     # A name that nobody knows is still what was said; whether it will do is for the request to decide.
     unknown = next((text[start : start + MAX_NAME] for start in cued if text[start : start + 1].isupper()), None)
     name = _END_OF_NAME.split(unknown, maxsplit=1)[0].strip(" .") if unknown else ""
@@ -210,8 +211,33 @@ def _text(slot: Slot, text: str, own: frozenset[str]) -> str | None:
     return " ".join(parts).strip(".!?") or None
 
 
+def _list(slot: Slot, text: str, own: frozenset[str]) -> tuple[list[str], str] | None:
+    """What is listed behind the first cue that something telling follows."""
+    idle = own | _IDLE
+    for cue in slot.spoken.after:
+        words = _after(text, (cue,), _LIST) or ""
+        parts = []
+        for part in re.split(r"\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|vs\.?|versus|with|to)\s+", words):
+            said = part.split()
+            while said and said[0] in idle:  # as it is written: "Make" is a name
+                said.pop(0)
+            parts.append("" if re.fullmatch(r"\$?[\d.,]+", " ".join(said)) else " ".join(said))
+        if parts[0]:  # not "for me and my wife"
+            return [part for part in parts if part], parts[0]
+    return None
+
+
+def _without(text: str, said: Said) -> str:
+    """The text with a comma in place of what it says of other fields; a word that is said twice stays once."""
+    for _, words in said.values():
+        text = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", ",", text, count=1)
+    return text
+
+
 _CLAUSE = r"([^,;\n]+)"
-_LIST = r"([^.;\n]+?)(?=\s+(?:in|for|on|by|during|within)\s|,\s+(?:\d|with|budget|under)|[.;\n]|$)"
+_LIST = (
+    r"(?:,\s*of\s+)?([^\s,.;\n][^.;\n]*?)(?=\s+(?:in|for|on|by|during|within)\s|,\s+(?:\d|with|budget|under)|[.;\n]|$)"
+)
 
 
 def _after(text: str, cues: Iterable[str], end: str = _CLAUSE) -> str | None:

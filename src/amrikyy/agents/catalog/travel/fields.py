@@ -62,6 +62,21 @@ def known_country(text: str) -> str | None:
     return next((name for name in (text, text.removesuffix("s")) if resolve_country(name)), None)
 
 
+_SEASON = re.compile(
+    r"""(?:(?:a|the)\s+)?((?:(?:early|late|mid|high|low|peak|off|dry|wet|rainy|ski|school|public|new|spring|summer|autumn
+    |winter)[\s-]+)?(?:spring|summer|autumn|fall|winter|season|holidays?|vacation|break|year|christmas|easter|ramadan
+    |diwali|carnival|thanksgiving|january|february|march|april|may|june|july|august|september|october|november
+    |december))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def known_season(text: str) -> str | None:
+    """The season, month or occasion that a text names."""
+    match = _SEASON.fullmatch(text)
+    return match[1] if match else None
+
+
 AirportCode = Annotated[
     str,
     AfterValidator(_check_airport),
@@ -89,14 +104,22 @@ Interest = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 Budget = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False),
-    Spoken(after=("$", "budget of", "budget is", "budget"), units={"dollar": 1, "usd": 1}),
+    Spoken(
+        after=("under $", "below $", "up to $", "less than $", "$", "budget of", "budget is", "budget"),
+        units={"dollar": 1, "usd": 1},
+    ),
 ]
 """An amount of US dollars."""
 
 ORIGIN = Spoken(after=("from", "leaving"), before=("to",), assume="origin")
 DESTINATION = Spoken(after=("to", "in", "into", "at", "for", "visit", "around"))
 TRAVELLERS = Spoken(
-    units=dict.fromkeys(("person", "people", "adult", "traveler", "traveller", "passenger", "guest", "ticket"), 1)
+    units=dict.fromkeys(("person", "people", "adult", "traveler", "traveller", "passenger", "guest", "ticket"), 1),
+    alone=("for",),
 )
 DAYS = Spoken(units={"day": 1, "night": 1, "week": 7}, assume="days")
+SEASON = Spoken(
+    read=known_season,
+    after=("during the", "during", "in the", "in", "for the", "for", "over the", "over", "this", "next"),
+)
 INTERESTS = Spoken(after=("interested in", "who like", "who love", "we like", "we love", "I like", "I love"))

@@ -11,6 +11,7 @@ from amrikyy.agents.catalog.travel.fields import (
     DESTINATION,
     INTERESTS,
     ORIGIN,
+    SEASON,
     TRAVELLERS,
     AirportCode,
     Budget,
@@ -118,7 +119,8 @@ class ItineraryRequest(Request):
 class RecommendationRequest(Request):
     """What a trip should be like whose destination is not chosen yet."""
 
-    interests: Interests = Field(
+    # Elsewhere "for" and "with" name the place and the company; without a place they say what one goes there for.
+    interests: Annotated[Interests, Spoken(after=(*INTERESTS.after, "for", "with"))] = Field(
         default_factory=list,
         json_schema_extra=EMPTY_LIST,
         description="What the travellers like, up to 20.",
@@ -128,9 +130,7 @@ class RecommendationRequest(Request):
     budget: Budget | None = Field(
         default=None, description="US dollars for all travellers' stay together, travel there not counted."
     )
-    season: (
-        Annotated[str, StringConstraints(min_length=2, max_length=40), Spoken(after=("during the", "during"))] | None
-    ) = Field(
+    season: Annotated[str, StringConstraints(min_length=2, max_length=40), SEASON] | None = Field(
         default=None, description="Season, month or occasion, 2 to 40 characters.", examples=["summer", "December"]
     )
     travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
