@@ -72,7 +72,7 @@ async def test_only_managers_set_budgets_and_only_for_whom_there_is(server: Serv
     assert (await server.ask("GET", "/api/budgets")).status == 403
     assert (await server.ask("DELETE", "/api/budgets/role:user/day")).status == 403
     nobody = await put(server, "role:nobody", 1, status=400)
-    assert "for example key:0190b0c4… or role:premium" in nobody["details"][0]["message"]
+    assert "for example role:premium or user:ana@example.com" in nobody["details"][0]["message"]
     await put(server, "role:user", -1, status=400)
     await put(server, "key:" + "0" * 32, 1, status=404)
     await put(server, "user:" + "0" * 32, 1, status=404)

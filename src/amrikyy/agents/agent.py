@@ -210,6 +210,7 @@ class Agent:
         limit: how often one caller may run any of its operations ("60/minute").
         capabilities: words for the list of agents.
         metadata: more for the list of agents.
+        example: a sentence that asks it for something, for the documentation of `/ask`.
         prepare: loads what would otherwise delay the first request (tables, weights). It runs in a thread at the
             start, while requests are already served, so operations must work before it has finished.
     """
@@ -222,11 +223,14 @@ class Agent:
         limit: str | None = None,
         capabilities: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        example: str | None = None,
         prepare: Callable[[], object] | None = None,
     ) -> None:
         where = f"agent {name!r}"
         policy.check_text(where, "name", name)
         policy.check_text(where, "description", description)
+        if example is not None:
+            policy.check_text(where, "example", example)
         policy.check_function(where, "prepare", prepare)
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
             raise ValueError(f"agent name {name!r}: use lower-case letters, digits and hyphens, at most 32")
@@ -237,6 +241,7 @@ class Agent:
         self.limit = policy.limit_of(where, limit)
         self.capabilities = policy.texts_of(where, "capabilities", capabilities)
         self.metadata = policy.metadata_of(where, metadata)
+        self.example = example
         self.prepare = prepare
         self.operations: dict[str, Operation[Any, Any]] = {}
 

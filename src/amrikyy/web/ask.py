@@ -110,7 +110,7 @@ def _asks(agent: Agent) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/agents/{agent.name}/ask", handler=ask, needs=Permission.AGENT_EXECUTE,
         tag=agent.name.title(), summary="Say in words what is wanted", description=_description(agent),
-        body=Ask, answer=AskReply, headers=HEADERS, limit=agent.name, check_room=_check_room,
+        body=Ask, example=_example(agent), answer=AskReply, headers=HEADERS, limit=agent.name, check_room=_check_room,
         also={202: ("The run has begun; `Location` is where to look it up.", AskAccepted)},
         errors=(Conflict, *RUN_ERRORS),
     )  # fmt: skip
@@ -130,7 +130,8 @@ def _streams(agent: Agent) -> Endpoint:
     return Endpoint(
         method="POST", path=f"/api/stream/{agent.name}/ask", handler=ask_for_stream, needs=Permission.AGENT_STREAMING,
         tag="Streaming", summary=f"Say in words what is wanted of the agent {agent.name}, as a stream",
-        description=_STREAM.format(_description(agent)), body=Ask, limit=agent.name, media_type="text/event-stream",
+        description=_STREAM.format(_description(agent)), body=Ask, example=_example(agent), limit=agent.name,
+        media_type="text/event-stream",
         events=events_of() | {"connected": AskConnected}, headers=(RUN_EVENT_ID, *HEADERS), also=NOTHING_LEFT,
         errors=(NotFound, Conflict, RunGone, *RUN_ERRORS), check_room=_check_room,
     )  # fmt: skip
@@ -142,6 +143,11 @@ def _check_room(call: Call) -> None:
 
 def _description(agent: Agent) -> str:
     return _DESCRIPTION.format(", ".join(agent.operations))
+
+
+def _example(agent: Agent) -> dict[str, str]:
+    first = next(iter(agent.operations.values()))
+    return {"query": agent.example or first.description.rstrip(".")}
 
 
 async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> tuple[Run, Planned]:

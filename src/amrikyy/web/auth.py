@@ -23,7 +23,7 @@ class Credentials(Request):
 class RefreshToken(Request):
     """The refresh token of the login."""
 
-    refresh_token: SecretStr = Field(min_length=1, max_length=256)
+    refresh_token: SecretStr = Field(min_length=1, max_length=256, examples=["the login's refreshToken"])
 
 
 class PasswordChange(Request):
@@ -31,8 +31,8 @@ class PasswordChange(Request):
 
     model_config = ConfigDict(str_strip_whitespace=False)
 
-    current_password: SecretStr = Field(min_length=1, max_length=256)
-    new_password: NewPassword
+    current_password: SecretStr = Field(min_length=1, max_length=256, examples=["a long password"])
+    new_password: NewPassword = Field(examples=["an even longer password"])
 
 
 class PasswordFromReset(Request):
@@ -40,8 +40,8 @@ class PasswordFromReset(Request):
 
     model_config = ConfigDict(str_strip_whitespace=False)
 
-    token: SecretStr = Field(min_length=1, max_length=256)
-    new_password: NewPassword
+    token: SecretStr = Field(min_length=1, max_length=256, examples=["the token of the one-time link"])
+    new_password: NewPassword = Field(examples=["an even longer password"])
 
 
 class UserInfo(Wire):

@@ -20,7 +20,7 @@ Subject = Annotated[
         max_length=128,
         pattern=rf"^((user|key):[!-~]+|envkey:[0-9a-f]{{12}}|role:({'|'.join(Role)}))$",
         description="A principal (`user:…`, `key:…`, `envkey:…`), or `role:` and a role, which its callers share.",
-        examples=["key:0190b0c4…", "role:premium"],
+        examples=["role:premium", "user:ana@example.com"],
     ),
 ]
 
@@ -69,7 +69,7 @@ class BudgetRequest(Request):
 
     subject: Subject
     period: Literal["day", "month"] = Field(description="A calendar day or month, UTC.")
-    limit_usd: float = Field(ge=0, le=1_000_000_000, allow_inf_nan=False)
+    limit_usd: float = Field(ge=0, le=1_000_000_000, allow_inf_nan=False, examples=[5])
 
 
 class BudgetRemoved(Success):

@@ -3,12 +3,14 @@
 import json
 import shlex
 from collections import defaultdict
-from datetime import date, timedelta
+from collections.abc import Iterator
+from datetime import date
 from html import escape
-from itertools import count
 from typing import Any
 
+from amrikyy.llm.values import to_words
 from amrikyy.web.docs import DEFAULT_SERVER
+from amrikyy.web.examples import example_of, resolved
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #2563eb; }
@@ -41,6 +43,10 @@ summary { cursor: pointer; margin: .6rem 0; }
   nav { position: static; height: 40vh; border: solid var(--line); border-width: 0 0 1px; }
 }
 """
+
+
+MAX_DEPTH = 3
+"""How deep the fields of fields, and lists of lists, are shown: a schema may contain itself."""
 
 
 def render(document: dict[str, Any], today: date) -> str:
@@ -107,26 +113,25 @@ def _article(method: str, path: str, operation: dict[str, Any], schemas: dict[st
     )
 
 
-def _resolve(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
-    return schema
-
-
 def _fields(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> str:
-    schema = _resolve(schema, schemas)
+    schema = resolved(schema, schemas)
     properties = schema.get("properties")
     if not properties:
         return ""
     rows = []
     for name, field in properties.items():
-        resolved = _resolve(field, schemas)
         needed = "required" if name in schema.get("required", ()) else _default(field)
-        inner = (
-            _resolve(resolved.get("items", resolved), schemas) if isinstance(resolved.get("items", {}), dict) else {}
+        objects = list(_objects(field, schemas)) if depth < MAX_DEPTH else []
+        nested = "".join(
+            (
+                f"<p>{escape(inner.get('title', 'object'))}: {_inline(inner.get('description', ''))}</p>"
+                if len(objects) > 1
+                else ""
+            )
+            + _fields(inner, schemas, depth + 1)
+            for inner in objects
         )
-        nested = _fields(inner, schemas, depth + 1) if depth < 3 and inner.get("properties") else ""
-        text = _inline(field.get("description") or resolved.get("description", ""))
+        text = _inline(resolved(field, schemas).get("description", ""))
         more = f"<details><summary>{text or 'fields'}</summary>{nested}</details>" if nested else text
         rows.append(
             f"<tr><td><code>{escape(name)}</code></td><td>{escape(_type(field, schemas))}</td>"
@@ -135,21 +140,33 @@ def _fields(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> 
     return f"<table><tr><th>field<th>type<th><th></tr>{''.join(rows)}</table>"
 
 
+def _objects(field: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> Iterator[dict[str, Any]]:
+    """The objects that a field is, has as its items, or may be."""
+    field = resolved(field, schemas)
+    if field.get("properties"):
+        yield field
+    items = [field["items"]] if isinstance(field.get("items"), dict) else []
+    for part in (*items, *field.get("anyOf", ()), *field.get("oneOf", ())) if depth < MAX_DEPTH else ():
+        yield from _objects(part, schemas, depth + 1)
+
+
 def _default(field: dict[str, Any]) -> str:
     return f"= {json.dumps(field['default'])}" if field.get("default") is not None else "optional"
 
 
-def _type(field: dict[str, Any], schemas: dict[str, Any]) -> str:
-    field = _resolve(field, schemas)
-    if "anyOf" in field:
-        return " or ".join(_type(option, schemas) for option in field["anyOf"])
+def _type(field: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> str:
+    field = resolved(field, schemas)
+    if options := field.get("anyOf") or field.get("oneOf"):
+        return " or ".join(_type(option, schemas, depth) for option in options)
     if "enum" in field:
         return " | ".join(str(value) for value in field["enum"])
     if "const" in field:
         return json.dumps(field["const"])
     kind = str(field.get("type", "any"))
+    if kind == "object" and field.get("properties"):
+        return str(field.get("title", "object"))
     if kind == "array":
-        kind = f"list of {_type(field.get('items', {}), schemas)}"
+        kind = f"list of {_type(field.get('items', {}), schemas, depth + 1) if depth < MAX_DEPTH else 'such'}"
     bounds = {"minimum": "≥", "maximum": "≤", "minLength": "length ≥", "maxLength": "length ≤",
               "minItems": "items ≥", "maxItems": "items ≤", "exclusiveMinimum": ">"}  # fmt: skip
     limits = [f"{sign} {field[key]}" for key, sign in bounds.items() if key in field]
@@ -158,41 +175,19 @@ def _type(field: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 def _curl(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any], today: date) -> str:
     streams = "text/event-stream" in str(operation["responses"].get("200", {}).get("content", {}).keys())
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":  # a shell variable like $TOKEN, where nothing exists that it could name
+            value = parameter.get("example", f"${to_words(parameter['name']).upper()}")
+            path = path.replace(f"{{{parameter['name']}}}", value)
     lines = [f"curl {'-N ' if streams else ''}{f'-X {method} ' if method != 'GET' else ''}{DEFAULT_SERVER}{path}"]
     if operation.get("security") != []:
         lines.append('  -H "Authorization: Bearer $TOKEN"')
     if body := operation.get("requestBody"):
-        schema = _resolve(body["content"]["application/json"]["schema"], schemas)
-        soon = count(30, 7)  # days from now: an arrival, then a departure
-        example = {
-            name: str(today + timedelta(days=next(soon))) if _is_date(field) else _example(field, schemas)
-            for name, field in schema.get("properties", {}).items()
-            if name in schema.get("required", ())
-        }
+        content = body["content"]["application/json"]
+        example = content["example"] if "example" in content else example_of(content["schema"], schemas, today)
         sent = shlex.quote(json.dumps(example, ensure_ascii=False))
         lines += ['  -H "Content-Type: application/json"', f"  -d {sent}"]
     return " \\\n".join(lines)
-
-
-def _is_date(field: dict[str, Any]) -> bool:
-    return field.get("format") == "date"
-
-
-def _example(field: dict[str, Any], schemas: dict[str, Any]) -> Any:
-    merged = {**_resolve(field, schemas), **field}
-    if examples := merged.get("examples"):
-        return examples[0]
-    if enum := merged.get("enum"):
-        return enum[0]
-    match merged.get("type"):
-        case "integer" | "number":
-            return merged.get("minimum", 1)
-        case "array":
-            return [_example(merged.get("items", {}), schemas)]
-        case "boolean":
-            return True
-        case _:
-            return "…"
 
 
 def _text(text: str) -> str:

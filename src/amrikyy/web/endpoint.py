@@ -123,6 +123,7 @@ class Endpoint:
         path: a template; its parameters are camelCase, as in the documentation ("/api/runs/{runId}").
         needs: the permission, or PUBLIC, or ANY_CALLER.
         body: the model of the JSON body, which is read only after everything else has been checked.
+        example: a body, for the documentation, where the model's own example would not do.
         query: the model of the query string.
         answer: the model of a success, for the documentation; the handler returns one, or a response of its own.
         status: the status of a success.
@@ -149,6 +150,7 @@ class Endpoint:
     summary: str
     description: str = ""
     body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
     query: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     status: int = 200

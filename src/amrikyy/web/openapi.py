@@ -45,6 +45,9 @@ RUN_HEADERS = {
     "x-cache": "What the cache had to do with it: hit, miss, stale, join, similar or bypass.",
 }
 
+PATH_EXAMPLES = {"agent": "travel", "subject": "role:premium", "period": "day"}
+"""Of the parameters in paths whose values need not exist on the reader's own server first."""
+
 RETRY_AFTER = {"retry-after": {"description": "Seconds until it is worth trying again.", "schema": {"type": "string"}}}
 
 LIMIT_HEADERS = {
@@ -115,11 +118,15 @@ def _operation(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         schema = schemas[endpoint.body, "validation"]
         operation["requestBody"] = {
             "required": any(field.is_required() for field in endpoint.body.model_fields.values()),
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": {"schema": schema} | _example(endpoint)},
         }
     if endpoint.needs == PUBLIC:
         operation["security"] = []
     return operation
+
+
+def _example(endpoint: Endpoint) -> dict[str, Any]:
+    return {"example": dict(endpoint.example)} if endpoint.example is not None else {}
 
 
 def _operation_id(endpoint: Endpoint) -> str:
@@ -222,7 +229,11 @@ def _codes(error: type[AmrikyyError]) -> str:
 
 def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        | ({"example": PATH_EXAMPLES[name]} if name in PATH_EXAMPLES else {})
+        for name in names
+    ]
 
 
 def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

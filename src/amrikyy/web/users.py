@@ -83,7 +83,7 @@ class NewUser(Request):
 class UserChange(Request):
     """What is to change. Fields that are left out stay as they are."""
 
-    role: Role | None = Field(default=None, description="No higher than your own.")
+    role: Role | None = Field(default=None, description="No higher than your own.", examples=["premium"])
     name: DisplayName | None = None
     disabled: bool | None = Field(default=None, description="Disabling ends all sessions.")
 

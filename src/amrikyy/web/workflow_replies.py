@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from amrikyy.agents.agent import Request
 from amrikyy.web.paging import NextCursor, page_cursor, page_limit
@@ -47,6 +47,17 @@ class HierarchicalBody(Hierarchical):
 
 class NamedBody(Request):
     """A named workflow with its inputs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "workflowName": "market-research",
+                    "inputs": {"industry": "hospitality", "competitors": ["Airbnb", "Booking.com"]},
+                }
+            ]
+        }
+    )
 
     workflow_name: Name
     inputs: dict[str, Any] = Field(default={}, description="They replace the workflow's own inputs, name by name.")

@@ -26,6 +26,11 @@ Fields = dict[str, Any]
 Strategy = Literal["sequential", "parallel", "hierarchical"]
 
 
+def _with_example(**fields: Any) -> ConfigDict:
+    """An example of the whole: of its parts alone, none would run."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Options(Request):
     """How a workflow is run."""
 
@@ -76,6 +81,14 @@ class SubAgent(Request):
 class Sequential(Request):
     """Steps one after the other; each sees what those before it produced."""
 
+    model_config = _with_example(
+        steps=[
+            {"agent": "travel", "method": "searchFlights"},
+            {"agent": "content", "method": "generateBlogPost"},
+        ],
+        input={"destination": "Paris"},
+    )
+
     strategy: Literal["sequential"] = "sequential"
     steps: list[Step] = Field(min_length=1)
     input: Fields = Field(default={})
@@ -85,6 +98,15 @@ class Sequential(Request):
 class Parallel(Request):
     """Tasks at the same time."""
 
+    model_config = _with_example(
+        tasks=[
+            {"agent": "travel", "method": "searchFlights"},
+            {"agent": "travel", "method": "searchHotels"},
+            {"agent": "content", "method": "generateSocialPosts"},
+        ],
+        input={"destination": "Tokyo"},
+    )
+
     strategy: Literal["parallel"] = "parallel"
     tasks: list[Task] = Field(min_length=1)
     input: Fields = Field(default={})
@@ -93,6 +115,10 @@ class Parallel(Request):
 
 class Hierarchical(Request):
     """A master agent first, then sub-agents at the same time with what it produced, then one result of theirs."""
+
+    model_config = _with_example(
+        master="innovation", subAgents=["travel", "content"], input={"campaign": "Summer Travel 2025"}
+    )
 
     strategy: Literal["hierarchical"] = "hierarchical"
     master: str | SubAgent
@@ -123,9 +149,25 @@ def _names_its_strategy(plan: Any) -> Any:
 class Definition(Request):
     """A workflow with a name."""
 
+    model_config = _with_example(
+        name="city-break",
+        description="An itinerary, then a blog post about it: destination, duration, budget.",
+        plan={
+            "strategy": "sequential",
+            "steps": [
+                {"agent": "travel", "method": "generateItinerary"},
+                {"agent": "content", "method": "generateBlogPost", "params": {"tone": "friendly"}},
+            ],
+            "input": {"duration": 3, "budget": 600},
+        },
+    )
+
     name: Name
     description: str = Field(min_length=1, max_length=500)
-    plan: Annotated[Plan, Field(discriminator="strategy"), BeforeValidator(_names_its_strategy)]
+    plan: Annotated[Plan, Field(discriminator="strategy"), BeforeValidator(_names_its_strategy)] = Field(
+        description="The body of the route of the same name, with its `strategy`: `sequential` and `steps`, `parallel` "
+        "and `tasks`, or `hierarchical`, `master` and `subAgents`. Its `input` holds where a caller names nothing else."
+    )
 
 
 Definitions = Callable[[str], Definition | None]

@@ -41,6 +41,7 @@ content = Agent(
         "languages": "The topic's own, else English.",
         "data": "Lengths, dates, outlines and times are computed; claims are a model's and unverified.",
     },
+    example="write a blog post about AI in travel",
 )
 
 

@@ -35,6 +35,7 @@ innovation = Agent(
         "currency": "USD",
         "data": "Ranks, verdicts and totals are computed from weighted scores; the scores are a model's estimates.",
     },
+    example="5 business ideas for sustainable travel",
 )
 
 

@@ -42,6 +42,7 @@ travel = Agent(
         "currency": "USD",
         "data": "Airports, distances and times are computed; offers and prices are estimates.",
     },
+    example="flights from NYC to LAX",
     prepare=load_tables,
 )
 

@@ -102,10 +102,13 @@ class ItineraryRequest(Request):
     destination: Annotated[Place, DESTINATION] = Field(
         description="City, or code of an airport or metropolitan area, 2 to 80 characters.", examples=["Rome"]
     )
-    duration: Annotated[int, DAYS] = Field(ge=1, le=30, description="Length of the stay in days, 1 to 30.")
+    duration: Annotated[int, DAYS] = Field(
+        ge=1, le=30, description="Length of the stay in days, 1 to 30.", examples=[5]
+    )
     budget: Budget = Field(
         description="US dollars that all travellers together can spend there, on meals, activities and getting "
-        "around; flights and hotels are not counted. 0 asks for what is free."
+        "around; flights and hotels are not counted. 0 asks for what is free.",
+        examples=[1000],
     )
     travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
@@ -167,9 +170,9 @@ class PackageRequest(Request):
         description="Day of departure, YYYY-MM-DD, today (UTC) or later."
     )
     duration: Annotated[int, DAYS] = Field(
-        ge=1, le=30, description="Length of the trip in days, 1 to 30: also nights at the hotel."
+        ge=1, le=30, description="Length of the trip in days, 1 to 30: also nights at the hotel.", examples=[7]
     )
-    budget: Budget = Field(description="US dollars for everything and all travellers together.")
+    budget: Budget = Field(description="US dollars for everything and all travellers together.", examples=[4000])
     travelers: Annotated[int, TRAVELLERS] = Field(default=1, ge=1, le=10, description="How many travel, 1 to 10.")
     interests: Interests = Field(
         default_factory=list,
