@@ -7,6 +7,7 @@ import shlex
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,31 @@ async def test_every_example_can_be_sent_as_it_stands(server: Served) -> None:
         assert (reply.status == expected) if expected else (reply.status in (200, 201)), (path, body, reply.body)
         if "text/event-stream" in reply.headers["content-type"]:
             assert b"\nevent: complete\n" in reply.body, (path, reply.body[-500:])
+
+
+async def test_the_headers_of_answers_are_declared_where_they_are_sent(server: Served) -> None:
+    document = (await server.ask("GET", "/api/openapi.json", key=None)).json
+    blog, steps = {"topic": "Trains"}, [{"agent": "content", "method": "generateBlogPost"}]
+    fails = {"steps": steps, "input": {"topic": "?"}}
+    plan, later = {"steps": steps, "input": blog}, {"prefer": "respond-async"}
+    sent: list[tuple[str, dict[str, Any], dict[str, str], int, set[str]]] = [
+        ("/api/agents/content/generateBlogPost", blog, {}, 200, {"x-run-id", "x-cache", "x-trace-id"}),
+        ("/api/agents/content/generateBlogPost", blog, later, 202, {"location", "preference-applied", "x-trace-id"}),
+        ("/api/agents/content/generateBlogPost", {}, {}, 400, {"x-request-id", "x-trace-id"}),
+        ("/api/agents/content/ask", {"query": "blog about trains"}, later, 202, {"location", "preference-applied"}),
+        ("/api/stream/blog", blog, later, 200, {"preference-applied", "x-run-id"}),
+        ("/api/coordinator/sequential", plan, {}, 200, {"location", "x-run-id", "x-trace-id"}),
+        ("/api/coordinator/sequential", plan, later, 202, {"location", "preference-applied"}),
+        ("/api/coordinator/sequential", fails, {}, 400, {"location", "x-run-id", "x-trace-id"}),
+    ]
+    known = document["components"]["headers"]
+    for path, body, headers, status, expected in sent:
+        reply = await server.ask("POST", path, body, headers=headers)
+        assert reply.status == status, reply.body
+        declared = document["paths"][path]["post"]["responses"][str(status)]["headers"]
+        received = {name.lower() for name in reply.headers} & known.keys()
+        assert expected <= received <= declared.keys(), (path, status)
+        assert all(known[name] and ref == {"$ref": f"#/components/headers/{name}"} for name, ref in declared.items())
 
 
 async def test_what_a_plan_consists_of_is_on_the_page(server: Served) -> None:

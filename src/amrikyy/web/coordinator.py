@@ -71,7 +71,7 @@ def coordinator_endpoints(registry: Registry) -> list[Endpoint]:
     def execute(path: str, body: type[Request], summary: str) -> Endpoint:
         return Endpoint(
             method="POST", path=path, handler=run_plan, needs=Permission.AGENT_EXECUTE, tag=TAG, summary=summary,
-            description=_DURABLE, body=body, answer=WorkflowReply, headers=HEADERS[:2],
+            description=_DURABLE, body=body, answer=WorkflowReply, headers=HEADERS[:2], locates=True,
             also={202: ("It has begun; `Location` is where to look it up.", WorkflowAccepted)},
             errors=(*RUN_ERRORS, BudgetSpent, NotFound, Conflict), check_room=_check_room,
         )  # fmt: skip

@@ -137,6 +137,7 @@ class Endpoint:
         or_lately: a credential that was good within the last hour may be used if it cannot be checked now.
         looks_ahead: called with the body, if it has arrived and is valid, while the limits are decided.
         check_room: raises Unavailable if there is no room for what the request would start, whatever its body.
+        locates: every answer about what the request has started says in `Location` where it is.
         also: further answers by status, each with its meaning and the model of its body.
         errors: the errors that a caller must expect beyond those that the other attributes imply.
         hidden: left out of the documentation (it only exists to explain a mistake).
@@ -164,6 +165,7 @@ class Endpoint:
     or_lately: bool = False
     looks_ahead: Callable[[Call, Any], None] | None = None
     check_room: Callable[[Call], None] | None = None
+    locates: bool = False
     also: Mapping[int, tuple[str, type[BaseModel] | None]] = field(default_factory=dict)
     errors: tuple[type[AmrikyyError], ...] = field(default=())
     hidden: bool = False

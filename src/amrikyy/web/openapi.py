@@ -35,25 +35,27 @@ DESCRIPTION = """A server for AI agents: JSON answers, token streams, and everyt
 Authenticate with `Authorization: Bearer <token>` (from `POST /api/auth/login`) or `x-api-key: <key>`.
 Every error has the same body, and `code` is the word to switch on. Times are ISO 8601 in UTC."""
 
-RESPONSE_HEADERS = {
+HEADERS = {
     "x-request-id": "The id of this exchange: the caller's own if it was well formed.",
     "server-timing": "Milliseconds by stage.",
-}
-
-RUN_HEADERS = {
+    "x-trace-id": "The trace of the request, if it is traced.",
+    "ratelimit": "How each limit stands: what remains, and seconds until some of it is free again.",
+    "ratelimit-policy": "The limits that the request counts against.",
     "x-run-id": "The run that the request has started, or has asked for again.",
     "x-cache": "What the cache had to do with it: hit, miss, stale, join, similar or bypass.",
+    "location": "Where to look up what the request has started.",
+    "preference-applied": "`respond-async`, if the request preferred it (RFC 7240): what it started needs no reader.",
+    "retry-after": "Seconds until it is worth trying again.",
 }
+"""The headers of responses, each described once; which response has which is said by `_headers_of`."""
+
+ACCEPTED = 202
+
+NOTHING_STARTED = frozenset(error.status for error in (Unauthenticated, Forbidden, BodyTooLarge, UnsupportedMediaType))
+"""The statuses of refusals that come before anything is started."""
 
 PATH_EXAMPLES = {"agent": "travel", "subject": "role:premium", "period": "day"}
 """Of the parameters in paths whose values need not exist on the reader's own server first."""
-
-RETRY_AFTER = {"retry-after": {"description": "Seconds until it is worth trying again.", "schema": {"type": "string"}}}
-
-LIMIT_HEADERS = {
-    "ratelimit": "How each limit stands: what remains, and seconds until some of it is free again.",
-    "ratelimit-policy": "The limits that the request counts against.",
-}
 
 
 def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "paths": dict(paths),
         "components": {
             "schemas": definitions,
+            "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -152,20 +155,16 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         content = {"schema": _event_schema(endpoint.events, schemas)}
     else:
         content = {"schema": {"type": "object" if endpoint.media_type == "application/json" else "string"}}
-    shown = RESPONSE_HEADERS if endpoint.unlimited else RESPONSE_HEADERS | LIMIT_HEADERS
-    if endpoint.starts_runs:
-        shown = shown | RUN_HEADERS
-    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in shown.items()}
     responses: dict[str, Any] = {
         str(endpoint.status): {
             "description": "Success",
-            "headers": headers,
+            "headers": _headers_of(endpoint, endpoint.status),
             "content": {endpoint.media_type: content}
             | {media_type: {"schema": {"type": "string"}} for media_type in endpoint.other_media_types},
         }
     }
     for status, (meaning, model) in endpoint.also.items():
-        responses[str(status)] = {"description": meaning, "headers": headers}
+        responses[str(status)] = {"description": meaning, "headers": _headers_of(endpoint, status)}
         if model is not None:
             responses[str(status)]["content"] = {"application/json": {"schema": schemas[model, "serialization"]}}
     by_status: dict[int, list[type[AmrikyyError]]] = defaultdict(list)
@@ -175,9 +174,26 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[type[BaseModel], Mode], A
         described = "; ".join(_codes(error) for error in errors)
         responses[str(status)] = {
             "description": described,
+            "headers": _headers_of(endpoint, status),
             "content": {"application/json": {"schema": schemas[ErrorBody, "serialization"]}},
-        } | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
+        }
     return responses
+
+
+def _headers_of(endpoint: Endpoint, status: int) -> dict[str, Any]:
+    """The headers that a response may have."""
+    names = ["x-request-id", "server-timing"]
+    if not endpoint.unlimited:
+        names += ["x-trace-id", "ratelimit", "ratelimit-policy"]
+    if endpoint.starts_runs and status not in NOTHING_STARTED:
+        names += ["x-run-id", "x-cache"]
+        if status == ACCEPTED or endpoint.locates:
+            names.append("location")
+        if status == ACCEPTED or (endpoint.streams and status == endpoint.status):
+            names.append("preference-applied")
+    if status in (RateLimited.status, Unavailable.status):
+        names.append("retry-after")
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _event_schema(events: Mapping[str, type[BaseModel]], schemas: dict[tuple[type[BaseModel], Mode], Any]) -> Any:
