@@ -1,6 +1,7 @@
 """`/api/coordinator`: the guide's bodies, and what becomes of what they start."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from itertools import permutations, product
 from typing import Any
@@ -223,6 +224,7 @@ async def test_a_failed_sequence_answers_with_the_error_of_its_step(server: Serv
     reply = await server.ask("POST", f"{BASE}/sequential", plan)
     assert_error(reply, 400, "validation_failed")
     assert reply.json["message"].startswith("steps.1 failed: ")
+    assert reply.json["message"].endswith(f"How each step went: GET {reply.headers['location']}.")
     status = (await server.ask("GET", reply.headers["location"])).json
     assert (status["status"], [each["success"] for each in status["results"]]) == ("failed", [True, False])
 
@@ -331,7 +333,7 @@ async def test_a_workflow_over_its_ceiling_stops_before_the_step(
         tight = await server.ask("POST", f"{BASE}/sequential", plan | {"options": {"maxCostUsd": 1e-6}})
         assert_error(tight, 402, "cost_ceiling")
         assert models.posts == []
-        a_call = float(tight.json["message"].rpartition("$")[2].rstrip("."))
+        a_call = float(re.findall(r"\$([\d.]+\d)", tight.json["message"])[-1])
         wider = await server.ask("POST", f"{BASE}/sequential", plan | {"options": {"maxCostUsd": a_call * 1.02}})
         assert_error(wider, 402, "cost_ceiling")
         assert wider.json["message"].startswith("The workflow was stopped at steps.1: ")

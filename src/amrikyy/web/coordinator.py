@@ -114,7 +114,8 @@ async def run_plan(call: Call) -> Answer:
     wishes = wishes_of(call)
     workflows = call.runtime.workflows
     workflow_id = await launch_workflow(call, wishes)
-    where = (b"location", f"{BASE}/status/{workflow_id}".encode())
+    location = f"{BASE}/status/{workflow_id}"
+    where = (b"location", location.encode())
     if call.body.detached or wishes.detached:
         record = await workflows.get(workflow_id, owner=None)
         accepted = WorkflowAccepted(workflow_id=workflow_id, strategy=record.strategy, status=record.status)
@@ -123,7 +124,9 @@ async def run_plan(call: Call) -> Answer:
     call.exchange.cost_usd = record.cost_usd
     if record.error is not None:
         call.exchange.extra_headers.append(where)
-        raise error_of(record.error)
+        error = error_of(record.error)
+        error.message += f" How each step went: GET {location}."
+        raise error
     body = reply_of(record, await workflows.results(record))
     return JsonBytes(encode(body), headers=[where])
 
