@@ -107,14 +107,14 @@ def bare() -> Candidate:
     )
 
 
-def express() -> Candidate:
-    """The peer from npm: an Express server of the guide's design, on Node."""
+def express(name: str = "Express", **environment: str) -> Candidate:
+    """The peer from npm: an Express server of the guide's design, on Node, or a variant with other settings."""
     return Candidate(
-        "Express",
+        name,
         lambda _: ["node", str(HERE / "peers/express/server.js")],
         lambda port, model_url, _: {
             "NODE_ENV": "production", "PORT": str(port), "JWT_SECRET": SECRET,
-            "GEMINI_API_KEY": "bench", "GEMINI_BASE_URL": model_url,
+            "GEMINI_API_KEY": "bench", "GEMINI_BASE_URL": model_url, **environment,
         },
         {"authorization": f"Bearer {_token({'sub': 'bench', 'role': 'user', 'exp': int(time.time()) + 86_400})}"},
     )  # fmt: skip

@@ -49,12 +49,17 @@ def contestants() -> list[Contestant]:
     """All contestants, ours first."""
     return [
         Contestant(amrikyy(), BLOG_POST, BLOG_STREAM, "API key", version("amrikyy-agent")),
-        Contestant(express(), BLOG_POST, BLOG_STREAM, "JSON Web Token", installed("express"), missing()),
+        _express(express()),
+        _express(express("Express without log", ACCESS_LOG="off")),
         _litellm(),
         _agno(),
         _langgraph(),
         _adk(),
     ]
+
+
+def _express(candidate: Candidate) -> Contestant:
+    return Contestant(candidate, BLOG_POST, BLOG_STREAM, "JSON Web Token", installed("express"), missing())
 
 
 def _litellm() -> Contestant:

@@ -1,5 +1,6 @@
 // The peer: the guide's Express server as a competent user would write it today, for the three requests of the bench.
-// Order of the guide: security headers, CORS, body, request id, authentication, limits, validation, work, metrics.
+// Order of the guide: security headers, CORS, body, request id, access log, authentication, limits, validation, work,
+// metrics. ACCESS_LOG=off shows what the log costs.
 import { createSecretKey, randomUUID } from 'node:crypto';
 
 import cors from 'cors';
@@ -10,15 +11,22 @@ import Joi from 'joi';
 import jwt from 'jsonwebtoken';
 import prometheus from 'prom-client';
 import { Agent, request } from 'undici';
+import winston from 'winston';
 
 const MODEL = 'gemini-2.0-flash-exp';
 const MODEL_URL = `${process.env.GEMINI_BASE_URL}/v1beta/models/${MODEL}`;
 const SECRET = createSecretKey(process.env.JWT_SECRET, 'utf8'); // as a string it would be parsed as PEM each time
+const PRICE = { input: 0.1, output: 0.4 }; // US dollars per million tokens
 const PERMISSIONS = { user: ['agent:read', 'agent:execute', 'agent:streaming'], guest: ['agent:read'] };
 
 const models = new Agent({ connections: null, pipelining: 1, keepAliveTimeout: 60_000 });
 
-// --- Metrics ---
+// --- Access log and metrics ---
+
+const log = process.env.ACCESS_LOG === 'off' ? null : winston.createLogger({
+  format: winston.format.combine(winston.format.timestamp(), winston.format.json()),
+  transports: [new winston.transports.Console()],
+});
 
 prometheus.collectDefaultMetrics();
 const requests = new prometheus.Counter({
@@ -30,8 +38,20 @@ const durations = new prometheus.Histogram({
 const tokens = new prometheus.Counter({
   name: 'llm_tokens_used_total', help: 'Tokens used', labelNames: ['model', 'agent', 'type'],
 });
+const calls = new prometheus.Counter({
+  name: 'llm_calls_total', help: 'Calls of models', labelNames: ['model', 'agent', 'status'],
+});
+const cost = new prometheus.Counter({
+  name: 'llm_cost_dollars_total', help: 'Cost of models, US dollars', labelNames: ['model', 'agent'],
+});
+const executions = new prometheus.Counter({
+  name: 'agent_executions_total', help: 'Executions of agents', labelNames: ['agent', 'operation', 'status'],
+});
 const streams = new prometheus.Gauge({
   name: 'stream_sessions_active', help: 'Open streams', labelNames: ['agent'],
+});
+const sessions = new prometheus.Counter({
+  name: 'stream_sessions_total', help: 'Streams', labelNames: ['agent', 'status'],
 });
 
 function observe(req, res, next) {
@@ -39,15 +59,24 @@ function observe(req, res, next) {
   res.on('finish', () => {
     const labels = { method: req.method, route: req.route?.path ?? 'none', status: res.statusCode };
     requests.inc(labels);
-    durations.observe(labels, Number(process.hrtime.bigint() - began) / 1e9);
+    const seconds = Number(process.hrtime.bigint() - began) / 1e9;
+    durations.observe(labels, seconds);
+    log?.info('request', {
+      requestId: req.id, method: req.method, path: req.path, status: res.statusCode, durationMs: seconds * 1000,
+      caller: req.user?.sub, ip: req.ip,
+    });
   });
   next();
 }
 
-function count(agent, usage) {
+function count(agent, operation, usage) {
+  executions.inc({ agent, operation, status: 'completed' });
+  calls.inc({ model: MODEL, agent, status: 'ok' });
   if (!usage) return;
-  tokens.inc({ model: MODEL, agent, type: 'input' }, usage.promptTokenCount ?? 0);
-  tokens.inc({ model: MODEL, agent, type: 'output' }, usage.candidatesTokenCount ?? 0);
+  const { promptTokenCount: asked = 0, candidatesTokenCount: answered = 0 } = usage;
+  tokens.inc({ model: MODEL, agent, type: 'input' }, asked);
+  tokens.inc({ model: MODEL, agent, type: 'output' }, answered);
+  cost.inc({ model: MODEL, agent }, (asked * PRICE.input + answered * PRICE.output) / 1e6);
 }
 
 // --- What every request passes ---
@@ -152,7 +181,7 @@ const run = (agent, operation, promptOf, resultOf, config) => async (req, res, n
   const began = performance.now();
   try {
     const answer = await (await ask(':generateContent', asked(promptOf(req.body), config))).json();
-    count(agent, answer.usageMetadata);
+    count(agent, operation, answer.usageMetadata);
     res.json({
       success: true, agent, operation, runId: `run_${randomUUID()}`,
       result: resultOf(answer.candidates[0].content.parts[0].text), model: MODEL,
@@ -199,7 +228,7 @@ async function streamBlog(req, res) {
         }
       }
     }
-    count('content', usage);
+    count('content', 'generateBlogPost', usage);
     send('progress', { progress: 100, message: 'Done' });
     send('complete', {
       totalTokens: usage.totalTokenCount, duration: `${Math.round(performance.now() - began)}ms`,
@@ -209,6 +238,7 @@ async function streamBlog(req, res) {
     if (!res.destroyed) send('error', { success: false, code: 'model_failed', message: error.message, requestId: req.id });
   } finally {
     streams.dec({ agent: 'content' });
+    sessions.inc({ agent: 'content', status: res.destroyed ? 'left' : 'completed' });
     res.end();
   }
 }
