@@ -8,9 +8,11 @@ import pytest
 
 from amrikyy import __version__
 from amrikyy.cli.serve import LAST_WORDS_S
+from amrikyy.db.engine import POOL_OVERFLOW, POOL_SIZE
 from amrikyy.settings import Settings
 from amrikyy.telemetry.metrics import Metrics
-from tests.deploy.files import KUBERNETES, Manifest, load, manifests, render
+from amrikyy.workflows.engine import CONNECTIONS
+from tests.deploy.files import KUBERNETES, ROOT, Manifest, load, manifests, render
 
 VERSIONS = ("1.30", "1.37")
 """`preStop.sleep` is on by default since 1.30."""
@@ -157,6 +159,17 @@ def test_the_autoscaler_adds_pods_before_the_others_are_full_and_by_a_metric_tha
     assert name in {family.name for family in Metrics().registry.collect()}
     (rule,) = load("deploy/kubernetes/components/service-monitor/adapter-values.yaml")["rules"]["custom"]
     assert rule["name"]["as"] == name
+
+
+@needs_kubectl
+def test_postgresql_as_it_comes_has_connections_for_every_pod_in_the_middle_of_a_rolling_update() -> None:
+    kinds = render("production")
+    most = kinds["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
+    surge = kinds["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    draining = most  # a pod that stops is no replica any more, and keeps its connections until its last run has ended
+    a_pod = POOL_SIZE + POOL_OVERFLOW + CONNECTIONS
+    assert a_pod * (most + surge + draining) < 100 - 3, "max_connections, superuser_reserved_connections"
+    assert f"up to {a_pod} a process" in (ROOT / "docs/operations.md").read_text()
 
 
 def test_a_service_of_that_name_cannot_set_a_variable_of_ours() -> None:

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
+from amrikyy.db.engine import POOL_OVERFLOW, POOL_SIZE
 from amrikyy.errors import Unavailable
+from amrikyy.workflows.engine import CONNECTIONS
 from tests.model_server import Behaviour, ModelServer
 from tests.serving import MakeSettings, Served, serve
 from tests.web.test_models_behind import settings_for
@@ -183,3 +186,28 @@ async def test_openmetrics_is_written_when_it_is_asked_for(server: Served) -> No
     assert reply.body.endswith(b"# EOF\n")
     plain = await server.ask("GET", "/api/metrics", key="admin")
     assert plain.headers["content-type"].startswith("text/plain; version=")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_the_connections_that_are_shown_are_all_that_a_process_has(server: Served) -> None:
+    """The workflow engine's, too: it opens them itself, and beside those of the server."""
+    step = {"agent": "content", "method": "generateBlogPost", "params": BLOG}
+    assert (await server.ask("POST", "/api/coordinator/sequential", {"steps": [step], "input": {}})).status == 200
+    count = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+    )
+
+    async def shown_and_counted() -> tuple[float, int]:
+        shown = {name: value for name, value in (await numbers(server)).items() if "db_pool_connections" in name}
+        assert shown["db_pool_connections{pool=workflows,state=idle}"] >= 1
+        async with server.runtime.database.connect() as connection:
+            counted = await connection.scalar(count)
+        return sum(shown.values()), counted
+
+    async with asyncio.timeout(10):
+        while True:
+            shown, counted = await shown_and_counted()
+            if shown == counted:
+                break
+            await asyncio.sleep(0.05)  # one was opened, or closed, in between
+    assert counted <= POOL_SIZE + POOL_OVERFLOW + CONNECTIONS

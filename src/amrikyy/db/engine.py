@@ -25,8 +25,9 @@ Use = Literal["read", "write"]
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
 POOL_SIZE = 5
-POOL_OVERFLOW = 5
-"""At most ten connections a process: PostgreSQL's default of 100 then serves ten processes."""
+POOL_OVERFLOW = 2
+"""With the three of the workflow engine at most ten connections a process: PostgreSQL's default of 100, of which it
+keeps three for its superuser, then serves nine processes. With fourteen, 64 callers at once were served no faster."""
 
 SQLITE_TURNS = 2
 """How many of a process' writers may be at SQLite: one that writes, and one that already asks for its lock. With one

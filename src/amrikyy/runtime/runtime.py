@@ -146,7 +146,7 @@ class Runtime:
 
     def sample(self) -> None:
         """Write into gauges what is true now; others are written when something happens."""
-        metrics, slots, pool = self.metrics, self.runner.slots, self.database.pool
+        metrics, slots = self.metrics, self.runner.slots
         if self.on_sample is not None:
             self.on_sample(self)
         metrics.loop_lag().set(self.loop_lag_s)
@@ -161,8 +161,10 @@ class Runtime:
         self._sample_long_lists()
         cpu_s, self.counted_cpu_s = self.counted_cpu_s, time.process_time()
         metrics.cpu_seconds.inc(by=self.counted_cpu_s - cpu_s)
-        metrics.database_connections("used").set(pool.checkedout())
-        metrics.database_connections("idle").set(pool.checkedin())
+        for owner, pool in (("server", self.database.pool), ("workflows", self.workflows.pool)):
+            if pool is not None:
+                metrics.database_connections(owner, "used").set(pool.checkedout())
+                metrics.database_connections(owner, "idle").set(pool.checkedin())
         for name, breaker in self.models.breakers.items():
             metrics.circuits_open(name.partition(":")[2] or name).set(breaker.state == "open")
         for agent, stats in self.cache.stats.items():

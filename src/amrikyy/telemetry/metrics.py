@@ -103,7 +103,9 @@ class Metrics:
         self.loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop is", mode="max")
         self.tasks = self._gauge("asyncio_tasks", "Tasks on the event loop; a number that only grows is a leak")
         self.file_descriptors = self._gauge("open_file_descriptors", "Files and connections that are open")
-        self.database_connections = self._gauge("db_pool_connections", "Database connections", "state")
+        self.database_connections = self._gauge(
+            "db_pool_connections", "Database connections: the server's own, and its workflow engine's", "pool", "state"
+        )
         self.runs_shared = self._gauge(
             "runs_shared", "1 while all processes can take up this one's streams, 0 while Redis is away, NaN without",
             mode="min",

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import QueuePool
 
 from amrikyy.db.urls import beside, libpq_url
 
@@ -27,7 +28,9 @@ FORMAT = "1"
 workflows of one version are not taken over by another."""
 
 SCHEMA = "workflows"
-CONNECTIONS = 4
+CONNECTIONS = 3
+"""DBOS holds one as a lock while its migrations or chores use another; the third starts workflows meanwhile."""
+
 THREADS = 8
 OPEN_TIMEOUT_S = 60
 CLOSE_TIMEOUT_S = 10
@@ -61,6 +64,13 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="workflows", daemon=True)
         self._run: Callable[[str], Coroutine[Any, Any, None]] | None = None
+
+    @property
+    def pool(self) -> QueuePool:
+        """Its connections, for metrics."""
+        pool = self._database.pool
+        assert isinstance(pool, QueuePool)
+        return pool
 
     async def open(self) -> None:
         """Bring DBOS's own tables up to date, and be ready to start workflows."""

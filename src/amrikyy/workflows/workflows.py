@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from sqlalchemy.pool import QueuePool
 
 from amrikyy.agents.planner import Planner
 from amrikyy.agents.registry import Registry
@@ -105,6 +106,11 @@ class Workflows:
     def stopping(self) -> bool:
         """Whether this process begins no further step."""
         return self._worker.stopping
+
+    @property
+    def pool(self) -> QueuePool | None:
+        """The engine's connections, for metrics; None as long as no workflow has needed it."""
+        return self._engine.pool if self._engine is not None else None
 
     def drain(self) -> None:
         """Begin nothing more: what runs may end, and what comes after it is left to whoever takes over."""
