@@ -49,4 +49,10 @@ def metrics_in(expression: str) -> set[str]:
     text = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", " ", text)
     words = set(re.findall(r"(?<![\w:$])[a-zA-Z_][\w:]*(?!\s*\()\b", text))
     called = set(re.findall(r"([a-z_0-9]+)\s*\(", text))
-    return {re.sub(r"_(bucket|count|sum)$", "", word) for word in words - called} - {"or", "and", "offset", "h"}
+    return {re.sub(r"_(bucket|count|sum)$", "", word) for word in words - called} - {
+        "or",
+        "and",
+        "unless",
+        "offset",
+        "h",
+    }

@@ -277,6 +277,7 @@ async def test_statistics_and_metrics_count_what_ended(server: Served) -> None:
     assert {each["agent"]: each["total"] for each in stats["agents"]} == {"content": 2, "innovation": 2}
     metrics = (await server.ask("GET", "/api/metrics", key="admin")).body.decode()
     assert 'coordinator_workflows_total{status="completed",strategy="sequential"} 1.0' in metrics
+    assert 'coordinator_workflows_total{status="failed",strategy="hierarchical"} 0.0' in metrics, "before one has"
     assert 'coordinator_workflow_duration_seconds_count{strategy="parallel"} 1.0' in metrics
     assert (await server.ask("POST", f"{BASE}/stats/reset", key="premium")).status == 403
     assert (await server.ask("POST", f"{BASE}/stats/reset", key="admin")).json["reset"] is True

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import structlog
 from sqlalchemy.pool import QueuePool
@@ -23,9 +23,17 @@ from amrikyy.workflows import counts
 from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
 from amrikyy.workflows.definitions import Definitions
-from amrikyy.workflows.plan import Group, Options, Plan, check, contains_others
+from amrikyy.workflows.plan import Group, Options, Plan, Strategy, check, contains_others
 from amrikyy.workflows.processes import Processes
-from amrikyy.workflows.records import Outcome, Owner, WorkflowEvent, WorkflowRecord, WorkflowSummary, new_workflow_id
+from amrikyy.workflows.records import (
+    End,
+    Outcome,
+    Owner,
+    WorkflowEvent,
+    WorkflowRecord,
+    WorkflowSummary,
+    new_workflow_id,
+)
 from amrikyy.workflows.steps import Charge, Steps
 from amrikyy.workflows.store import WorkflowStore
 from amrikyy.workflows.turns import Turns
@@ -84,6 +92,9 @@ class Workflows:
         self._database_url = database_url
         self._registry = registry
         self._metrics = metrics
+        for strategy in get_args(Strategy):  # so that the first to fail are an increase
+            for end in get_args(End):
+                metrics.workflows.inc(strategy, end, by=0)
         self._processes = Processes(database)
         self._store = WorkflowStore(database, self._processes.id, sealer)
         self._changes = Changes()
