@@ -1,5 +1,7 @@
-"""The systemd unit, by systemd's own judgement."""
+"""The systemd unit, by systemd's own judgement, and PM2's file, as Node reads it."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,9 @@ MOST_EXPOSED = 15
 """Tenths: systemd calls up to 4.5 safe; the network and the system's root are what is left."""
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,13 +44,34 @@ def test_the_unit_is_exposed_to_little() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_systemd_and_pm2_wait_until_the_last_run_has_ended() -> None:
+def test_systemd_waits_until_the_last_run_has_ended() -> None:
     stop = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     assert stop is not None
     assert int(stop[1]) > int(variables("deploy/env.example")["DRAIN_TIMEOUT_S"]) + LAST_WORDS_S
-    pm2 = re.search(r"kill_timeout: \(DRAIN_TIMEOUT_S \+ (\d+)\) \* 1000", (ROOT / "ecosystem.config.js").read_text())
-    assert pm2 is not None
-    assert int(pm2[1]) > LAST_WORDS_S
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("dotenv", "environment", "drain_s"),
+    [(None, {}, 30), ("A=1\nDRAIN_TIMEOUT_S=120\n", {}, 120), ("DRAIN_TIMEOUT_S=\n9\n", {}, 30),
+     ("export DRAIN_TIMEOUT_S = '60'\n", {}, 60),
+     ("DRAIN_TIMEOUT_S=120\n", {"DRAIN_TIMEOUT_S": "7.5"}, 7.5)],
+    ids=["unset", "in .env", "empty", "quoted", "in the environment"],
+)  # fmt: skip
+def test_pm2_waits_as_long_as_the_server_and_leaves_it_its_setting(
+    tmp_path: Path, dotenv: str | None, environment: dict[str, str], drain_s: float
+) -> None:
+    shutil.copy(ROOT / "ecosystem.config.js", tmp_path)
+    if dotenv is not None:
+        (tmp_path / ".env").write_text(dotenv)
+    done = subprocess.run(
+        ["node", "-p", "JSON.stringify(require('./ecosystem.config.js').apps[0])"],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    app = json.loads(done.stdout)
+    assert app["kill_timeout"] > (drain_s + LAST_WORDS_S) * 1000
+    assert "DRAIN_TIMEOUT_S" not in app["env"], "it would win over .env"
 
 
 def test_systemd_never_gives_up_on_a_server_whose_database_is_away() -> None:
