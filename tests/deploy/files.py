@@ -33,8 +33,8 @@ def manifests() -> dict[str, Manifest]:
     return found
 
 
-def render(overlay: str) -> dict[str, Manifest]:
-    """What `kubectl apply -k` would send, by kind."""
+def render(overlay: str | Path) -> dict[str, Manifest]:
+    """What `kubectl apply -k` would send, by kind, of an overlay or a folder of one's own."""
     kubectl = shutil.which("kubectl")
     assert kubectl, "the caller skips without it"
     done = subprocess.run(

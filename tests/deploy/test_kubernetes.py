@@ -1,6 +1,9 @@
 """The Kubernetes files, against the schemas of the oldest and the newest version that they are for."""
 
+import re
 import shutil
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -123,6 +126,53 @@ def test_every_selector_finds_the_pods(overlay: str) -> None:
     if "PodDisruptionBudget" in kinds:
         selectors.append(kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"])
     assert all(selector.items() <= labels for selector in selectors)
+
+
+def ports_to(address: str, policy: Manifest) -> set[int]:
+    """The TCP ports of an address outside the cluster's namespaces that pods may connect to."""
+    found: set[int] = set()
+    for rule in policy["spec"]["egress"]:
+        for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer):
+            excepted = any(ip_address(address) in ip_network(each) for each in block.get("except", []))
+            if ip_address(address) in ip_network(block["cidr"]) and not excepted:
+                found |= {each["port"] for each in rule["ports"] if each.get("protocol", "TCP") == "TCP"}
+    return found
+
+
+@needs_kubectl
+def test_production_reaches_what_its_secret_may_name_and_no_metadata_service() -> None:
+    policy = render("production")["NetworkPolicy"]
+    assert ports_to("1.1.1.1", policy) == {443, 5432, 6543, 6379, 4318}
+    assert ports_to("10.1.2.3", policy) == {5432, 6543, 6379, 4318}
+    assert ports_to("169.254.169.254", policy) == set()
+    assert ports_to("1.1.1.1", render("development")["NetworkPolicy"]) == {443}
+
+
+@needs_kubectl
+def test_the_kustomization_of_the_document_opens_the_ways_that_it_names(tmp_path: Path) -> None:
+    document = (ROOT / "docs/deployment.md").read_text().partition("\n## Kubernetes\n")[2].partition("\n## ")[0]
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    whole = "".join(re.findall(r"```yaml\n(.*?)```", document, re.DOTALL))
+    own, replaced = re.subn(r"github\.com/\S+//deploy/", "../", whole)
+    assert replaced == 1
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "kustomization.yaml").write_text(own)
+    kinds = render(tmp_path / "own")
+    policy = kinds["NetworkPolicy"]
+    kubernetes_validate.validate(policy, VERSIONS[0], strict=True)
+    assert pod_of(kinds["Deployment"])["containers"][0]["image"] == f"registry.example.com/amrikyy:{__version__}"
+    assert 3128 in ports_to("10.0.0.7", policy)
+    assert 3128 not in ports_to("10.0.0.8", policy)
+    assert 53 in ports_to("169.254.20.10", policy)
+    spaces = {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: {
+            each["port"] for each in rule["ports"]
+        }
+        for rule in policy["spec"]["egress"]
+        for peer in rule["to"]
+        if "namespaceSelector" in peer
+    }
+    assert spaces == {"kube-system": {53}, "models": {11434}, "supabase": {8000}}
 
 
 @needs_kubectl
