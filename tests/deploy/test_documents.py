@@ -57,6 +57,12 @@ def test_every_route_is_one(document: str) -> None:
     assert [path for path in named if not any(pattern.fullmatch(path) for pattern in patterns)] == []
 
 
+def test_the_readme_names_exactly_the_routes_that_no_limit_counts() -> None:
+    unlimited = {endpoint.path for endpoint in endpoints_of(load_registry()) if endpoint.unlimited}
+    (row,) = re.findall(r"^\| `global` \|.*$", text_of("README.md"), re.MULTILINE)
+    assert set(re.findall(r"`(/api/[^`]+)`", row)) == unlimited
+
+
 def test_every_metric_is_one() -> None:
     metrics = Metrics()
     known = {sample for family in metrics.registry.collect() for sample in (family.name, f"{family.name}_total")}

@@ -69,6 +69,21 @@ async def test_the_global_limit_counts_everything_and_probes_nothing(server: Ser
     assert sorted(reply.status for reply in public) == [200] * 100 + [429] * 2, "without a caller, by address"
 
 
+async def test_what_is_refused_before_its_limits_and_metrics_are_not_counted(server: Served) -> None:
+    await flood(server, 100, "GET", "/api/agents/list", key="admin")
+    assert (await server.ask("GET", "/api/agents/list", key="admin")).status == 429
+    for method, path, status in (
+        ("GET", "/api/metrics", 200), ("GET", "/api/metrics/json", 200), ("GET", "/api/health", 200),
+        ("GET", "/api/health/ready", 200), ("GET", "/api/status", 200), ("GET", "/api/nowhere", 404),
+        ("DELETE", "/api/agents/list", 405),
+    ):  # fmt: skip
+        reply = await server.ask(method, path, key="admin")
+        assert (reply.status, "ratelimit" in reply.headers) == (status, False), path
+    await flood(server, 100, "GET", "/api/agents/list", key="user")
+    forbidden = await server.ask("GET", "/api/auth/users", key="user")
+    assert (forbidden.status, "ratelimit" in forbidden.headers) == (403, False)
+
+
 async def test_administration_has_a_limit_of_its_own(server: Served) -> None:
     replies = await flood(server, 12, "GET", "/api/auth/users", key="admin")
     assert sorted(reply.status for reply in replies) == [200] * 10 + [429] * 2
