@@ -4,7 +4,7 @@ Raise one of these anywhere below `web`; a single handler there turns it into th
 after the first byte of a stream, into an `error` event with the same body).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
@@ -51,13 +51,14 @@ class AmrikyyError(Exception):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is recorded of it for good, as JSON values."""
+        """What is recorded of it for good, as JSON values, and told to other processes; `error_of` reads it."""
         return {
             "status": self.status,
             "error": self.title,
             "code": self.code,
             "message": self.message,
             "details": self.details,
+            "retry_after_s": self.retry_after_s,
         }
 
 
@@ -453,3 +454,14 @@ class ModelCircuitOpen(ModelError):
     code = "model_circuit_open"
     title = "Model unavailable"
     counts = False
+
+
+# --- From a record -----------------------------------------------------------------------------------
+
+
+def error_of(record: Mapping[str, Any]) -> AmrikyyError:
+    """An error from its record. Its class is lost, except that of a cancellation, which is a status of its own."""
+    kind = RunCancelled if record["code"] == RunCancelled.code else AmrikyyError
+    error = kind(record["message"], details=record["details"], retry_after_s=record.get("retry_after_s"))
+    error.status, error.code, error.title = record["status"], record["code"], record["error"]
+    return error

@@ -83,7 +83,7 @@ async def test_a_run_is_found_as_it_was_the_moment_before(records: RunRecords) -
 
 async def test_the_error_of_a_failed_run_is_kept(records: RunRecords) -> None:
     run = started()
-    error = ModelRefused("No.", details=[{"field": "x"}])
+    error = ModelRefused("No.", details=[{"field": "x"}], retry_after_s=3)
     run.execution.end(Event("failed", error), Outcome(error=error))
     records.note(run)
     record = await records.get(run.id, owner=None)
@@ -94,6 +94,7 @@ async def test_the_error_of_a_failed_run_is_kept(records: RunRecords) -> None:
         "code": "model_refused",
         "message": "No.",
         "details": [{"field": "x"}],
+        "retry_after_s": 3,
     }
 
 

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 
-from amrikyy.errors import AmrikyyError, RunCancelled
+from amrikyy.errors import AmrikyyError, RunCancelled, error_of
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome, Spent
 from amrikyy.runs.record import RunRecord
@@ -60,14 +60,6 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
     return run
 
 
-def recorded_error(record: RunRecord) -> AmrikyyError:
-    """The error that a run ended with."""
-    known = record.error
-    error = (RunCancelled if record.status == "cancelled" else AmrikyyError)(known["message"], details=known["details"])
-    error.status, error.code, error.title = known["status"], known["code"], known["error"]
-    return error
-
-
 def _end(run: Run, record: RunRecord) -> None:
     run.execution.spent = Spent(
         record.input_tokens,
@@ -77,7 +69,7 @@ def _end(run: Run, record: RunRecord) -> None:
         tuple(record.model.split(",")) if record.model else (),
     )
     if record.error is not None:
-        run.execution.fail(recorded_error(record))
+        run.execution.fail(error_of(record.error))
     else:
         run.execution.end(Event("completed"), Outcome(result=json.dumps(record.result).encode()))
     run.duration_s = (record.duration_ms or 0) / 1000

@@ -6,7 +6,7 @@ from amrikyy.agents.agent import Request
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import BudgetSpent, Conflict, NotFound, Unavailable, ValidationFailed
+from amrikyy.errors import BudgetSpent, Conflict, NotFound, Unavailable, ValidationFailed, error_of
 from amrikyy.web.agents import RUN_ERRORS
 from amrikyy.web.endpoint import Answer, Call, Endpoint, JsonBytes
 from amrikyy.web.errors import encode
@@ -42,7 +42,6 @@ from amrikyy.web.workflow_replies import (
     step_of,
     tally_of,
 )
-from amrikyy.workflows.flow import error_of
 
 TAG = "Coordinator"
 BASE = "/api/coordinator"

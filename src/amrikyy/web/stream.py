@@ -13,10 +13,10 @@ from amrikyy.agents.agent import Operation, values_of
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import Conflict, Gone, NotFound, RunLost, Unavailable, ValidationFailed
+from amrikyy.errors import Conflict, Gone, NotFound, RunLost, Unavailable, ValidationFailed, error_of
 from amrikyy.runs.events import Event
 from amrikyy.runs.record import RunRecord
-from amrikyy.runs.restore import recorded_error, restore
+from amrikyy.runs.restore import restore
 from amrikyy.runs.run import Run, began_at
 from amrikyy.web.endpoint import Answer, Call, Endpoint
 from amrikyy.web.events import events_of
@@ -286,7 +286,7 @@ async def _recorded(call: Call, run_id: str) -> tuple[Event | None, Run]:
         if hidden and datetime.now(UTC) - record.started_at < kept_for:
             raise _out_of_reach()
         raise RunGone(f"The events of this run are no longer kept. GET /api/runs/{run_id} has its result.")
-    return Event("failed", recorded_error(record)), restore(record)
+    return Event("failed", error_of(record.error)), restore(record)
 
 
 def _out_of_reach() -> Unavailable:

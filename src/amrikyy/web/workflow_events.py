@@ -8,14 +8,13 @@ import structlog
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from amrikyy.errors import Unavailable
+from amrikyy.errors import Unavailable, error_of
 from amrikyy.web.connection import Leaving
 from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import exchange_of, shed
 from amrikyy.web.replies import ErrorBody, Wire, dollars
 from amrikyy.web.sse import HEADERS, HEARTBEAT, HEARTBEAT_S, RETRY_MS, StallWatch
 from amrikyy.web.workflow_replies import StepProgress, step_of
-from amrikyy.workflows.flow import error_of
 from amrikyy.workflows.records import ENDS, WorkflowEvent, WorkflowRecord
 from amrikyy.workflows.workflows import Workflows
 

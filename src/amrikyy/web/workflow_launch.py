@@ -7,14 +7,13 @@ from functools import partial
 
 from starlette.requests import ClientDisconnect
 
-from amrikyy.errors import Conflict, ValidationFailed
+from amrikyy.errors import Conflict, ValidationFailed, error_of
 from amrikyy.web.connection import Leaving
 from amrikyy.web.endpoint import Call
 from amrikyy.web.idempotency import claim_of, is_kept, once
 from amrikyy.web.launch import Wishes, allowance_of
 from amrikyy.web.limits import charge, counted_caller, is_limited
 from amrikyy.web.workflow_replies import NamedBody
-from amrikyy.workflows.flow import error_of
 from amrikyy.workflows.plan import Group, Plan
 from amrikyy.workflows.records import Owner, WorkflowRecord, new_workflow_id
 

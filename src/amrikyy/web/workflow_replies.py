@@ -257,8 +257,8 @@ def step_of(outcome: Outcome) -> dict[str, Any]:
 
 
 def public_error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An error without its HTTP status, as runs show it, too."""
-    return {name: value for name, value in error.items() if name != "status"} if error else None
+    """An error without what only the answer's head says, as runs show it, too."""
+    return {name: error[name] for name in ("error", "code", "message", "details")} if error else None
 
 
 def tally_of(tally: counts.Tally) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from amrikyy.errors import MAX_DETAILS, AmrikyyError, BudgetSpent, RunCancelled
+from amrikyy.errors import MAX_DETAILS, AmrikyyError, BudgetSpent, error_of
 from amrikyy.workflows import expressions
 from amrikyy.workflows.plan import Call, Group, Node, Options
 from amrikyy.workflows.records import Outcome
@@ -106,14 +106,6 @@ class Flow:
             if isinstance(each, BaseException):
                 raise each
         return [each for each in ended if not isinstance(each, BaseException)]
-
-
-def error_of(body: Mapping[str, Any]) -> AmrikyyError:
-    """An error from its record."""
-    kind = RunCancelled if body["code"] == RunCancelled.code else AmrikyyError
-    error = kind(body["message"], details=body["details"])
-    error.status, error.code, error.title = body["status"], body["code"], body["error"]
-    return error
 
 
 def _with_output(produced: Fields, outcome: Outcome) -> Fields:

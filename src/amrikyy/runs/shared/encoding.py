@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from amrikyy.errors import AmrikyyError, RunCancelled
+from amrikyy.errors import AmrikyyError, error_of
 from amrikyy.runs.events import Delta, Event
 from amrikyy.runs.execution import Execution, Outcome, Spent
 from amrikyy.runs.partial import Fold
@@ -86,7 +86,7 @@ def note_of(run: Run, execution: str, process: str, *, whole: Batch | None = Non
             streams=run.execution.streams,
             duration_s=run.duration_s,
             left_after=run.event_count - 1 if left is not None else None,
-            left=None if left is None or left.error is None else _fields(left.error),
+            left=None if left is None or left.error is None else left.error.record,
             asked=run.asked,
             whole=whole,
         )
@@ -137,14 +137,6 @@ def add_batch(execution: Execution, batch: Batch) -> None:
     execution.end(last, Outcome(result=batch.end.result, error=last.data))
 
 
-def error_of(fields: dict[str, Any]) -> AmrikyyError:
-    """Rebuild an error that was raised in another process."""
-    kind = RunCancelled if fields["code"] == RunCancelled.code else AmrikyyError
-    error = kind(fields["message"], details=fields["details"], retry_after_s=fields["retry_after_s"])
-    error.status, error.code, error.title = fields["status"], fields["code"], fields["title"]
-    return error
-
-
 decode_note = msgspec.msgpack.Decoder(RunNote).decode
 decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
@@ -161,17 +153,10 @@ def _event(kind: Any, data: Any) -> Event:
             return Event(kind, data)
 
 
-def _fields(error: Any) -> dict[str, Any]:
+def _record(error: Any) -> dict[str, Any]:
     if not isinstance(error, AmrikyyError):
         raise NotImplementedError(f"no event holds a {type(error).__name__}")
-    return {
-        "status": error.status,
-        "code": error.code,
-        "title": error.title,
-        "message": error.message,
-        "details": error.details,
-        "retry_after_s": error.retry_after_s,
-    }
+    return error.record
 
 
-encode_batch = _encode = msgspec.msgpack.Encoder(enc_hook=_fields).encode
+encode_batch = _encode = msgspec.msgpack.Encoder(enc_hook=_record).encode

@@ -9,12 +9,12 @@ from typing import cast
 import msgspec
 import structlog
 
-from amrikyy.errors import AmrikyyError, HandedOver, RedisUnavailable, RunCancelled, RunLost, Undecryptable
+from amrikyy.errors import AmrikyyError, HandedOver, RedisUnavailable, RunCancelled, RunLost, Undecryptable, error_of
 from amrikyy.redis_link import RedisLink, Reply
 from amrikyy.runs.execution import Execution
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
-from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note, error_of
+from amrikyy.runs.shared.encoding import RunNote, add_batch, decode_note
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.shared.lease import CLAIM, RELEASE, Leases
 from amrikyy.runs.shared.log import APPEND, LoggedExecution, RunLog
