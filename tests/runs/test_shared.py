@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from amrikyy.redis_link import RedisAddress, RedisLink
+from amrikyy.errors import RedisUnavailable
+from amrikyy.redis_link import Argument, RedisAddress, RedisLink, Reply
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
@@ -19,6 +21,7 @@ from amrikyy.runs.run import Run, new_run_id
 from amrikyy.runs.shared import SCRIPTS, SharedRuns
 from amrikyy.runs.shared.encoding import note_of
 from amrikyy.runs.shared.log import LoggedExecution
+from amrikyy.runs.shared.presence import Order
 from amrikyy.runs.sharing import Leader, Lease
 from tests.redis_server import redis_server
 
@@ -190,3 +193,62 @@ async def test_events_that_nobody_can_read_are_those_of_a_run_that_is_lost(redis
         assert not await shared.follow(Leader(run.id, "elsewhere"), Execution(streams=True))
         await link.send("SET", f"{prefix}:run:{{{run.id}}}", written)
         assert await shared.find(run.id) is None
+
+
+def in_progress(shared: SharedRuns) -> Run:
+    """A run of one process that others may cancel."""
+    run = begun(shared, streams=True)
+    run.execution.done_by(asyncio.create_task(asyncio.sleep(60)))
+    shared._presence._live.add(run)
+    return run
+
+
+async def cancelled(run: Run) -> str:
+    """Why it was cancelled."""
+    async with asyncio.timeout(10):
+        while run.execution.cause is None:
+            await asyncio.sleep(0.01)
+    return run.execution.cause.message
+
+
+async def test_a_cancellation_does_not_wait_behind_thousands_of_readers(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, link, prefix), opened(redis_url, prefix) as (other, *_):
+        run = in_progress(shared)
+        await shown(run)
+        for number in range(3000):
+            other._presence.order(shared.process, Order("read", f"run_{number:032x}"))
+        began = time.monotonic()
+        assert await other.cancel(run.id, "It is not needed.", owner="user:1")
+        assert await cancelled(run) == "It is not needed."
+        assert time.monotonic() - began < 2, "a beat or two; a hundred orders a beat took 7 s"
+        async with asyncio.timeout(10):
+            while await link.send("EXISTS", f"{prefix}:process:{shared.process}:orders"):
+                await asyncio.sleep(0.01)
+
+
+async def test_an_order_that_is_repeated_takes_no_further_place(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, link, prefix):
+        for number in range(1000):
+            shared._presence.order("elsewhere", Order("read", f"run_{number % 3}"))
+        assert await link.send("HLEN", f"{prefix}:process:elsewhere:orders") == 3
+
+
+async def test_a_cancellation_is_carried_out_also_if_redis_goes_away_while_it_is_deleted(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(redis_url) as (shared, link, prefix), opened(redis_url, prefix) as (other, *_):
+        run = in_progress(shared)
+        await shown(run)
+        send = link.send
+
+        def losing_replies(*command: Argument) -> asyncio.Future[Reply]:
+            reply = send(*command)
+            if command[0] == "HDEL":
+                reply.add_done_callback(lambda done: done.cancelled() or done.exception())
+                reply = asyncio.get_running_loop().create_future()
+                reply.set_exception(RedisUnavailable("No reply came in time."))
+            return reply
+
+        monkeypatch.setattr(link, "send", losing_replies)
+        assert await other.cancel(run.id, "It is not needed.", owner="user:1")
+        assert await cancelled(run) == "It is not needed."

@@ -22,7 +22,7 @@ class Keys:
         return f"{self.prefix}:process:{process}"
 
     def orders(self, process: str) -> str:
-        """The list of orders from other processes."""
+        """The orders from other processes: a hash, with a field for each."""
         return f"{self.prefix}:process:{process}:orders"
 
     def flight(self, flight: str) -> str:

@@ -3,9 +3,8 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
-import msgspec
 import structlog
 
 from amrikyy.errors import RedisUnavailable
@@ -29,10 +28,12 @@ RENEW_S = 1.0
 """Between two renewals by a reader in another process."""
 
 ORDERS_S = 60
-MAX_ORDERS = 100
+
+AT_ONCE = 100
+"""Orders that are carried out before the event loop has a turn."""
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(NamedTuple):
     """A request to another process: to cancel a run, to keep it for a reader, or to keep its execution for a joiner."""
 
     what: str
@@ -74,13 +75,13 @@ class Presence:
             await self._link.send("DEL", self._keys.process(self._process))
 
     def order(self, process: str, order: Order) -> None:
-        """Send an order to another process, which may be dead.
+        """Send an order to another process, which may be dead. One that is repeated takes no further place.
 
         Raises:
             RedisUnavailable: Redis is away.
         """
         key = self._keys.orders(process)
-        self._link.tell("RPUSH", key, _encode(order))
+        self._link.tell("HSET", key, f"{order.what} {order.run_id}", order.reason)
         self._link.tell("PEXPIRE", key, ORDERS_S * 1000)
 
     def _show(self) -> None:
@@ -88,25 +89,29 @@ class Presence:
             self._link.tell("SET", self._keys.process(self._process), 1, "PX", int(ALIVE_S * 1000))
 
     async def _beat(self) -> None:
-        key = self._keys.orders(self._process)
         while True:
             await asyncio.sleep(BEAT_S)
             self._show()
-            try:
-                ordered = self._link.send("LRANGE", key, 0, MAX_ORDERS - 1)
-                if orders := cast("list[bytes]", await ordered):
-                    await self._link.send("LTRIM", key, len(orders), -1)
-            except RedisUnavailable:
-                continue
-            for encoded in orders:
-                try:
-                    self._follow(_decode(encoded))
-                except msgspec.DecodeError:
-                    log.warning("run_order_unreadable")
-                except Exception:  # or this process would be taken for dead
-                    log.exception("run_order_not_followed")
+            with suppress(RedisUnavailable):
+                await self._carry_out_all()
 
-    def _follow(self, order: Order) -> None:
+    async def _carry_out_all(self) -> None:
+        key = self._keys.orders(self._process)
+        told = cast("list[bytes]", await self._link.send("HGETALL", key))
+        if not told:
+            return
+        for number, (order, reason) in enumerate(zip(told[::2], told[1::2], strict=True), 1):
+            try:
+                what, _, run_id = order.decode().partition(" ")
+                self._carry_out(Order(what, run_id, reason.decode()))
+            except Exception:  # or this process would be taken for dead
+                log.exception("run_order_not_carried_out")
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        # Only now: if Redis goes away here, all of them are carried out once more, which changes nothing.
+        await self._link.send("HDEL", key, *told[::2])
+
+    def _carry_out(self, order: Order) -> None:
         run = self._live.get(order.run_id)
         if run is None:
             return
@@ -135,7 +140,3 @@ class Presence:
             run.leave(held.reader, self._grace_s)
         if held.place is not None:
             held.place.cancel("Nobody elsewhere follows the execution any more.")
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Order).decode

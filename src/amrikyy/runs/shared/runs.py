@@ -164,6 +164,7 @@ class SharedRuns:
             if not await self._link.send("EXISTS", self._keys.process(note.process)):
                 return False
             self._presence.order(note.process, Order("cancel", run_id, reason))
+            await self._link.ping()  # what was sent before has arrived
         except RedisUnavailable:
             return False
         return True
