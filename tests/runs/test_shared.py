@@ -18,7 +18,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
-from amrikyy.runs.shared import SCRIPTS, SharedRuns
+from amrikyy.runs.shared import SCRIPTS, SharedRuns, tail
 from amrikyy.runs.shared.encoding import note_of
 from amrikyy.runs.shared.log import LoggedExecution
 from amrikyy.runs.shared.presence import Order
@@ -61,9 +61,9 @@ async def commands(link: RedisLink) -> Counter[str]:
     return Counter({name: int(calls) for name, calls in re.findall(r"cmdstat_([^:]+):calls=(\d+)", found.decode())})
 
 
-def begun(shared: SharedRuns, *, streams: bool) -> Run:
+def begun(shared: SharedRuns, *, streams: bool, run_id: str = "") -> Run:
     """A run of one process that others may find."""
-    run_id = new_run_id()
+    run_id = run_id or new_run_id()
     run = Run(
         "user:1", "content", "blog", b"{}", 60, shared.begin(run_id, None, streams=streams, allowance=None), id=run_id
     )
@@ -252,3 +252,44 @@ async def test_a_cancellation_is_carried_out_also_if_redis_goes_away_while_it_is
         monkeypatch.setattr(link, "send", losing_replies)
         assert await other.cancel(run.id, "It is not needed.", owner="user:1")
         assert await cancelled(run) == "It is not needed."
+
+
+async def cut_off(link: RedisLink, for_s: float) -> None:
+    """Take the network away from a link, and wait until it is back."""
+
+    async def unreachable() -> None:
+        raise OSError("the network is unreachable")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(link, "_connect", unreachable)
+        assert link._wire is not None
+        link._wire.close("the network is unreachable")
+        await asyncio.sleep(for_s)
+    async with asyncio.timeout(10):
+        while not link.state.is_up:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_leader_that_has_stored_nothing_yet_is_not_given_up_because_redis_was_away(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "ALIVE_S", 1.0)
+    async with opened(redis_url) as (shared, _, prefix), opened(redis_url, prefix) as (other, link, _):
+        run_id, execution = new_run_id(), Execution()
+        following = asyncio.create_task(other.follow(Leader(run_id, shared.process), execution))
+        await cut_off(link, 1.1)
+        await asyncio.sleep(0.2)
+        assert not following.done()
+        end(shared, begun(shared, streams=False, run_id=run_id))
+        assert await following
+        assert execution.outcome == Outcome(result=b'{"text":"x"}')
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+async def test_a_leader_that_never_begins_or_is_dead_is_given_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, is_alive: bool
+) -> None:
+    monkeypatch.setattr(tail, "ALIVE_S", 0.3)
+    async with opened(redis_url) as (shared, *_), asyncio.timeout(5):
+        process = shared.process if is_alive else "dead"
+        assert not await shared.follow(Leader(new_run_id(), process), Execution())

@@ -95,52 +95,41 @@ class Tail:
         """The stored batches, and then new ones as they come, up to the end.
 
         Raises:
-            RunLost: the other process died.
+            RunLost: the other process died, or never began.
             Unavailable: Redis has been away for too long.
         """
         loop = asyncio.get_running_loop()
         pause_s = FIRST_POLL_S
-        seen_at = began_at = loop.time()
-        renewed_at = 0.0
-        away_since: float | None = None
+        heard_at = renew_at = loop.time()
+        is_away = False
         while True:
+            now = loop.time()
             try:
-                if loop.time() - renewed_at >= RENEW_S:
-                    renewed_at = loop.time()
+                if now >= renew_at:
+                    renew_at = now + RENEW_S
                     self._renew()
-                    if await self._link.send("EXISTS", self._process):
-                        seen_at = renewed_at
+                    # A process that is alive but has stored nothing may have forgotten that it was to work on this.
+                    if await self._link.send("EXISTS", self._process) and self._position:
+                        heard_at = now
                 batches = await self.stored()
             except RedisUnavailable as error:
-                away_since = away_since or loop.time()
-                if loop.time() - away_since > AWAY_S:
+                if now - heard_at > AWAY_S:
                     raise Unavailable(
                         "Another process is working on this run, and Redis, which has its events, is away. Try again.",
                         code="run_elsewhere",
                         retry_after_s=1,
                     ) from error
+                is_away = True
                 await asyncio.sleep(LAST_POLL_S)
                 continue
-            if away_since is not None:  # the other process may need a moment longer to reconnect to Redis
-                away_since, seen_at = None, loop.time()
             for batch in batches:
                 yield batch
                 if batch.end is not None:
                     return
-            if batches:
-                seen_at, pause_s = loop.time(), FIRST_POLL_S
-            elif not self._position and loop.time() - began_at > ALIVE_S:
-                raise RunLost("Another process was to work on this run but never began. Start it again.")
-            elif loop.time() - seen_at > ALIVE_S:
+            if batches or is_away:  # once Redis is back, the other process may need a moment longer to reconnect
+                heard_at, is_away, pause_s = now, False, FIRST_POLL_S
+            elif now - heard_at > ALIVE_S:
                 # A process that died longer ago than its heartbeat is valid writes no more events.
-                if not await self._lives():
-                    raise RunLost("The process that ran this died before the run had ended. Start it again.")
-                seen_at = loop.time()
+                raise RunLost("The process that was to run this died before the run had ended. Start it again.")
             await asyncio.sleep(pause_s)
             pause_s = min(LAST_POLL_S, pause_s * 1.5)
-
-    async def _lives(self) -> bool:
-        try:
-            return bool(await self._link.send("EXISTS", self._process))
-        except RedisUnavailable:
-            return True
