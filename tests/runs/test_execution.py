@@ -158,6 +158,20 @@ async def test_a_run_whose_last_reader_leaves_is_cancelled_after_the_grace_time_
         await task
 
 
+async def test_a_run_whose_end_somebody_waits_for_goes_on_when_its_last_reader_leaves() -> None:
+    run = run_of("waited for")
+    task = asyncio.create_task(asyncio.sleep(30))
+    run.execution.done_by(task)
+    waiting = asyncio.create_task(run.wait())
+    await asyncio.sleep(0)
+    run.leave(run.read(), grace_s=0)
+    assert not task.cancelling()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    run.leave(run.read(), grace_s=0)
+    assert task.cancelling()
+
+
 async def test_a_detached_run_goes_on_without_readers() -> None:
     run = run_of("detached")
     run.detached = True

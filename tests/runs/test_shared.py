@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from amrikyy.errors import RedisUnavailable
+from amrikyy.errors import RedisUnavailable, RunCancelled
 from amrikyy.redis_link import Argument, RedisAddress, RedisLink, Reply
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome
@@ -293,3 +293,34 @@ async def test_a_leader_that_never_begins_or_is_dead_is_given_up(
     async with opened(redis_url) as (shared, *_), asyncio.timeout(5):
         process = shared.process if is_alive else "dead"
         assert not await shared.follow(Leader(new_run_id(), process), Execution())
+
+
+async def test_a_run_elsewhere_is_followed_from_when_it_is_read_until_its_reader_leaves(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, _, prefix), opened(redis_url, prefix) as (other, *_):
+        run = begun(shared, streams=True)
+        await shown(run)
+        found = await other.find(run.id)
+        assert found is not None
+        assert not other._following
+        reader = found.read(found.event_count)
+        run.execution.append(Event("token", "a"))
+        assert await reader.read(10) == [Event("token", "a")]
+        assert len(other._following) == 1
+        found.leave(reader, grace_s=60)
+        async with asyncio.timeout(10):
+            assert isinstance((await found.wait()).error, RunCancelled)
+        assert not other._following
+        assert not run.ended
+
+
+async def test_whoever_stops_waiting_at_once_for_a_run_elsewhere_is_not_left_waiting(redis_url: str) -> None:
+    async with opened(redis_url) as (shared, _, prefix), opened(redis_url, prefix) as (other, *_):
+        run = begun(shared, streams=True)
+        await shown(run)
+        found = await other.find(run.id)
+        assert found is not None
+        waiting = asyncio.create_task(found.wait())
+        await asyncio.sleep(0)
+        assert found.cancel("The caller disconnected."), "before the task that follows it has taken a step"
+        async with asyncio.timeout(10):
+            assert (await waiting).error is found.execution.cause

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
+from amrikyy.db.tables import runs
 from amrikyy.errors import Unavailable
+from amrikyy.web import stream
 from tests.model_server import Behaviour, ModelServer
 from tests.redis_server import redis_server
 from tests.serving import MakeSettings, Served, serve
@@ -228,3 +232,85 @@ async def test_who_has_seen_what_a_process_could_not_store_before_it_died_is_tol
             await shared._presence.close()
             (told,) = await ahead
         assert (told.event, told.number, told.data["code"]) == ("error", 501, "run_lost")
+
+
+def followed() -> list[str]:
+    """The tasks that follow a run of another process."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("follow-run_")]
+
+
+async def nothing_followed() -> None:
+    async with asyncio.timeout(10):
+        while followed():
+            await asyncio.sleep(0.01)
+
+
+async def test_whoever_is_refused_a_run_elsewhere_does_not_keep_it_alive(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "CAUGHT_UP_WITHIN_S", 0.1)
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 30], hang_after=20))
+    async with (
+        two_servers(models, make_settings, redis_url) as (one, two),
+        one.open("/api/stream/blog", BLOG) as events,
+    ):
+        run_id = (await anext(events)).data["runId"]
+        await anext(events)
+        somebody_elses = await two.ask("GET", f"/api/stream/{run_id}", key="other")
+        assert (somebody_elses.status, somebody_elses.json["code"]) == (404, "run_not_found")
+        seen = {"last-event-id": f"{run_id}:2"}
+        of_another_request = await two.ask("POST", "/api/stream/blog", BLOG | {"topic": "Else"}, headers=seen)
+        assert (of_another_request.status, of_another_request.json["code"]) == (409, "other_request")
+        assert not followed()
+        unseen = await two.ask("GET", f"/api/stream/{run_id}", headers={"last-event-id": f"{run_id}:500"})
+        assert (unseen.status, unseen.json["code"]) in ((409, "no_such_event"), (503, "run_elsewhere"))
+        await nothing_followed()
+
+
+async def test_a_repetition_that_is_only_told_where_the_run_is_does_not_follow_it(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(before_s=60))
+    keyed = {"idempotency-key": "k", "prefer": "respond-async"}
+    async with two_servers(models, make_settings, redis_url) as servers:
+        first, again = [await server.ask("POST", PATH, BLOG, headers=keyed) for server in servers]
+        assert (again.status, again.json["runId"]) == (202, first.json["runId"])
+        assert not followed()
+
+
+async def test_a_repetition_whose_caller_leaves_ends_nothing_but_itself(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(before_s=2.5))
+    keyed = {"idempotency-key": "k"}
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        asked = asyncio.create_task(one.ask("POST", PATH, BLOG, headers=keyed))
+        await begun(two)
+        repeated = asyncio.create_task(two.ask("POST", PATH, BLOG, headers=keyed))
+        async with asyncio.timeout(10):
+            while not followed():
+                await asyncio.sleep(0.01)
+        repeated.cancel()
+        await nothing_followed()
+        assert not asked.done()
+        assert (await asked).status == 200
+
+
+async def test_a_repetition_of_a_run_whose_process_dies_is_told_that_it_is_lost(
+    models: ModelServer, make_settings: MakeSettings
+) -> None:
+    models.script.append(Behaviour(before_s=60))
+    keyed = {"idempotency-key": "k"}
+    async with two_servers(models, make_settings, redis_url="") as (one, two):
+        first = asyncio.create_task(one.ask("POST", PATH, BLOG, headers=keyed))
+        run_id = await begun(two)
+        repeated = asyncio.create_task(two.ask("POST", PATH, BLOG, headers=keyed))
+        async with asyncio.timeout(10):
+            while not followed():
+                await asyncio.sleep(0.01)
+        async with two.runtime.database.begin() as connection:
+            long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(deadline_at=long_ago))
+        reply = await repeated
+        assert (reply.status, reply.json["code"]) == (503, "run_lost")
+        first.cancel()

@@ -5,9 +5,10 @@ import json
 
 import msgspec
 
-from amrikyy.errors import AmrikyyError, RunCancelled, error_of
+from amrikyy.errors import AmrikyyError, error_of
+from amrikyy.runs.elsewhere import ExecutionElsewhere
 from amrikyy.runs.events import Event
-from amrikyy.runs.execution import Outcome, Spent
+from amrikyy.runs.execution import Execution, Outcome, Spent
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.run import Run
 from amrikyy.runs.store import RunRecords
@@ -18,19 +19,7 @@ POLL_S = 0.5
 
 def restore(record: RunRecord) -> Run:
     """Restore a run from its record. Of its events, only the first and the last are left."""
-    run = Run(
-        owner=record.owner,
-        agent=record.agent,
-        operation=record.operation,
-        request=msgspec.json.encode(record.request),
-        deadline_s=0,
-        parent_id=record.parent_id,
-        id=record.id,
-        started_at=record.started_at.timestamp(),
-    )
-    run.execution.append(Event("started"))
-    if record.cached:
-        run.execution.cached = "hit"
+    run = _copy(record, Execution())
     if record.ended:
         _end(run, record)
     return run
@@ -41,7 +30,8 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
 
     Cancelling the copy only stops following the run.
     """
-    run = restore(record)
+    execution = ExecutionElsewhere()
+    run = _copy(record, execution, elsewhere=True)
 
     async def wait_for_end() -> None:
         try:
@@ -51,12 +41,29 @@ def follow(records: RunRecords, record: RunRecord) -> Run:
                 latest = await asyncio.shield(records.get(record.id, owner=None))
                 if latest.ended:
                     _end(run, latest)
-        except asyncio.CancelledError:
-            run.execution.fail(run.execution.cause or RunCancelled("The run was cancelled."))
         except AmrikyyError as error:
-            run.execution.fail(error)
+            execution.fail(error)
 
-    run.execution.done_by(asyncio.get_running_loop().create_task(wait_for_end(), name=f"follow-{run.id}"))
+    execution.followed_by(lambda: asyncio.get_running_loop().create_task(wait_for_end(), name=f"follow-{run.id}"))
+    return run
+
+
+def _copy(record: RunRecord, execution: Execution, *, elsewhere: bool = False) -> Run:
+    run = Run(
+        owner=record.owner,
+        agent=record.agent,
+        operation=record.operation,
+        request=msgspec.json.encode(record.request),
+        deadline_s=0,
+        execution=execution,
+        elsewhere=elsewhere,
+        parent_id=record.parent_id,
+        id=record.id,
+        started_at=record.started_at.timestamp(),
+    )
+    execution.append(Event("started"))
+    if record.cached:
+        execution.cached = "hit"
     return run
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import field
 
-from amrikyy.errors import AmrikyyError, HandedOver, RunCancelled
+from amrikyy.errors import AmrikyyError, HandedOver, RunCancelled, RunLost
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Execution, Outcome, Spent
 from amrikyy.telemetry.spans import Span
@@ -89,6 +89,7 @@ class Run(msgspec.Struct, eq=False):
     duration_s: float | None = None
     child_runs: int = 0
     readers: int = 0
+    waiters: int = 0
     was_read: bool = False
     outcome: Outcome | None = None
     _left_after: int | None = None
@@ -111,9 +112,11 @@ class Run(msgspec.Struct, eq=False):
 
     @property
     def ended_elsewhere(self) -> bool:
-        """Whether it ended in another process, which is the one that records the end."""
-        outcome = self.outcome
-        return self.elsewhere and outcome is not None and not isinstance(outcome.error, HandedOver)
+        """Whether it ended in another process, which is the one that records the end; one that died does not."""
+        if not self.elsewhere or self.outcome is None:
+            return False
+        error = self.outcome.error
+        return error is None or not (isinstance(error, HandedOver) or error.code == RunLost.code)
 
     @property
     def status(self) -> Status:
@@ -172,19 +175,23 @@ class Run(msgspec.Struct, eq=False):
         return Reader(self, after)
 
     def leave(self, reader: "Reader", grace_s: float) -> None:
-        """Close a reader; if it was the last one, the run is cancelled unless another opens within `grace_s`."""
+        """Close a reader; if nobody else reads or waits, the run is cancelled unless somebody does within `grace_s`."""
         reader.close()
-        if self.readers or self.ended or self.detached:
+        if self.readers or self.waiters or self.ended or self.detached:
             return
-        if grace_s <= 0:
+        if grace_s <= 0 or self.elsewhere:  # where a grace period is up to the process that works on it
             self._cancel_unread()
         else:
             self._leaving = asyncio.get_running_loop().call_later(grace_s, self._cancel_unread)
 
     async def wait(self) -> Outcome:
-        """Wait for the end."""
-        while (outcome := self.outcome) is None:
-            await self.execution.changed()
+        """Wait for the end, for which the run goes on when its last reader leaves."""
+        self.waiters += 1
+        try:
+            while (outcome := self.outcome) is None:
+                await self.execution.changed()
+        finally:
+            self.waiters -= 1
         return outcome
 
     # --- Ending it ---
@@ -223,7 +230,7 @@ class Run(msgspec.Struct, eq=False):
             on_end(self)
 
     def _cancel_unread(self) -> None:
-        if not self.readers:
+        if not self.readers and not self.waiters:
             self.cancel("The reader left and did not come back in time.")
 
 

@@ -135,11 +135,12 @@ def _operation_endpoint(operation: Operation[Any, Any]) -> Endpoint:
 async def end_of(run: Run, call: Call, *, goes_on: bool, stage: str = "model") -> AmrikyyError | None:
     """Wait for the end of the run; if the caller disconnects, the run is cancelled, unless it `goes_on`.
 
+    One in another process always goes on, and is only not followed any more.
     `stage` is what `Server-Timing` calls it.
     """
 
     def cancel() -> None:
-        if not goes_on:
+        if not goes_on or run.elsewhere:
             run.cancel("The caller disconnected.")
 
     leaving = Leaving(call.scope, call.receive, cancel)

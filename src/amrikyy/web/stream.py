@@ -210,11 +210,9 @@ def _stream_endpoint(path: str, operation: Operation[Any, Any]) -> Endpoint:
 async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], bool] = lambda _: True) -> Answer:
     """The stream of a run after event `after`; `is_same` tells whether the request is the one that started the run."""
     run = call.runtime.live.get(run_id)
-    grace_s = call.runtime.settings.stream_grace_s
     lost = None
     if run is None and call.runtime.shared_runs is not None:
         run = await call.runtime.shared_runs.find(run_id)
-        grace_s = 0  # the process that works on it has the grace period
     if run is None:
         lost, run = await _recorded(call, run_id)
     if visible_to(call) not in (None, run.owner):
@@ -236,7 +234,7 @@ async def resumed(call: Call, run_id: str, after: int, is_same: Callable[[Run], 
     if after > run.event_count:
         message = f"The run has {run.event_count} events so far, so number {after} cannot have been seen."
         raise Conflict(message, code="no_such_event")
-    return EventStream(run, call.runtime.metrics, grace_s=grace_s, after=after)
+    return EventStream(run, call.runtime.metrics, grace_s=call.runtime.settings.stream_grace_s, after=after)
 
 
 async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
@@ -250,10 +248,14 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
     Raises:
         Unavailable: neither is known in time, and Redis was away until just now.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
-            while not run.ended and run.event_count < after:
-                await run.execution.changed()
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
+                while not run.ended and run.event_count < after:
+                    await run.execution.changed()
+    finally:
+        if run.event_count < after:  # it will not be read
+            run.cancel("It does not have the event after which its reader wants to go on.")
     shared = call.runtime.shared_runs
     if not run.ended and run.event_count < after and shared is not None and not shared.is_settled:
         raise _out_of_reach()

@@ -11,6 +11,7 @@ import structlog
 
 from amrikyy.errors import AmrikyyError, HandedOver, RedisUnavailable, RunCancelled, RunLost, Undecryptable, error_of
 from amrikyy.redis_link import RedisLink, Reply
+from amrikyy.runs.elsewhere import ExecutionElsewhere
 from amrikyy.runs.execution import Execution
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run
@@ -86,7 +87,8 @@ class SharedRuns:
         """Tell readers of other processes' runs to go on elsewhere, because this process is stopping."""
         self._sends_on = True
         for task, run in list(self._following.items()):
-            _send_on(task, run)
+            _fail(run, _handed_over())
+            task.cancel()
 
     # --- Runs of this process ---
 
@@ -170,7 +172,7 @@ class SharedRuns:
         return True
 
     async def find(self, run_id: str) -> Run | None:
-        """A copy of another process' run, with the events stored so far, that follows the run.
+        """A copy of another process' run, with the events stored so far, that follows the run once it is read.
 
         Cancelling the copy only stops following the run. None if Redis does not have the run, or is away.
         """
@@ -178,13 +180,14 @@ class SharedRuns:
             note = await self._note(run_id)
             if note is None or note.process == self.process:
                 return None
+            execution = ExecutionElsewhere(streams=note.streams)
             run = Run(
                 owner=note.owner,
                 agent=note.agent,
                 operation=note.operation,
                 request=note.request,
                 deadline_s=0,
-                execution=Execution(streams=note.streams),
+                execution=execution,
                 joined=note.joined,
                 elsewhere=True,
                 asked=note.asked,
@@ -205,7 +208,7 @@ class SharedRuns:
                 for batch in batches:
                     if batch.end is not None and run.duration_s is None:
                         await self._time(run)
-                    add_batch(run.execution, batch)
+                    add_batch(execution, batch)
                 if len(batches) < ENTRIES:
                     break
         except (RedisUnavailable, RunLost):
@@ -213,23 +216,24 @@ class SharedRuns:
         if note.left is not None:
             _leave(run, note)
         elif not run.ended:
-            task = asyncio.get_running_loop().create_task(self._go_on(run, tail), name=f"follow-{run_id}")
-            run.execution.done_by(task)
-            self._following[task] = run
-            task.add_done_callback(self._following.pop)
-            if self._sends_on:
-                _send_on(task, run)
+            execution.followed_by(lambda: self._begin_to_follow(run, tail))
         return run
+
+    def _begin_to_follow(self, run: Run, tail: Tail) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(self._go_on(run, tail), name=f"follow-{run.id}")
+        self._following[task] = run
+        task.add_done_callback(self._following.pop)
+        return task
 
     async def _go_on(self, run: Run, tail: Tail) -> None:
         try:
+            if self._sends_on:
+                raise _handed_over()
             async for batch in tail.follow():
                 if batch.end is not None:
                     await self._time(run)
                 if not run.ended:
                     add_batch(run.execution, batch)
-        except asyncio.CancelledError:
-            _fail(run, run.execution.cause or RunCancelled("The server is stopping."))
         except AmrikyyError as error:
             _fail(run, error)
         except Exception:
@@ -277,10 +281,9 @@ def _leave(run: Run, note: RunNote) -> None:
     _fail(run, error_of(note.left))
 
 
-def _send_on(task: "asyncio.Task[None]", run: Run) -> None:
+def _handed_over() -> HandedOver:
     message = "This server is stopping; another one is working on the run. Take it up on any other server."
-    _fail(run, HandedOver(message, retry_after_s=1))
-    task.cancel()
+    return HandedOver(message, retry_after_s=1)
 
 
 def _fail(run: Run, error: AmrikyyError) -> None:
