@@ -21,7 +21,9 @@ from amrikyy.errors import ModelRefused, NotFound, Unavailable
 from amrikyy.runs import pages
 from amrikyy.runs.events import Event
 from amrikyy.runs.execution import Outcome
+from amrikyy.runs.lost import RECORDED_WITHIN
 from amrikyy.runs.run import Run, began_at, first_id, new_run_id
+from amrikyy.runs.statistics import RunStatistics
 from amrikyy.runs.store import BATCH, MAX_PENDING, TURNS, RunRecords
 from amrikyy.sealing import Sealer
 
@@ -207,7 +209,7 @@ async def test_a_batch_is_put_together_in_few_turns_however_large_it_is(database
 async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunRecords, database: Database) -> None:
     here, pid, before = records.instance.rsplit(":", 2)[0], os.getpid(), datetime.now(UTC) - timedelta(seconds=9)
     host = here.partition("/")[0]
-    over = datetime.now(UTC) - timedelta(seconds=1)
+    ending, over = (datetime.now(UTC) - RECORDED_WITHIN + timedelta(seconds=by) for by in (2, -1))
     ended = subprocess.Popen(["true"])
     ended.wait()
     cases: dict[str, tuple[str, dict[str, object]]] = {
@@ -218,6 +220,7 @@ async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunReco
         "this container before its restart": ("failed", {"instance": f"{host}/x:{pid}:a", "started_at": before}),
         "a container beside us on one host name": ("running", {"instance": f"{host}/x:{pid}:a"}),
         "another machine": ("running", {"instance": f"another/x:{ended.pid}:a"}),
+        "another machine, just after the deadline": ("running", {"instance": "another/x:1:a", "deadline_at": ending}),
         "another machine, after the deadline": ("failed", {"instance": "another/x:1:a", "deadline_at": over}),
     }
     noted = {name: started() for name in cases}
@@ -231,6 +234,75 @@ async def test_a_run_of_a_process_that_died_is_reported_as_lost(records: RunReco
     found = {name: await records.get(run.id, owner=None) for name, run in noted.items()}
     assert {name: record.status for name, record in found.items()} == {name: is_ for name, (is_, _) in cases.items()}
     assert {record.error["code"] for record in found.values() if record.status == "failed"} == {"run_lost"}
+    listed = {
+        status: [record.status for record in await records.page(owner=None, status=status)]
+        for status in ("running", "failed", "queued", "completed")
+    }
+    assert listed == {"running": ["running"] * 5, "failed": ["failed"] * 4, "queued": [], "completed": []}
+    assert (await records.get(noted["ended here"].id, owner=None)).error["code"] == "run_lost"
+
+
+async def test_the_end_of_a_run_that_was_taken_for_lost_is_recorded_and_counted_once(database: Database) -> None:
+    here, there = RunRecords(database, Sealer(b"k" * 32)), RunRecords(database, Sealer(b"k" * 32))
+    there.instance = "another/x:1:a"
+    run = started(deadline_s=-60)
+    there.note(run)
+    await there.flush()
+    (record,) = await here.page(owner=None, status="failed")
+    assert (record.id, (await there.get(run.id, owner=None)).error["code"]) == (run.id, "run_lost")
+    there.note(complete(run))
+    await there.flush()
+    assert await here.page(owner=None, status="failed") == []
+    record = await here.get(run.id, owner=None)
+    assert (record.status, record.error, record.result) == ("completed", None, {"ok": True})
+    counted = (await RunStatistics(database).by_agent(["travel"]))["travel"]
+    assert (counted.runs, counted.failed) == (1, 0)
+    for records in (here, there):
+        await records.close()
+
+
+async def test_a_database_that_can_only_be_read_still_lists_what_it_has(
+    records: RunRecords, database: Database, database_url: str
+) -> None:
+    failed, lost = started(), started(deadline_s=-60)
+    error = ModelRefused("No.")
+    failed.execution.end(Event("failed", error), Outcome(error=error))
+    records.note(failed)
+    records.note(lost)
+    await records.flush()
+    replica = open_database(database_url)
+    read_only = "PRAGMA query_only=ON" if replica.dialect == "sqlite" else "SET TRANSACTION READ ONLY"
+    event.listen(replica.engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(read_only))
+    reading = RunRecords(replica)
+    reading.instance = "another/x:1:a"
+    with capture_logs() as logs:
+        assert [record.id for record in await reading.page(owner=None, status="failed")] == [failed.id]
+    assert "database_unavailable" in [entry["event"] for entry in logs]
+    await reading.close()
+    await replica.close()
+
+
+async def test_lost_runs_are_looked_for_in_an_index(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    asked: list[tuple[str, Any]] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    records = RunRecords(database)
+    records.note(started(deadline_s=-60))
+    await records.flush()
+    records.instance = "another/x:1:a"
+    asked.clear()
+    assert len(await records.page(owner=None, status="failed")) == 1
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        plans = [
+            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters) if " runs " in row[3]]
+            for statement, parameters in asked
+            if "runs" in statement
+        ]
+    search = "SEARCH runs USING INDEX"
+    by_status, by_id = f"{search} ix_runs_status_id (status=?)", f"{search} sqlite_autoindex_runs_1 (id=?)"
+    assert plans == [[by_status], [by_status], [by_id], [by_status]]
+    await records.close()
+    await database.close()
 
 
 async def test_old_runs_are_deleted_in_batches(records: RunRecords) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,10 +23,11 @@ from amrikyy.db.inserts import insert_into
 from amrikyy.db.purge import purge
 from amrikyy.db.sealed import seal_row, unseal_row
 from amrikyy.db.tables import runs
-from amrikyy.errors import AmrikyyError, NotFound, RunLost, Unavailable
+from amrikyy.errors import AmrikyyError, NotFound, Unavailable
 from amrikyy.runs.accounts import hour_rows, hours_insert, ledger_insert, ledger_rows
+from amrikyy.runs.lost import ERROR, IN_PROGRESS, LostRuns
 from amrikyy.runs.pages import newest
-from amrikyy.runs.process import MACHINE, is_gone, new_process_id
+from amrikyy.runs.process import new_process_id
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.run import Run, first_id
 from amrikyy.sealing import PLAIN, Sealer
@@ -84,7 +84,7 @@ class RunRecords:
         self._recorded = recorded
         self._sealer = sealer
         self.instance = f"{gethostname()}/{new_process_id()}"
-        self._opened_at = datetime.now(UTC)
+        self._lost = LostRuns(database, sealer, datetime.now(UTC))
         self._pending: dict[str, Run] = {}
         self._in_writing = 0
         self._begun: set[str] = set()
@@ -204,6 +204,8 @@ class RunRecords:
             Unavailable: the database cannot be reached.
         """
         await self.flush()
+        if status in ("failed", *IN_PROGRESS):
+            await self._lost.settle(self.instance)
         wanted = {"owner": owner, "agent": agent, "operation": operation, "status": status, "parent_id": parent_id}
         async with self._database.connect() as connection:
             rows = await newest(connection, _WITHOUT_CONTENT, wanted, before=before, limit=limit)
@@ -334,9 +336,8 @@ class RunRecords:
             json.loads(text) if (text := content.get(name)) else None for name in ("request", "result", "error")
         )
         status = row.status
-        if status in ("queued", "running") and row.instance != self.instance and self._is_lost(row):
-            status = "failed"
-            error = RunLost("The process that ran this died before the run had ended. Start it again.").record
+        if self._lost.includes(row, self.instance):
+            status, error = "failed", ERROR
         return RunRecord(
             id=row.id,
             owner=row.owner,
@@ -357,16 +358,6 @@ class RunRecords:
             started_at=row.started_at,
             duration_ms=row.duration_ms,
         )
-
-    def _is_lost(self, row: Row[Any]) -> bool:
-        """Whether the run's process is dead: known at once if on this machine, else assumed after the deadline."""
-        host, _, process = row.instance.rpartition("/")
-        machine, pid, _ = process.rsplit(":", 2)
-        has_our_name = int(pid) == os.getpid() and (machine == MACHINE or host == gethostname())
-        if has_our_name and row.started_at < self._opened_at:
-            # An earlier process with our pid, as in a restarted container; not one in a container beside us.
-            return True
-        return is_gone(process) or datetime.now(UTC) > row.deadline_at
 
 
 @cache
