@@ -267,6 +267,26 @@ async def test_whoever_is_refused_a_run_elsewhere_does_not_keep_it_alive(
         await nothing_followed()
 
 
+async def test_whoever_waits_for_missing_events_when_the_server_stops_is_sent_on(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str
+) -> None:
+    models.script.append(Behaviour(pieces=["# A title\n\n", *["word "] * 30], hang_after=20))
+    async with (
+        two_servers(models, make_settings, redis_url) as (one, two),
+        one.open("/api/stream/blog", BLOG) as events,
+    ):
+        run_id = (await anext(events)).data["runId"]
+        seen = {"last-event-id": f"{run_id}:500"}
+        ahead = asyncio.create_task(two.ask("GET", f"/api/stream/{run_id}", headers=seen))
+        async with asyncio.timeout(10):
+            while not followed():
+                await asyncio.sleep(0.01)
+        assert two.runtime.shared_runs is not None
+        two.runtime.shared_runs.send_on()
+        reply = await ahead
+        assert (reply.status, reply.json["code"]) == (503, "draining")
+
+
 async def test_a_repetition_that_is_only_told_where_the_run_is_does_not_follow_it(
     models: ModelServer, make_settings: MakeSettings, redis_url: str
 ) -> None:

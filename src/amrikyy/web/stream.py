@@ -13,7 +13,7 @@ from amrikyy.agents.agent import Operation, values_of
 from amrikyy.agents.registry import Registry
 from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
-from amrikyy.errors import Conflict, Gone, NotFound, RunLost, Unavailable, ValidationFailed, error_of
+from amrikyy.errors import Conflict, Gone, HandedOver, NotFound, RunLost, Unavailable, ValidationFailed, error_of
 from amrikyy.runs.events import Event
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.restore import restore
@@ -246,7 +246,7 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
         the event that the stream ends with, if the process is dead.
 
     Raises:
-        Unavailable: neither is known in time, and Redis was away until just now.
+        Unavailable: neither is known in time, and Redis was away until just now; or this process stops.
     """
     try:
         with suppress(TimeoutError):
@@ -260,6 +260,8 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
     if not run.ended and run.event_count < after and shared is not None and not shared.is_settled:
         raise _out_of_reach()
     error = run.outcome.error if run.outcome is not None else None
+    if isinstance(error, HandedOver):
+        raise error
     return Event("failed", error) if error is not None and error.code == RunLost.code else None
 
 
