@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -155,6 +156,29 @@ def test_looking_after_a_database_in_the_wrong_folder_makes_none(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backup_that_is_terminated_leaves_nothing_and_nobody_else_could_read_it(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    tool = tmp_path / "pg_dump"
+    tool.write_text(
+        "#!/bin/sh\n"
+        'for each in "$@"; do case "$each" in --file=*) file="${each#--file=}";; esac; done\n'
+        'echo secret > "$file"; stat -c %a "$file" > mode; echo $$ > pid\n'
+        "exec sleep 60\n"
+    )
+    tool.chmod(0o700)
+    environment = _environment({"PATH": f"{tmp_path}:{os.environ['PATH']}", "DATABASE_URL": postgresql_url})
+    command = [sys.executable, "-m", "amrikyy", "db", "backup", "copy.dump"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, umask=0o022, stderr=subprocess.DEVNULL) as backup:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+        assert not (tmp_path / "copy.dump").exists()
+        backup.terminate()
+        assert backup.wait(timeout=10) != 0
+    assert {each.name for each in tmp_path.iterdir()} == {"pg_dump", "mode", "pid"}
+    assert (tmp_path / "mode").read_text() == "600\n"
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
 def test_an_account_in_a_database_that_nobody_had_is_said_to_be_in_a_new_one(tmp_path: Path) -> None:
     new = amrikyy(tmp_path, "keys", "create", "mobile app")
     assert f"there was no database at {tmp_path}/data/amrikyy.db; it is new" in new.stderr
@@ -281,6 +305,13 @@ def read_until(server: subprocess.Popen[str], end: str) -> str:
         if not line and server.poll() is not None:
             break
     raise AssertionError("".join(lines))
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def free_port() -> int:

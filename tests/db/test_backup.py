@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from amrikyy.db import migrate, open_database
-from amrikyy.db.backup import BackupFailed, back_up, faults
+from amrikyy.db.backup import BackupFailed, back_up
+from amrikyy.db.faults import faults
 from tests.postgres_server import binary
 
 
@@ -69,10 +70,25 @@ async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(empty_url: s
     assert (tmp_path / "there.db").read_text() == "precious"
     with pytest.raises(BackupFailed, match="folder"):
         back_up(empty_url, tmp_path / "nowhere" / "copy.db")
+    with pytest.raises(BackupFailed, match="cannot be written: File name too long"):
+        back_up(empty_url, tmp_path / f"{'x' * 300}.db")
+    before = set(tmp_path.iterdir())
     (tmp_path / "amrikyy.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(BackupFailed, match="could not be copied"):
         back_up(empty_url, tmp_path / "copy.db")
-    assert not (tmp_path / "copy.db").exists()
+    assert set(tmp_path.iterdir()) == before
+
+
+async def test_a_copy_has_its_name_only_when_it_is_complete(empty_url: str, tmp_path: Path) -> None:
+    await migrated(empty_url)
+    with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as database:
+        database.execute("CREATE TABLE notes (text TEXT UNIQUE)")
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET rootpage = 999999 WHERE name LIKE 'sqlite_autoindex_notes%'")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(BackupFailed, match=r"amrikyy\.db"):
+        back_up(empty_url, tmp_path / "copy.db")
+    assert set(tmp_path.iterdir()) == before
 
 
 async def test_check_names_the_schema_and_broken_references(empty_url: str, tmp_path: Path) -> None:

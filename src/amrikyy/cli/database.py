@@ -1,6 +1,7 @@
 """`amrikyy db`."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -51,15 +52,16 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
     from amrikyy.db import encryption_keys, migrate
     from amrikyy.db.backup import BackupFailed, back_up
 
-    async def go() -> tuple[list[Path], frozenset[str]]:
-        settings = load_settings()
+    async def needed_keys() -> frozenset[str]:
         async with open_existing(settings) as db:
-            made = await asyncio.to_thread(back_up, settings.database, file)
             known = await migrate.current(db) == migrate.head()
-            return made, await encryption_keys.noted(db) if known else frozenset()
+            return await encryption_keys.noted(db) if known else frozenset()
 
+    settings = load_settings()
+    keys = asyncio.run(needed_keys())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it removes what is half written, as Ctrl-C does
     try:
-        made, keys = asyncio.run(go())
+        made = back_up(settings.database, file)
     except BackupFailed as error:
         fail(str(error))
     for each in made:
@@ -76,7 +78,7 @@ def check() -> None:
     The ledger is also added up and compared with the sums that are kept of it.
     """
     from amrikyy.db import encryption_keys, migrate
-    from amrikyy.db.backup import faults
+    from amrikyy.db.faults import faults
     from amrikyy.settings import ConfigurationError
     from amrikyy.spend import Sums
 

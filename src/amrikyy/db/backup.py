@@ -1,17 +1,16 @@
-"""Backs up the database while it is in use, and checks its integrity."""
+"""Backs up the database while it is in use."""
 
 import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import text
 from sqlalchemy.engine import URL
 
-from amrikyy.db.engine import Database
-from amrikyy.db.migrate import HEAD, current
 from amrikyy.db.urls import beside, conninfo, parse, sqlite_file
 
 TIMEOUT_S = 3600
@@ -33,58 +32,56 @@ def back_up(url: str, target: Path) -> list[Path]:
         the files that were created.
 
     Raises:
-        BackupFailed: the target exists, the tool is missing, or copying failed.
+        BackupFailed: the target exists or cannot be written, the tool is missing, or copying failed.
     """
-    if target.exists():
-        raise BackupFailed(f"{target} already exists. Name a new file: a backup never overwrites one.")
-    if not target.parent.is_dir():
-        raise BackupFailed(f"The folder {target.parent} does not exist.")
     parsed = parse(url)
     source = sqlite_file(parsed)
-    if source is None:
-        _dump(parsed, target)
-        return [target]
-    made = [(source, target)]
-    if beside(source).exists():
-        made.append((beside(source), beside(target)))
-    for original, copy in made:
-        _copy(original, copy)
-    return [copy for _, copy in made]
+    try:
+        if target.exists():
+            raise BackupFailed(f"{target} already exists. Name a new file: a backup never overwrites one.")
+        if not target.parent.is_dir():
+            raise BackupFailed(f"The folder {target.parent} does not exist.")
+        if source is None:
+            _dump(parsed, target)
+            return [target]
+        made = [(source, target)]
+        if beside(source).exists():
+            made.append((beside(source), beside(target)))
+        for original, copied in made:
+            with written_whole(copied) as partial:
+                copy(original, partial)
+        return [copied for _, copied in made]
+    except OSError as error:
+        raise BackupFailed(f"{target} cannot be written: {error.strerror}.") from error
 
 
-async def faults(database: Database) -> list[str]:
-    """The faults of the database, each in a sentence; empty if it is sound.
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A new file for this user only, which gets its name when it is complete; of one that fails nothing is left."""
+    handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".partial", dir=target.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """SQLite's online backup: a consistent snapshot, even if others write meanwhile.
 
     Raises:
-        Unavailable: it cannot be reached.
+        BackupFailed: there is nothing to copy, it is damaged, or it cannot be copied.
     """
-    found = []
-    version = await current(database)
-    if version != HEAD:
-        found.append(
-            f"The schema is at {version or 'nothing'}, and this program needs {HEAD}: run `amrikyy db upgrade`."
-        )
-    if database.dialect == "sqlite":
-        async with database.connect() as connection:
-            pages = [row[0] for row in await connection.execute(text("PRAGMA integrity_check(10)"))]
-            references = (await connection.execute(text("PRAGMA foreign_key_check"))).all()
-        found += [f"The file is damaged: {page}. Restore a backup." for page in pages if page != "ok"]
-        found += [f"A row of {row[0]} refers to a row of {row[2]} that does not exist." for row in references[:10]]
-    return found
-
-
-def _copy(source: Path, target: Path) -> None:
-    """SQLite's online backup: a consistent snapshot, even if others write meanwhile."""
     if not source.exists():
         raise BackupFailed(f"There is no database at {source}; it is created when the server first starts.")
     try:
-        target.touch(mode=0o600)
-        with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
-            original.backup(copy)
-            if (sound := copy.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-                raise BackupFailed(f"The copy is damaged, and so is {source}: {sound}.")
-    except (sqlite3.Error, OSError) as error:
-        target.unlink(missing_ok=True)
+        with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copied:
+            original.backup(copied)
+            if (sound := copied.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+                raise BackupFailed(f"{source} is damaged, and so would a copy be: {sound}.")
+    except sqlite3.Error as error:
         raise BackupFailed(f"{source} could not be copied: {error}.") from error
 
 
@@ -94,13 +91,16 @@ def _dump(url: URL, target: Path) -> None:
         raise BackupFailed("pg_dump is not installed: it comes with PostgreSQL's client (Debian: postgresql-client).")
     # The password goes through the environment: other users of the machine can read a command line, but not that.
     secret = {"PGPASSWORD": str(url.password)} if url.password else {}
-    try:
-        subprocess.run(  # noqa: S603 - PostgreSQL's own tool
-            [tool, "--format=custom", f"--file={target}", f"--dbname={conninfo(url)}"],
-            check=True, capture_output=True, timeout=TIMEOUT_S, env={**os.environ, **secret},
-        )  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        target.unlink(missing_ok=True)
-        said = error.stderr.decode(errors="replace").strip() if error.stderr else "it took too long"
-        raise BackupFailed(f"pg_dump failed: {said}") from error
-    target.chmod(0o600)
+    with written_whole(target) as partial:
+        try:
+            subprocess.run(  # noqa: S603 - PostgreSQL's own tool
+                [tool, "--format=custom", f"--file={partial}", f"--dbname={conninfo(url)}"],
+                check=True, capture_output=True, timeout=TIMEOUT_S, env={**os.environ, **secret},
+            )  # fmt: skip
+        except OSError as error:
+            raise BackupFailed(f"{tool} could not be started: {error.strerror}.") from error
+        except subprocess.TimeoutExpired as error:
+            raise BackupFailed(f"pg_dump was stopped: it took longer than {TIMEOUT_S} s.") from error
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip() or f"it ended with {error.returncode}"
+            raise BackupFailed(f"pg_dump failed: {said}") from error
