@@ -79,6 +79,20 @@ async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(empty_url: s
     assert set(tmp_path.iterdir()) == before
 
 
+async def test_each_backup_has_a_workflow_file_of_its_own(empty_url: str, tmp_path: Path) -> None:
+    await migrated(empty_url)
+    workflows = tmp_path / "amrikyy-workflows.db"
+    for day in ("2026-11-29", "2026-11-30"):
+        with closing(sqlite3.connect(workflows)) as beside:
+            beside.execute(f'CREATE TABLE "{day}" (id TEXT)')
+        made = back_up(empty_url, tmp_path / f"backup.{day}")
+        assert [each.name for each in made] == [f"backup.{day}", f"backup.{day}-workflows.db"]
+    with closing(sqlite3.connect(tmp_path / "backup.2026-11-29-workflows.db")) as first:
+        assert first.execute("SELECT name FROM sqlite_schema").fetchall() == [("2026-11-29",)]
+    with pytest.raises(BackupFailed, match=r"amrikyy-workflows\.db already exists.*never overwrites"):
+        back_up(empty_url, tmp_path / "amrikyy.sqlite")  # it would have the same beside it as the original
+
+
 async def test_a_copy_has_its_name_only_when_it_is_complete(empty_url: str, tmp_path: Path) -> None:
     await migrated(empty_url)
     with closing(sqlite3.connect(tmp_path / "amrikyy.db", isolation_level=None)) as database:

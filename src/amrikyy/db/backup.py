@@ -37,8 +37,9 @@ def back_up(url: str, target: Path) -> list[Path]:
     parsed = parse(url)
     source = sqlite_file(parsed)
     try:
-        if target.exists():
-            raise BackupFailed(f"{target} already exists. Name a new file: a backup never overwrites one.")
+        for new in [target] if source is None else [target, beside(target)]:
+            if new.exists():
+                raise BackupFailed(f"{new} already exists. Name a new file: a backup never overwrites one.")
         if not target.parent.is_dir():
             raise BackupFailed(f"The folder {target.parent} does not exist.")
         if source is None:

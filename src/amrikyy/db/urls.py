@@ -25,6 +25,8 @@ _IGNORED = frozenset({
 })  # fmt: skip
 """Parameters for other drivers in the connection strings that hosts show; without them a connection is no less safe."""
 
+_SUFFIXES = frozenset({".db", ".sqlite", ".sqlite3"})
+
 _TRANSACTION_POOLER_PORT = 6543
 """Supabase's pooler in transaction mode, where statements prepared on a connection are gone in the next transaction."""
 
@@ -45,8 +47,12 @@ class PostgresqlTarget:
 
 
 def beside(path: Path) -> Path:
-    """The file of the workflow engine beside an SQLite database."""
-    return path.with_name(f"{path.stem}-workflows.db")
+    """The file of the workflow engine beside an SQLite database, whose own suffix need not be one.
+
+    `backup.2026-11-29` and `backup.2026-11-30` are two databases, and have each its own.
+    """
+    name = path.stem if path.suffix in _SUFFIXES else path.name
+    return path.with_name(f"{name}-workflows.db")
 
 
 def sqlite_file(url: URL) -> Path | None:
