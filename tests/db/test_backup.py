@@ -1,5 +1,6 @@
 """Backups of databases in use, and what `check` finds."""
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from amrikyy.db import migrate, open_database
-from amrikyy.db.backup import BackupFailed, back_up
+from amrikyy.db.backup import Backup, BackupFailed, back_up
 from amrikyy.db.faults import faults
 from tests.postgres_server import binary
 
@@ -51,7 +52,7 @@ async def test_a_database_in_use_is_copied_with_what_lies_beside_it(empty_url: s
         writer.execute("INSERT INTO notes VALUES ('kept')")
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM notes")  # not committed: not in the copy
-        made = back_up(empty_url, tmp_path / "copy.db")
+        made = back_up(empty_url, tmp_path / "copy.db").files
         writer.execute("ROLLBACK")
     assert made == [tmp_path / "copy.db", tmp_path / "copy-workflows.db"]
     assert stat.S_IMODE(made[0].stat().st_mode) == 0o600
@@ -85,7 +86,7 @@ async def test_each_backup_has_a_workflow_file_of_its_own(empty_url: str, tmp_pa
     for day in ("2026-11-29", "2026-11-30"):
         with closing(sqlite3.connect(workflows)) as beside:
             beside.execute(f'CREATE TABLE "{day}" (id TEXT)')
-        made = back_up(empty_url, tmp_path / f"backup.{day}")
+        made = back_up(empty_url, tmp_path / f"backup.{day}").files
         assert [each.name for each in made] == [f"backup.{day}", f"backup.{day}-workflows.db"]
     with closing(sqlite3.connect(tmp_path / "backup.2026-11-29-workflows.db")) as first:
         assert first.execute("SELECT name FROM sqlite_schema").fetchall() == [("2026-11-29",)]
@@ -103,6 +104,39 @@ async def test_a_copy_has_its_name_only_when_it_is_complete(empty_url: str, tmp_
     with pytest.raises(BackupFailed, match=r"amrikyy\.db"):
         back_up(empty_url, tmp_path / "copy.db")
     assert set(tmp_path.iterdir()) == before
+
+
+async def test_a_damaged_workflow_file_is_left_out_of_a_backup_and_named_by_check(
+    empty_url: str, tmp_path: Path
+) -> None:
+    await migrated(empty_url)
+    workflows = tmp_path / "amrikyy-workflows.db"
+    workflows.write_bytes(b"no database at all" * 100)
+    made = back_up(empty_url, tmp_path / "copy.db")
+    assert made.files == [tmp_path / "copy.db"]
+    assert made.left_out is not None
+    assert made.left_out.startswith(f"{workflows} could not be copied: file is not a database.")
+    assert "complete without it" in made.left_out
+    assert await faults_of(f"sqlite:///{tmp_path / 'copy.db'}") == []
+    [fault] = await faults_of(empty_url)
+    assert fault.startswith(f"{workflows} is damaged: file is not a database. Delete it")
+    workflows.unlink()
+    assert await faults_of(empty_url) == []
+
+
+async def test_a_page_that_is_damaged_is_found_in_either_file(empty_url: str, tmp_path: Path) -> None:
+    await migrated(empty_url)
+    for name in ("amrikyy.db", "amrikyy-workflows.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as database, database:
+            database.execute("CREATE TABLE notes (text TEXT)")
+            database.executemany("INSERT INTO notes VALUES (?)", [("x" * 100,)] * 1000)
+        with (tmp_path / name).open("r+b") as file:
+            file.seek(-2 * 4096, os.SEEK_END)
+            file.write(b"\xff" * 4096)
+    main, workflows = await faults_of(empty_url)
+    assert main.startswith(f"{tmp_path}/amrikyy.db is damaged")
+    assert "amrikyy db restore" in main
+    assert workflows.startswith(f"{tmp_path}/amrikyy-workflows.db is damaged")
 
 
 async def test_check_names_the_schema_and_broken_references(empty_url: str, tmp_path: Path) -> None:
@@ -146,7 +180,7 @@ async def test_a_failing_dump_tells_why_and_not_the_password(tmp_path: Path, mon
 async def test_the_file_of_a_url_is_the_one_that_the_server_opens(name: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/{name}"
     await migrated(url)
-    assert back_up(url, tmp_path / "copy.db") == [tmp_path / "copy.db"]
+    assert back_up(url, tmp_path / "copy.db") == Backup([tmp_path / "copy.db"])
 
 
 @pytest.mark.parametrize(
@@ -156,6 +190,6 @@ async def test_the_file_of_a_url_is_the_one_that_the_server_opens(name: str, tmp
 def test_a_connection_string_that_the_server_understands_is_one_for_a_dump(
     parameters: str, postgresql_url: str, pg_dump: str, tmp_path: Path
 ) -> None:
-    [dump] = back_up(f"{postgresql_url}?{parameters}", tmp_path / "copy.dump")
+    [dump] = back_up(f"{postgresql_url}?{parameters}", tmp_path / "copy.dump").files
     listed = subprocess.run([pg_dump.replace("pg_dump", "pg_restore"), "--list", dump], check=True, capture_output=True)
     assert b"TABLE DATA public alembic_version" in listed.stdout

@@ -64,11 +64,13 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
         made = back_up(settings.database, file)
     except BackupFailed as error:
         fail(str(error))
-    for each in made:
+    for each in made.files:
         typer.echo(f"{each}  {each.stat().st_size / 1e6:.1f} MB")
     if keys:
         names = ", ".join(sorted(keys))
         typer.echo(f"Reading it also takes ENCRYPTION_KEY (the key {names}): keep that elsewhere.")
+    if made.left_out is not None:
+        fail(made.left_out)
 
 
 @database.command()
@@ -79,6 +81,7 @@ def check() -> None:
     """
     from amrikyy.db import encryption_keys, migrate
     from amrikyy.db.faults import faults
+    from amrikyy.errors import Unavailable
     from amrikyy.settings import ConfigurationError
     from amrikyy.spend import Sums
 
@@ -86,16 +89,19 @@ def check() -> None:
         settings = load_settings()
         async with open_existing(settings) as db:
             found = await faults(db)
-            if await migrate.current(db) == migrate.head():
-                async with db.patient() as patient:
-                    wrong = await Sums(patient).wrong_days()
-                found += [
-                    f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]
-                ]
-                try:
+            try:
+                if await migrate.current(db) == migrate.head():
+                    async with db.patient() as patient:
+                        wrong = await Sums(patient).wrong_days()
+                    found += [
+                        f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]
+                    ]
                     await encryption_keys.check(db, settings.sealer())
-                except ConfigurationError as error:
-                    found.append(str(error))
+            except ConfigurationError as error:
+                found.append(str(error))
+            except Unavailable:
+                if not found:  # else that is why
+                    raise
             return found
 
     found = asyncio.run(go())

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -21,15 +22,25 @@ class BackupFailed(Exception):
     """The backup failed; the message says why and what to do."""
 
 
-def back_up(url: str, target: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What was saved.
+
+    Attributes:
+        files: the new files.
+        left_out: why the file of the workflow engine is not among them; None if it is, or if there is none.
+    """
+
+    files: list[Path]
+    left_out: str | None = None
+
+
+def back_up(url: str, target: Path) -> Backup:
     """Copy the database, and with SQLite also the file of the workflow engine beside it. Both may be in use.
 
     Args:
         url: DATABASE_URL.
         target: the new file.
-
-    Returns:
-        the files that were created.
 
     Raises:
         BackupFailed: the target exists or cannot be written, the tool is missing, or copying failed.
@@ -44,14 +55,19 @@ def back_up(url: str, target: Path) -> list[Path]:
             raise BackupFailed(f"The folder {target.parent} does not exist.")
         if source is None:
             _dump(parsed, target)
-            return [target]
-        made = [(source, target)]
-        if beside(source).exists():
-            made.append((beside(source), beside(target)))
-        for original, copied in made:
-            with written_whole(copied) as partial:
-                copy(original, partial)
-        return [copied for _, copied in made]
+            return Backup([target])
+        _copy_whole(source, target)
+        engine_file = beside(source)
+        if not engine_file.exists():
+            return Backup([target])
+        try:
+            _copy_whole(engine_file, beside(target))
+        except BackupFailed as error:  # it holds nothing that the database does not
+            return Backup(
+                [target],
+                f"{error} The backup is complete without it; `amrikyy db check` says what to do about it.",
+            )
+        return Backup([target, beside(target)])
     except OSError as error:
         raise BackupFailed(f"{target} cannot be written: {error.strerror}.") from error
 
@@ -67,6 +83,11 @@ def written_whole(target: Path) -> Iterator[Path]:
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    with written_whole(target) as partial:
+        copy(source, partial)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -1,5 +1,7 @@
 """Distinguishes a database that is unavailable from a bug of our own."""
 
+import sqlite3
+
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -35,6 +37,17 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(sqlstate, str):
         return sqlstate.startswith(_SQLSTATES)
     return _is_sqlites(error.orig)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite says that the file is damaged, or no database at all, in this error or in one that led to it."""
+    known: BaseException | None = error
+    while known is not None:
+        cause = known.orig if isinstance(known, DBAPIError) else known
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return True
+        known = known.__cause__ or known.__context__
+    return False
 
 
 def reason(error: BaseException) -> str:
