@@ -179,6 +179,22 @@ def test_a_backup_that_is_terminated_leaves_nothing_and_nobody_else_could_read_i
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
+def test_a_backup_is_restored_and_what_was_there_is_kept(tmp_path: Path, sqlite_url: str) -> None:
+    def ask(*command: str) -> subprocess.CompletedProcess[str]:
+        return amrikyy(tmp_path, *command, DATABASE_URL=sqlite_url)
+
+    assert ask("db", "backup", "backup.db").returncode == 0
+    assert ask("keys", "create", "made since").returncode == 0
+    done = ask("db", "restore", "backup.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "test.db is now as backup.db has it" in done.stdout
+    assert "made since" not in ask("keys", "list").stdout
+    former = re.search(r"What it was is in (\S+):", done.stdout)
+    assert former is not None
+    assert "made since" in amrikyy(tmp_path, "keys", "list", DATABASE_URL=f"sqlite:///{former[1]}").stdout
+    assert "There is no file" in ask("db", "restore", "nowhere.db").stderr
+
+
 def test_an_account_in_a_database_that_nobody_had_is_said_to_be_in_a_new_one(tmp_path: Path) -> None:
     new = amrikyy(tmp_path, "keys", "create", "mobile app")
     assert f"there was no database at {tmp_path}/data/amrikyy.db; it is new" in new.stderr

@@ -3,11 +3,15 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amrikyy.cli.output import fail, load_settings, open_existing
+
+if TYPE_CHECKING:
+    from amrikyy.db import Database
+    from amrikyy.settings import Settings
 
 database = typer.Typer(help="Manage the database: schema, backup, encryption.", no_args_is_help=True)
 
@@ -59,7 +63,7 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
 
     settings = load_settings()
     keys = asyncio.run(needed_keys())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it removes what is half written, as Ctrl-C does
+    _end_as_by_ctrl_c()
     try:
         made = back_up(settings.database, file)
     except BackupFailed as error:
@@ -74,42 +78,74 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
 
 
 @database.command()
+def restore(file: Annotated[Path, typer.Argument(help="A backup of this database.", dir_okay=False)]) -> None:
+    """Put a backup in the place of the SQLite database, which is kept under another name. Stop the server first."""
+    from amrikyy.db.backup import BackupFailed
+    from amrikyy.db.restore import restore
+
+    settings = load_settings()
+    _end_as_by_ctrl_c()
+    try:
+        restored = restore(settings.database, file)
+    except BackupFailed as error:
+        fail(str(error))
+    typer.echo(f"{restored.path} is now as {file} has it.")
+    if restored.former is not None:
+        typer.echo(f"What it was is in {restored.former}: delete that when nobody needs it any more.")
+    if restored.left_out is not None:
+        typer.echo(restored.left_out, err=True)
+    for fault in asyncio.run(_faults(settings)):
+        typer.echo(fault, err=True)
+
+
+@database.command()
 def check() -> None:
     """Check that the database is sound, has the schema that this program needs, and fits ENCRYPTION_KEY.
 
     The ledger is also added up and compared with the sums that are kept of it.
     """
-    from amrikyy.db import encryption_keys, migrate
-    from amrikyy.db.faults import faults
-    from amrikyy.errors import Unavailable
-    from amrikyy.settings import ConfigurationError
-    from amrikyy.spend import Sums
-
-    async def go() -> list[str]:
-        settings = load_settings()
-        async with open_existing(settings) as db:
-            found = await faults(db)
-            try:
-                if await migrate.current(db) == migrate.head():
-                    async with db.patient() as patient:
-                        wrong = await Sums(patient).wrong_days()
-                    found += [
-                        f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]
-                    ]
-                    await encryption_keys.check(db, settings.sealer())
-            except ConfigurationError as error:
-                found.append(str(error))
-            except Unavailable:
-                if not found:  # else that is why
-                    raise
-            return found
-
-    found = asyncio.run(go())
+    found = asyncio.run(_faults(load_settings()))
     for fault in found:
         typer.echo(fault, err=True)
     if found:
         raise typer.Exit(1)
     typer.echo("The database is sound.")
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let SIGTERM, too, be an exception, at which what is half written is removed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+async def _faults(settings: "Settings") -> list[str]:
+    from amrikyy.db import migrate
+    from amrikyy.db.faults import faults
+    from amrikyy.errors import Unavailable
+
+    async with open_existing(settings) as db:
+        found = await faults(db)
+        try:
+            if await migrate.current(db) == migrate.head():
+                found += await _contradictions(db, settings)
+        except Unavailable:
+            if not found:  # else that is why
+                raise
+        return found
+
+
+async def _contradictions(db: "Database", settings: "Settings") -> list[str]:
+    from amrikyy.db import encryption_keys
+    from amrikyy.settings import ConfigurationError
+    from amrikyy.spend import Sums
+
+    async with db.patient() as patient:
+        wrong = await Sums(patient).wrong_days()
+    found = [f"The sums of {day} are not those of the ledger: run `amrikyy db sum-up`." for day in wrong[:10]]
+    try:
+        await encryption_keys.check(db, settings.sealer())
+    except ConfigurationError as error:
+        found.append(str(error))
+    return found
 
 
 @database.command()
