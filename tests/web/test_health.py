@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from amrikyy.agents.registry import load_registry
 from amrikyy.db import Database
 from amrikyy.errors import Unavailable
-from amrikyy.web import docs
+from amrikyy.web import docs, health
 from tests.serving import MakeSettings, Served, serve
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -62,6 +62,7 @@ async def test_without_its_database_the_server_is_unhealthy_and_not_ready(
         raise Unavailable("The database cannot be reached.", code="database_unavailable")
 
     monkeypatch.setattr(type(server.runtime.database), "ping", lambda _: down())
+    monkeypatch.setattr(type(server.runtime.database), "takes_writes", False)  # as a login has found meanwhile
     health = await server.ask("GET", "/api/health", key=None)
     assert (health.status, health.json["status"]) == (503, "unhealthy")
     ready = await server.ask("GET", "/api/health/ready", key=None)
@@ -141,6 +142,34 @@ async def test_a_database_that_takes_no_writes_degrades_health_until_it_does_and
             "database_unavailable", "runs_cannot_be_recorded", "database_available_again", "runs_are_recorded_again",
         ]  # fmt: skip
         assert re.search("read.?only", told[1]["reason"])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_damaged_workflow_file_degrades_health_until_it_is_deleted_and_is_logged_once(
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "FRESH_S", 0.0)
+    workflows = tmp_path / "test-workflows.db"
+    workflows.write_bytes(b"no database at all" * 1000)
+    plan = {"steps": [{"agent": "content", "method": "generateBlogPost", "params": {"topic": "A file"}}]}
+    async with serve(make_settings()) as server:
+        with capture_logs() as logs:
+            body = (await server.ask("GET", "/api/health", key=None)).json
+            assert (body["status"], body["components"]["database"]["status"]) == ("degraded", "degraded")
+            assert "test-workflows.db is damaged" in body["components"]["database"]["message"]
+            assert (await server.ask("GET", "/api/health/ready", key=None)).status == 200
+            for _ in range(2):
+                refused = await server.ask("POST", "/api/coordinator/sequential", plan)
+                assert refused.status == 503
+                assert "test-workflows.db is damaged" in refused.json["message"]
+            for path in tmp_path.glob("test-workflows.db*"):
+                path.unlink()
+            assert (await server.ask("GET", "/api/health", key=None)).json["status"] == "healthy"
+            assert (await server.ask("POST", "/api/coordinator/sequential", plan)).status == 200
+        told = [line for line in logs if line["log_level"] == "error" or line["event"].startswith("workflow_")]
+        assert [line["event"] for line in told] == ["workflow_file_damaged", "workflow_file_sound_again"]
+        assert told[0]["file"] == str(workflows)
+        assert told[0]["cure"].startswith("Delete it, and its -wal and -shm")
 
 
 async def test_an_unreachable_model_is_unhealthy_and_says_so(make_settings: MakeSettings) -> None:

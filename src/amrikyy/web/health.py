@@ -167,14 +167,17 @@ async def _check_redis(link: "RedisLink", limiter: Limiter) -> Component:
 async def _check_database(runtime: Runtime) -> Component:
     component = await _timed(runtime.database.ping, f"{runtime.database.product} operational")
     waiting = runtime.records.waiting
-    if component.status == "unhealthy" and waiting:
-        component.message = f"{component.message} {waiting} runs are waiting to be recorded."
+    if component.status == "unhealthy":
+        if waiting:
+            component.message = f"{component.message} {waiting} runs are waiting to be recorded."
     elif runtime.records.failing or not runtime.database.takes_writes:
         component.status = "degraded"
         component.message = (
             f"{runtime.database.product} answers, but cannot be written: {waiting} runs are waiting to be recorded. "
             "The log says why (database_unavailable)."
         )
+    elif (damage := await runtime.workflows.damage()) is not None:
+        component.status, component.message = "degraded", damage
     return component
 
 

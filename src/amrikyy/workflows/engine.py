@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
 from amrikyy.db.urls import beside, libpq_url, sqlite_file
+from amrikyy.workflows.engine_file import EngineFile
 
 T = TypeVar("T")
 Body = Callable[[str], Awaitable[None]]
@@ -51,12 +52,14 @@ class Engine:
         database_url: the server's; PostgreSQL is shared, in a schema of its own, and beside an SQLite file there is a
             second one.
         process: the id of this process, which no other one ever has: DBOS takes two of the same id for one.
+        file: is told how uses of that second one went.
         body: does a workflow's work on the server's loop, given its id. It returns when the workflow has ended
             and this is recorded; it raises CancelledError to leave the workflow to whoever comes next.
     """
 
-    def __init__(self, database_url: str, process: str, body: Body) -> None:
+    def __init__(self, database_url: str, file: EngineFile, process: str, body: Body) -> None:
         self._database = _engine(make_url(database_url))
+        self._file = file
         self._process = process
         self._body = body
         self._home = asyncio.get_running_loop()
@@ -72,10 +75,15 @@ class Engine:
         return pool
 
     async def open(self) -> None:
-        """Bring DBOS's own tables up to date, and be ready to start workflows."""
+        """Bring DBOS's own tables up to date, and be ready to start workflows.
+
+        Raises:
+            Unavailable: its file is damaged.
+        """
         self._thread.start()
-        async with asyncio.timeout(OPEN_TIMEOUT_S):
-            await self._there(self._launch())
+        with self._file.used():
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self._there(self._launch())
 
     async def start(self, workflow_id: str) -> None:
         """Begin a workflow. From here on it is finished, by this process or by another one."""
@@ -142,9 +150,10 @@ class Engine:
         DBOS.launch()  # blocks this loop, on which nothing else happens yet
 
     async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
-        """Raises TimeoutError when it takes too long."""
-        async with asyncio.timeout(DO_TIMEOUT_S):
-            await self._there(work)
+        """Raises TimeoutError when it takes too long, Unavailable when the file is damaged."""
+        with self._file.used():
+            async with asyncio.timeout(DO_TIMEOUT_S):
+                await self._there(work)
 
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it on DBOS's loop. Context variables go along, and with them the workflow that is being run."""

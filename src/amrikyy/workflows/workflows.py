@@ -23,6 +23,7 @@ from amrikyy.workflows import counts
 from amrikyy.workflows.changes import Changes, wait_for
 from amrikyy.workflows.counts import Statistics
 from amrikyy.workflows.definitions import Definitions
+from amrikyy.workflows.engine_file import EngineFile
 from amrikyy.workflows.plan import Group, Options, Plan, Strategy, check, contains_others
 from amrikyy.workflows.processes import Processes
 from amrikyy.workflows.records import (
@@ -102,6 +103,7 @@ class Workflows:
         self.definitions = Definitions(database, registry, sealer)
         steps = Steps(runner, registry, planner, charge, tracer)
         self._worker = Worker(self._store, steps, budgets, metrics, tracer, self.turns, self._changes.wake)
+        self._engine_file = EngineFile(database_url)
         self._engine: Engine | None = None
         self._opening = asyncio.Lock()
         self._watch = Watch(self._processes, self._store, self._worker, self._changes, self._opened)
@@ -137,6 +139,10 @@ class Workflows:
             await self._engine.close()
         with suppress(AmrikyyError):
             await self._processes.leave()
+
+    async def damage(self) -> str | None:
+        """What keeps workflows from being run until somebody mends it, in a sentence; None if nothing is known to."""
+        return await self._engine_file.damage()
 
     # --- Starting ---
 
@@ -215,6 +221,9 @@ class Workflows:
             await self._store.create(workflow_id, tree, plan.input, plan.options, owner, trace)
             try:
                 await engine.start(workflow_id)
+            except Unavailable:  # the engine has said why
+                await self._watch.forget(workflow_id)
+                raise
             except Exception as error:
                 log.exception("workflow_not_started", workflow_id=workflow_id)
                 await self._watch.forget(workflow_id)
@@ -356,9 +365,12 @@ class Workflows:
     async def _open_engine(self) -> None:
         from amrikyy.workflows.engine import Engine
 
-        engine = Engine(self._database_url, self._processes.id, self._worker.work)
+        engine = Engine(self._database_url, self._engine_file, self._processes.id, self._worker.work)
         try:
             await engine.open()
+        except Unavailable:
+            await engine.close()
+            raise
         except Exception as error:
             log.exception("workflow_engine_not_opened")
             await engine.close()
