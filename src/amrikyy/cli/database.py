@@ -44,8 +44,7 @@ def current() -> None:
         needed = migrate.head()
         typer.echo(f"schema: {found or 'none'}   needed: {needed}")
         if found != needed:
-            typer.echo("Run `amrikyy db upgrade`; the server also does it when it starts.")
-            raise typer.Exit(1)
+            fail(migrate.misfit(found).message)
 
     asyncio.run(go())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from amrikyy.db.engine import Database
-from amrikyy.db.migrate import HEAD, current
+from amrikyy.db.migrate import HEAD, current, misfit
 from amrikyy.db.urls import beside
 
 CURE_OF_ENGINE_FILE = (
@@ -32,9 +32,7 @@ async def faults(database: Database) -> list[str]:
             return damage + found
     version = await current(database)
     if version != HEAD:
-        found.append(
-            f"The schema is at {version or 'nothing'}, and this program needs {HEAD}: run `amrikyy db upgrade`."
-        )
+        found.append(misfit(version).message)
     if database.dialect == "sqlite":
         async with database.connect() as connection:
             references = (await connection.execute(text("PRAGMA foreign_key_check"))).all()

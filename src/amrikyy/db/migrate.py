@@ -36,15 +36,26 @@ async def check(database: Database) -> None:
     """Make sure that the database has the version that this program needs.
 
     Raises:
-        Unavailable: it has another one (`database_outdated`), or cannot be reached.
+        Unavailable: it has another one (`database_outdated`, `database_newer`), or cannot be reached.
     """
     found = await current(database)
     if found != HEAD:
-        raise Unavailable(
-            f"The database's schema is at {found or 'nothing'}, and this program needs {HEAD}: "
-            "run `amrikyy db upgrade`.",
-            code="database_outdated",
+        raise misfit(found)
+
+
+def misfit(found: str | None) -> Unavailable:
+    """What to do about a schema of another version than this program needs."""
+    if found is not None and found not in _known():
+        return Unavailable(
+            f"The database's schema is at {found}, which this program does not know: a newer version created it. "
+            "Start that version, or restore the backup from before the upgrade.",
+            code="database_newer",
         )
+    return Unavailable(
+        f"The database's schema is at {found or 'nothing'}, and this program needs {HEAD}: "
+        "run `amrikyy db upgrade`; the server also does it when it starts.",
+        code="database_outdated",
+    )
 
 
 async def upgrade(database: Database) -> None:
@@ -69,22 +80,21 @@ def _version(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection) -> None:
     from alembic import command
-    from alembic.script import ScriptDirectory
 
-    config = alembic_config(connection)
     found = _version(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise Unavailable(
-            f"The database's schema is at {found}, which this program does not know: a newer version created it. "
-            "Start that version, or restore the backup from before the upgrade.",
-            code="database_newer",
-        )
-    command.upgrade(config, "head")
+    if found is not None and found not in _known():
+        raise misfit(found)
+    command.upgrade(alembic_config(connection), "head")
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         if broken is not None:  # foreign keys are not enforced while tables are rebuilt
             raise RuntimeError(f"the migrations broke a reference of the table {broken[0]}; nothing was changed")
+
+
+def _known() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(alembic_config(None)).walk_revisions()}
 
 
 def alembic_config(connection: Connection | None) -> "Config":
