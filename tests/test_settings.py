@@ -94,6 +94,14 @@ def test_node_env_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"MODEL_PRICES": '{"m": {"input": -1, "output": 1}}'}, r"^MODEL_PRICES \(m\.input\): "),
         ({"ENCRYPTION_KEY": "short"}, r"^ENCRYPTION_KEY: must be 64 hex digits or 32 characters"),
         ({"METRICS_PUBLIC": "perhaps"}, r"^METRICS_PUBLIC: "),
+        ({"ALLOWED_ORIGINS": "https://a.example,http://b:abc"}, r"^ALLOWED_ORIGINS: 'http://b:abc' is not an origin"),
+        ({"ALLOWED_ORIGINS": "https://a.example/"}, r"^ALLOWED_ORIGINS: .*write it like https://example\.com$"),
+        ({"PASSWORD_RESET_URL": "https://a.example/reset#now"}, r"^PASSWORD_RESET_URL: .*without"),
+        ({"HOST": "http://0.0.0.0"}, r"^HOST: write a host alone"),
+        ({"HOST": "a..b"}, r"^HOST: write a host alone"),
+        ({"REDIS_HOST": "redis://localhost"}, r"^REDIS_HOST: write a host alone"),
+        ({"REDIS_HOST": "localhost/5"}, r"^REDIS_HOST: write a host alone"),
+        ({"REDIS_HOST": "localhost:6380"}, r"^REDIS_HOST: .*without scheme, port or path"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -103,6 +111,72 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         load(monkeypatch, **environment)
     assert re.search(line, str(caught.value)), str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_BASE_URL",
+        "GEMINI_BASE_URL",
+        "OLLAMA_BASE_URL",
+        "LANGSMITH_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "SUPABASE_URL",
+        "PASSWORD_RESET_URL",
+    ],
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "ftp://localhost",
+        "https://",
+        "http://localhost:abc/v1",
+        "http://localhost:99999/v1",
+        "http://localhost:0/v1",
+        "http://[::1",
+        "http://[localhost]/v1",
+        "http://api..example.com/v1",
+        f"http://{'a' * 64}.example.com/v1",
+        "http://local host/v1",
+        "http://localhost/v1\n",
+    ],
+)
+def test_a_url_to_which_nothing_can_connect_is_refused_with_one_that_shows_how(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(monkeypatch, **{name: url})
+    assert re.fullmatch(rf"{name}: .*write it like https://example\.com/path .* 1 to 65535", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://u:hunter2@a.example", "https://a.example/v1?version=1", "https://a.example/#"]
+)
+def test_a_url_whose_parts_would_not_be_sent_or_found_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^OPENAI_BASE_URL: .*without user, \? and #") as caught:
+        load(monkeypatch, OPENAI_BASE_URL=url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://bücher.example", "HTTPS://a.example.:65535/v1/"])
+def test_a_url_that_can_be_used_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert load(monkeypatch, OPENAI_BASE_URL=url).openai_base_url == url
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "99999999999999", "-1"])
+def test_no_number_is_without_bounds(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    numbers = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float, float | None)]
+    assert len(numbers) > 30
+    for name in numbers:
+        with pytest.raises(ConfigurationError, match=f"^{name.upper()}: input should be "):
+            load(monkeypatch, **{name.upper(): value})
+
+
+@pytest.mark.parametrize("price", ["Infinity", "NaN", "1e300"])
+def test_no_price_is_without_bounds(monkeypatch: pytest.MonkeyPatch, price: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^MODEL_PRICES \(m\.output\): input should be "):
+        load(monkeypatch, MODEL_PRICES=f'{{"m": {{"input": 1, "output": {price}}}}}')
 
 
 @pytest.mark.parametrize(
@@ -118,11 +192,6 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         ({"WEB_CONCURRENCY": "2"}, "several worker processes need Redis"),
         ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_EMAIL is set without ADMIN_PASSWORD"),
         ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_URL is set without SUPABASE_ANON_KEY"),
-        (SUPABASE | {"SUPABASE_URL": "x.supabase.co"}, "SUPABASE_URL is not a URL"),
-        (SUPABASE | {"SUPABASE_URL": "ftp://x.supabase.co"}, "SUPABASE_URL is not a URL"),
-        (SUPABASE | {"SUPABASE_URL": "https://"}, "SUPABASE_URL is not a URL"),
-        (SUPABASE | {"SUPABASE_URL": "https://x.supabase.co:port"}, "SUPABASE_URL is not a URL"),
-        (SUPABASE | {"SUPABASE_URL": "https://user:secret@x.supabase.co"}, "SUPABASE_URL is not a URL"),
         (SUPABASE | {"SUPABASE_JWT_SECRET": "short"}, "SUPABASE_JWT_SECRET is shorter"),
         (PRODUCTION | SUPABASE | {"SUPABASE_URL": "http://kong:8000"}, "production sends passwords over https"),
     ],
@@ -154,6 +223,7 @@ def test_half_of_supabase_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_redis_url_wins_over_its_companions_which_need_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, REDIS_PORT="6380", REDIS_PASSWORD="p").redis is None
     assert load(monkeypatch, REDIS_HOST="h", REDIS_PASSWORD="p/w", REDIS_DB="2").redis == "redis://:p%2Fw@h:6379/2"
+    assert load(monkeypatch, REDIS_HOST="::1").redis == "redis://[::1]:6379/0"
     assert load(monkeypatch, REDIS_URL="redis://u", REDIS_HOST="h").redis == "redis://u"
 
 

@@ -4,32 +4,41 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from amrikyy import env_file
 from amrikyy.sealing import Sealer, key_bytes
+from amrikyy.setting_types import (
+    BaseUrl,
+    CommaList,
+    Count,
+    CountOrZero,
+    Days,
+    Host,
+    Origins,
+    PageUrl,
+    Port,
+    Seconds,
+    Share,
+    Timeout,
+)
+from amrikyy.urls import bracketed
 
 Environment = Literal["development", "production", "test"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ENV_FILE = ".env"
-CommaList = Annotated[tuple[str, ...], NoDecode]
 
 MIN_JWT_SECRET = 32
 """Characters; HS256 needs a key at least as long as its hash, 256 bits (RFC 7518 §3.2)."""
 
 MIN_API_KEY = 16
 """Characters: 64 bits, if they are hex digits, which nobody finds at 100 attempts a minute."""
-
-
-_URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
-_ORIGIN = re.compile(r"https?://[^\s/?#]+")
 
 
 class ConfigurationError(Exception):
@@ -44,28 +53,33 @@ def reveal(secret: SecretStr | None) -> str | None:
 class ModelPrice(BaseModel):
     """Dollars per million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, le=1_000_000)
+    output: float = Field(ge=0, le=1_000_000)
 
 
 class Settings(BaseSettings):
     """The configuration of one process. Each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     # Server
     app_env: Environment = Field("development", validation_alias=AliasChoices("APP_ENV", "NODE_ENV"))
-    phase2_port: int = Field(3001, ge=1, le=65535)
-    host: str | None = None
+    phase2_port: Port = 3001
+    host: Host | None = None
     web_concurrency: int = Field(1, ge=1, le=256)
     data_dir: Path = Path("data")
     debug: str | None = None
     trusted_proxies: CommaList = ()
-    allowed_origins: CommaList = ()
+    allowed_origins: Origins = ()
     drain_timeout_s: float = Field(30, ge=0, le=3600)
     https_proxy: SecretStr | None = None
     no_proxy: str | None = None
@@ -73,10 +87,10 @@ class Settings(BaseSettings):
     # Database and Redis
     database_url: str | None = None
     redis_url: SecretStr | None = None
-    redis_host: str | None = None
-    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_host: Host | None = None
+    redis_port: Port = 6379
     redis_password: SecretStr | None = None
-    redis_db: int = Field(0, ge=0)
+    redis_db: CountOrZero = 0
     redis_prefix: str = Field("amrikyy", min_length=1, max_length=64, pattern=r"^[\w:.-]+$")
     redis_timeout_ms: int = Field(50, ge=5, le=10_000)
 
@@ -88,10 +102,10 @@ class Settings(BaseSettings):
     admin_email: str | None = None
     admin_password: SecretStr | None = None
     access_token_ttl_s: int = Field(900, ge=30, le=86_400)
-    refresh_token_ttl_s: int = Field(30 * 86_400, ge=300)
-    password_reset_url: str | None = None
-    audit_retention_days: float = Field(365, gt=0)
-    supabase_url: str | None = None
+    refresh_token_ttl_s: int = Field(30 * 86_400, ge=300, le=3650 * 86_400)
+    password_reset_url: PageUrl | None = None
+    audit_retention_days: Days = 365
+    supabase_url: BaseUrl | None = None
     supabase_anon_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
     supabase_jwt_secret: SecretStr | None = None
@@ -100,60 +114,60 @@ class Settings(BaseSettings):
     gemini_api_key: SecretStr | None = None
     gemini_model: str = "gemini-2.0-flash-exp"
     gemini_pro_model: str = "gemini-2.5-pro"
-    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    gemini_base_url: BaseUrl = "https://generativelanguage.googleapis.com"
     openai_api_key: SecretStr | None = None
-    openai_base_url: str = "https://api.openai.com/v1"
-    ollama_base_url: str = "http://localhost:11434/v1"
+    openai_base_url: BaseUrl = "https://api.openai.com/v1"
+    ollama_base_url: BaseUrl = "http://localhost:11434/v1"
     models: str | None = None
     model_prices: dict[str, ModelPrice] = Field(default_factory=dict)
-    model_connect_timeout_s: float = Field(5, gt=0)
-    model_first_token_timeout_s: float = Field(60, gt=0)
-    model_token_timeout_s: float = Field(30, gt=0)
-    model_timeout_s: float = Field(300, gt=0)
+    model_connect_timeout_s: Timeout = 5
+    model_first_token_timeout_s: Timeout = 60
+    model_token_timeout_s: Timeout = 30
+    model_timeout_s: Timeout = 300
     model_attempts: int = Field(3, ge=1, le=10)
-    offline_tokens_per_s: float = Field(50, ge=0)
+    offline_tokens_per_s: float = Field(50, ge=0, le=1_000_000)
 
     # Agents
     agents: CommaList = ()
     home_airport: str = Field("JFK", pattern=r"^[A-Z]{3}$")
 
     # Streams and runs
-    stream_resume_s: float = Field(300, ge=0)
-    stream_grace_s: float = Field(10, ge=0)
-    run_timeout_s: float = Field(600, gt=0)
-    run_retention_days: float = Field(30, gt=0)
+    stream_resume_s: Seconds = 300
+    stream_grace_s: Seconds = 10
+    run_timeout_s: Timeout = 600
+    run_retention_days: Days = 30
     durable_replies: bool = False
 
     # Cache
-    cache_max_mb: int = Field(64, ge=1)
+    cache_max_mb: Count = 64
     cache_similarity: float | None = Field(None, gt=0, le=1)
     embeddings_model: str | None = None
 
     # Limits
     rate_limits: dict[str, str] = Field(default_factory=dict)
     rate_limit_whitelist: CommaList = ()
-    max_concurrent_streams: int = Field(1000, ge=1)
-    max_queued_streams: int = Field(1000, ge=0)
+    max_concurrent_streams: Count = 1000
+    max_queued_streams: CountOrZero = 1000
 
     # Workflows
-    max_concurrent_workflows: int = Field(50, ge=1)
-    max_workflows_per_caller: int = Field(10, ge=1)
-    max_queued_workflows: int = Field(1000, ge=0)
+    max_concurrent_workflows: Count = 50
+    max_workflows_per_caller: Count = 10
+    max_queued_workflows: CountOrZero = 1000
 
     # Seeing it
     metrics_public: bool = False
     langsmith_api_key: SecretStr | None = None
     langsmith_project: str = "amrikyy-agent"
-    langsmith_endpoint: str = "https://api.smith.langchain.com"
+    langsmith_endpoint: BaseUrl = "https://api.smith.langchain.com"
     otel_service_name: str = Field("amrikyy-agent", min_length=1, max_length=200)
-    otel_traces_sampler_arg: float = Field(1, ge=0, le=1)
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_traces_sampler_arg: Share = 1
+    otel_exporter_otlp_endpoint: BaseUrl | None = None
     otel_exporter_otlp_headers: SecretStr | None = None
-    otel_exporter_otlp_timeout: int = Field(10_000, ge=1)
+    otel_exporter_otlp_timeout: int = Field(10_000, ge=1, le=600_000)
     otel_instrumentation_genai_capture_message_content: bool = False
-    traces_per_second: int = Field(50, ge=1)
-    trace_max: int = Field(20_000, ge=1)
-    trace_retention_days: float = Field(7, gt=0)
+    traces_per_second: Count = 50
+    trace_max: int = Field(20_000, ge=1, le=1_000_000_000)
+    trace_retention_days: Days = 7
     redact_patterns: list[str] = Field(default_factory=list)
     log_level: LogLevel = "info"
 
@@ -216,7 +230,7 @@ class Settings(BaseSettings):
         if not self.redis_host:
             return None
         password = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
-        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        return f"redis://{password}{bracketed(self.redis_host)}:{self.redis_port}/{self.redis_db}"
 
     @property
     def otlp_headers(self) -> dict[str, str]:
@@ -282,9 +296,7 @@ class Settings(BaseSettings):
                     "No model is configured: set GEMINI_API_KEY, or MODELS (for example openai:gpt-5-mini with "
                     "OPENAI_API_KEY), or MODELS=offline to serve the built-in model, which is not an AI."
                 )
-        if self.web_concurrency > 1 and self.redis is None:
-            wrong.append("WEB_CONCURRENCY is greater than 1, and several worker processes need Redis: set REDIS_URL.")
-        wrong += self._wrong_urls()
+        wrong += self._wrong_about_redis()
         try:
             _ = self.otlp_headers
         except ValueError as error:
@@ -320,28 +332,12 @@ class Settings(BaseSettings):
             notes.append("ADMIN_EMAIL has no effect: Supabase Auth keeps the users.")
         return notes
 
-    def _wrong_urls(self) -> list[str]:
-        urls: Mapping[str, str | None] = {
-            "GEMINI_BASE_URL": self.gemini_base_url,
-            "OPENAI_BASE_URL": self.openai_base_url,
-            "OLLAMA_BASE_URL": self.ollama_base_url,
-            "PASSWORD_RESET_URL": self.password_reset_url,
-            "LANGSMITH_ENDPOINT": self.langsmith_endpoint,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otel_exporter_otlp_endpoint,
-        }
-        wrong = [
-            f"{name} is not a URL: write it like https://example.com/path."
-            for name, url in urls.items()
-            if url and not _URL.fullmatch(url)
-        ]
-        wrong += [
-            f"ALLOWED_ORIGINS: {origin!r} is not an origin: write it like https://example.com."
-            for origin in self.allowed_origins
-            if origin != "*" and not _ORIGIN.fullmatch(origin)
-        ]
+    def _wrong_about_redis(self) -> list[str]:
+        if self.redis is None and self.web_concurrency > 1:
+            return ["WEB_CONCURRENCY is greater than 1, and several worker processes need Redis: set REDIS_URL."]
         if self.redis is not None and not re.match(r"(rediss?|unix)://", self.redis):
-            wrong.append("REDIS_URL is not the URL of a Redis: write it like redis://localhost:6379/0.")
-        return wrong
+            return ["REDIS_URL is not the URL of a Redis: write it like redis://localhost:6379/0."]
+        return []
 
     def _wrong_about_supabase(self) -> list[str]:
         if not self.supabase_url:
@@ -352,14 +348,8 @@ class Settings(BaseSettings):
         secret = self.supabase_jwt_secret.get_secret_value() if self.supabase_jwt_secret else None
         if secret is not None and len(secret.encode()) < MIN_JWT_SECRET:
             wrong.append(f"SUPABASE_JWT_SECRET is shorter than {MIN_JWT_SECRET} bytes, so it cannot be the project's.")
-        try:
-            url = urlsplit(self.supabase_url)
-            host, sound = url.hostname, url.scheme in ("http", "https") and url.port != 0
-        except ValueError:
-            host, sound = None, False
-        if not host or not sound or url.username is not None or url.query or url.fragment:
-            wrong.append("SUPABASE_URL is not a URL: write it like https://your-project.supabase.co.")
-        elif self.production and url.scheme == "http" and not _is_loopback(host):
+        url = urlsplit(self.supabase_url)
+        if self.production and url.scheme == "http" and not _is_loopback(url.hostname):
             wrong.append("SUPABASE_URL begins with http://, and production sends passwords over https:// only.")
         return wrong
 
@@ -374,9 +364,9 @@ def _keys(secret: SecretStr | None) -> list[bytes]:
     return [key_bytes(text.strip()) for text in (reveal(secret) or "").split(",") if text.strip()]
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback(host: str | None) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
 

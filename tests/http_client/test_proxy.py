@@ -144,7 +144,7 @@ def test_hosts_and_domains_are_reached_without_it(direct: str | None, host: str,
 
 
 @pytest.mark.parametrize(
-    "url", ["https://u:hunter2@proxy:1", "socks5://u:hunter2@p", "http://", "http://p:x", "http://p/x"]
+    "url", ["https://u:hunter2@proxy:1", "socks5://u:hunter2@p", "http://", "http://p:x", "http://p..x", "http://p/x"]
 )
 def test_what_is_no_proxy_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"^HTTPS_PROXY") as caught:

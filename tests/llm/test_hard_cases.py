@@ -322,11 +322,6 @@ async def test_a_key_with_a_line_break_is_refused() -> None:
         open_models(ModelsConfig(models="gemini:x", gemini_api_key="abc\r\nX-Evil: 1"))
 
 
-async def test_a_base_url_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="OPENAI_BASE_URL"):
-        open_models(ModelsConfig(models="openai:x", openai_api_key="abc", openai_base_url="localhost:8000"))
-
-
 async def test_keys_are_not_in_the_configs_repr() -> None:
     assert "s3cr3t" not in repr(ModelsConfig(gemini_api_key="s3cr3t", openai_api_key="s3cr3t"))
 

@@ -42,12 +42,17 @@ def test_tls_is_verified_unless_the_url_says_otherwise() -> None:
     [
         "http://:secret@redis.example",
         "redis://:secret@redis.example:port",
+        "redis://:secret@redis.example:0",
+        "redis://:secret@redis.example/cache",
+        "redis://:secret@redis.example/1/2",
+        "redis://:secret@redis.example?db=-1",
+        "redis://:secret@redis.example?db=cache",
         "redis://:secret@redis.example?colour=blue",
         "redis://:secret@redis.example?ssl_cert_reqs=none",
         "rediss://:secret@redis.example?ssl_ca_certs=/nowhere/ca.pem",
     ],
 )
 def test_a_wrong_url_is_one_line_without_its_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^REDIS_URL: [^\n]+\.$") as wrong:
+    with pytest.raises(ValueError, match=r"^REDIS_URL: [^\n]+[^.]\.$") as wrong:
         RedisAddress.parse(url)
     assert "secret" not in str(wrong.value)

@@ -6,10 +6,11 @@ import socket
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from amrikyy.http_client.connection import NotConnected
 from amrikyy.http_client.request import Origin
+from amrikyy.urls import bracketed, split_url
 
 DEFAULT_PORT = 80
 MAX_HEAD = 16_384
@@ -35,22 +36,23 @@ class Proxy:
             ValueError: the URL is not a proxy's; the message shows no password.
         """
         how = "write it like http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128"
+        url = url if "://" in url else f"http://{url}"
+        if not url.lower().startswith("http://"):
+            raise ValueError(f"HTTPS_PROXY: only a proxy that is itself spoken to over http:// can be used: {how}.")
         try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
-            host, port = parts.hostname, parts.port or DEFAULT_PORT
+            parts = split_url(url)
         except ValueError:
             raise ValueError(f"HTTPS_PROXY is no URL: {how}.") from None
-        if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError(f"HTTPS_PROXY is no URL of a proxy: {how}.")
-        if parts.scheme != "http":
-            raise ValueError(f"HTTPS_PROXY: only a proxy that is itself spoken to over http:// can be used: {how}.")
         authorization = b""
         if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             authorization = b"proxy-authorization: Basic " + b64encode(user.encode()) + b"\r\n"
         names = (name.strip().lower().removeprefix("*").removeprefix(".") for name in (direct or "").split(","))
         everyone = (direct or "").strip() == "*"
-        return cls(host, port, authorization, ("*",) if everyone else tuple(filter(None, names)))
+        without = ("*",) if everyone else tuple(filter(None, names))
+        return cls(parts.hostname or "", parts.port or DEFAULT_PORT, authorization, without)
 
     def is_for(self, origin: Origin) -> bool:
         """Whether this server is reached through the proxy. Only encrypted connections are."""
@@ -94,8 +96,7 @@ class Proxy:
         raise NotConnected(f"the proxy of HTTPS_PROXY cannot be reached: {why}")
 
     async def _ask(self, loop: asyncio.AbstractEventLoop, opened: socket.socket, origin: Origin) -> None:
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        target = f"{host}:{origin.port}".encode()
+        target = f"{bracketed(origin.host)}:{origin.port}".encode()
         await loop.sock_sendall(
             opened, b"CONNECT %s HTTP/1.1\r\nhost: %s\r\n%s\r\n" % (target, target, self.authorization)
         )

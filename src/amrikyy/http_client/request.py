@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+from amrikyy.urls import bracketed, encode_host, split_url
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -37,7 +39,7 @@ def encode_request(method: str, url: str, headers: bytes, body: bytes | None) ->
     """The server to send it to, and the bytes to send.
 
     Raises:
-        ValueError: the URL is not an http or https one.
+        ValueError: the URL is not an http or https one of a server.
     """
     origin, host, target = _parts(url)
     lines = [method.encode(), b" ", target, b" HTTP/1.1\r\n", host, headers]
@@ -50,12 +52,10 @@ def encode_request(method: str, url: str, headers: bytes, body: bytes | None) ->
 
 @lru_cache(maxsize=256)
 def _parts(url: str) -> tuple[Origin, bytes, bytes]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a URL begins with http:// or https:// and names a host")
+    parts = split_url(url)
     tls = parts.scheme == "https"
-    host = parts.hostname.encode("idna").decode() if not parts.hostname.isascii() else parts.hostname
-    shown = f"[{host}]" if ":" in host else host
+    host = encode_host(parts.hostname or "")
+    shown = bracketed(host)
     if parts.port is not None:
         shown = f"{shown}:{parts.port}"
     target = quote(parts.path or "/", safe=_KEPT + "%") + (
