@@ -139,6 +139,33 @@ def test_keys_are_shown_once_listed_without_themselves_and_revoked(tmp_path: Pat
     assert acts == [("operator", action, key_id[1]) for action in ("key.create", "key.revoke")]
 
 
+def test_a_key_lasts_no_longer_than_there_are_dates(tmp_path: Path) -> None:
+    refused = amrikyy(tmp_path, "keys", "create", "mobile app", "--days", "3000000")
+    assert refused.returncode == 2
+    assert "'--days'" in refused.stderr
+    assert "36500" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("serve",), ("users", "list"), ("keys", "create", "mobile app")])
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({}, "DATA_DIR: the secret in data/jwt_secret is shorter than 32 characters. Delete the file"),
+        ({"JWT_SECRET": "short"}, "JWT_SECRET is shorter than 32"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_said_in_a_line_by_every_command(
+    tmp_path: Path, command: tuple[str, ...], environment: dict[str, str], line: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jwt_secret").write_text("short")
+    refused = amrikyy(tmp_path, *command, PHASE2_PORT=str(free_port()), **environment)
+    assert refused.returncode == 1
+    assert line in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
     assert amrikyy(tmp_path, "db", "current").returncode == 1
     assert "Upgraded from nothing" in amrikyy(tmp_path, "db", "upgrade").stdout

@@ -1,12 +1,13 @@
 """Who may come in is known from the first start on."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from amrikyy.auth import generate
 from amrikyy.runtime import identity
-from amrikyy.settings import Settings
+from amrikyy.settings import ConfigurationError, Settings
 
 
 def settings_in(folder: Path) -> Settings:
@@ -36,10 +37,32 @@ def test_a_start_that_dies_while_it_makes_the_secret_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "hardlink_to", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ConfigurationError, match=r"^DATA_DIR: .*/jwt_secret can be neither read nor made: No space"):
         identity._jwt_secret(settings_in(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"\xff\x00"])
+def test_a_kept_secret_that_is_none_is_named_by_its_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "jwt_secret"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"^DATA_DIR: the secret in {path} is shorter than 32 characters"):
+        identity._jwt_secret(settings_in(tmp_path))
+    assert path.read_bytes() == content, "whether users log in again is for the operator to say"
+
+
+def test_a_secret_that_cannot_be_read_is_named_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "jwt_secret"
+    path.mkdir()  # root, as which the tests may run, may read every file
+    with pytest.raises(ConfigurationError, match=f"^DATA_DIR: {path} can be neither read nor made: Is a directory"):
+        identity._jwt_secret(settings_in(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"^DATA_DIR: .*/file/jwt_secret can be neither .*: Not a directory"):
+        identity._jwt_secret(settings_in(tmp_path / "file"))

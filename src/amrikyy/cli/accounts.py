@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 users = typer.Typer(help="Create, list and change users.", no_args_is_help=True)
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
+MAX_KEY_DAYS = 36_500
+"""A century, so that the day on which a key expires is one that there is. The default is never."""
+
 ROLES = "user, premium, admin or internal"
 Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
 
@@ -137,7 +140,9 @@ def reset_password(
 def create_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     role: Annotated[str, typer.Option(help=f"{ROLES}.")] = "user",
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; by default it never does.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=MAX_KEY_DAYS, help="Days until it expires; by default it never does.")
+    ] = None,
 ) -> None:
     """Create an API key. It is shown only now; only its hash is stored."""
     chosen_role = _role(role)

@@ -265,7 +265,10 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
     except OSError as error:
-        raise ValueError(f"DATABASE_URL: {path} cannot be written: {error.strerror}.") from None
+        raise ValueError(
+            f"DATABASE_URL: {path} cannot be written: {error.strerror}. Let this user write in that folder, or name "
+            "another, in DATA_DIR if DATABASE_URL is not set."
+        ) from None
 
 
 def _postgresql(url: URL, *, patient: bool) -> AsyncEngine:

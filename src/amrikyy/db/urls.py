@@ -67,7 +67,12 @@ def missing_file(url: str) -> Path | None:
         ValueError: as `parse` does.
     """
     path = sqlite_file(parse(url))
-    return None if path is None or (path.is_file() and path.stat().st_size) else path.absolute()
+    if path is None:
+        return None
+    try:
+        return None if path.is_file() and path.stat().st_size else path.absolute()
+    except PermissionError:  # whoever opens it says so
+        return None
 
 
 def parse(url: str) -> URL:

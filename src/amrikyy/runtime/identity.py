@@ -23,7 +23,7 @@ from amrikyy.auth import (
 )
 from amrikyy.db import Database
 from amrikyy.runtime.proxy import proxy_of
-from amrikyy.settings import ConfigurationError, Settings, reveal
+from amrikyy.settings import MIN_JWT_SECRET, ConfigurationError, Settings, reveal
 
 if TYPE_CHECKING:
     from amrikyy.auth.supabase import GoTrue
@@ -44,7 +44,7 @@ def open_identity(settings: Settings, database: Database, stack: AsyncExitStack)
     """Open what the settings name.
 
     Raises:
-        ConfigurationError: VALID_API_KEYS cannot be read.
+        ConfigurationError: VALID_API_KEYS cannot be read, or there is no sound JWT_SECRET.
     """
     store = AuthStore(database)
     try:
@@ -53,7 +53,10 @@ def open_identity(settings: Settings, database: Database, stack: AsyncExitStack)
         raise ConfigurationError(str(error)) from None
     if settings.supabase_url:
         return _open_supabase(settings.supabase_url, settings, store, env_keys, stack)
-    tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+    try:
+        tokens = Tokens(_jwt_secret(settings), settings.access_token_ttl_s, settings.refresh_token_ttl_s)
+    except ValueError as error:  # the commands for users and keys do without the checks of a server's start
+        raise ConfigurationError(str(error)) from None
     passwords = Passwords()
     stack.callback(passwords.close)
     authenticator = Authenticator(store, SessionVerifier(store, tokens), env_keys)
@@ -83,14 +86,30 @@ def _jwt_secret(settings: Settings) -> str:
         return settings.jwt_secret.get_secret_value()
     path = settings.data_dir / "jwt_secret"
     try:
-        return path.read_text().strip()
+        secret = _kept_secret(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATA_DIR: {path} can be neither read nor made: {error.strerror}. Let this user read and write in that "
+            "folder, or set JWT_SECRET."
+        ) from None
+    if len(secret) < MIN_JWT_SECRET:
+        raise ConfigurationError(
+            f"DATA_DIR: the secret in {path} is shorter than {MIN_JWT_SECRET} characters. Delete the file, and another "
+            "is made, with which users log in again; or set JWT_SECRET."
+        )
+    return secret
+
+
+def _kept_secret(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").strip()
     except FileNotFoundError:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_whole(path, generate.jwt_secret())
         log.warning(
             "jwt_secret_made", path=str(path), hint="production needs JWT_SECRET; `amrikyy secrets` generates one"
         )
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
 
 
 def _write_whole(path: Path, secret: str) -> None:
