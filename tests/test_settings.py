@@ -208,6 +208,23 @@ def test_production_starts_with_a_secret_and_a_model(monkeypatch: pytest.MonkeyP
     assert settings.bind_host == "0.0.0.0"
 
 
+@pytest.mark.parametrize(
+    ("host", "reached_at"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:3001"),
+        ("::", "http://[::1]:3001"),
+        ("127.0.0.2", "http://127.0.0.2:3001"),
+        ("::1", "http://[::1]:3001"),
+        ("localhost", "http://localhost:3001"),
+        ("", "http://127.0.0.1:3001"),
+    ],
+)
+def test_this_machine_reaches_the_server_at_the_address_it_listens_on(
+    monkeypatch: pytest.MonkeyPatch, host: str, reached_at: str
+) -> None:
+    assert load(monkeypatch, HOST=host).local_url == reached_at
+
+
 @pytest.mark.parametrize("url", ["https://x.supabase.co/", "http://127.0.0.1:54321", "http://localhost:54321"])
 def test_production_speaks_with_supabase_safely_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert load(monkeypatch, **PRODUCTION | SUPABASE | {"SUPABASE_URL": url}).check() == []

@@ -208,6 +208,22 @@ class Settings(BaseSettings):
         return self.host or ("0.0.0.0" if self.production else "127.0.0.1")  # noqa: S104 - a container must be reachable
 
     @property
+    def url(self) -> str:
+        """The URL of the address to listen on."""
+        return f"http://{bracketed(self.bind_host)}:{self.phase2_port}"
+
+    @property
+    def local_url(self) -> str:
+        """The URL at which this machine reaches the server: an address that stands for all of its own is none."""
+        try:
+            address = ipaddress.ip_address(self.bind_host)
+        except ValueError:  # it is a name
+            return self.url
+        if not address.is_unspecified:
+            return self.url
+        return f"http://{'127.0.0.1' if address.version == 4 else '[::1]'}:{self.phase2_port}"
+
+    @property
     def least_logged(self) -> LogLevel:
         """The least that the log takes: LOG_LEVEL, or everything with DEBUG."""
         return "debug" if self.debug is not None else self.log_level

@@ -298,7 +298,8 @@ def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path)
     port = free_port()
     with started(tmp_path, port) as server:
         banner = read_until(server, "ready to accept connections")
-        assert f"http://127.0.0.1:{port}" in banner
+        for route in ("health", "metrics", "docs"):
+            assert re.search(rf"^\w+: http://127\.0\.0\.1:{port}/api/{route}$", banner, re.MULTILINE)
         assert "offline: built in" in banner
         assert "SQLite (data/amrikyy.db)" in banner
         password = re.search(r"admin@example.com  password: (\S+)", banner)
@@ -319,19 +320,37 @@ def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path)
 
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=10) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-    with started(tmp_path, port) as again:
+    elsewhere = {"HOST": "127.0.0.2", "PHASE2_PORT": str(port)}
+    with started(tmp_path, port, **elsewhere) as again:
         banner = read_until(again, "ready to accept connections")
         assert "password:" not in banner
+        assert amrikyy(tmp_path, "health-check", **elsewhere).returncode == 0
         again.send_signal(signal.SIGINT)
         again.wait(timeout=10)
     assert (tmp_path / "data" / "jwt_secret").stat().st_mode & 0o077 == 0
     assert amrikyy(tmp_path, "health-check", PHASE2_PORT=str(port)).returncode == 1
 
 
-def started(folder: Path, port: int) -> subprocess.Popen[str]:
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"},
+    ],
+)
+def test_a_terminal_that_does_not_know_our_signs_stops_no_start(tmp_path: Path, environment: dict[str, str]) -> None:
+    with started(tmp_path, free_port(), **environment) as server:
+        banner = read_until(server, "ready to accept connections")
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=10)
+    assert "? Amrikyy Agent Phase 2 Server Started\n" in banner
+
+
+def started(folder: Path, port: int, **environment: str) -> subprocess.Popen[str]:
+    given = _environment({"PHASE2_PORT": str(port)} | environment)
     return subprocess.Popen(
         [sys.executable, "-m", "amrikyy", "serve"],
-        cwd=folder, env=_environment({"PHASE2_PORT": str(port)}), text=True,
+        cwd=folder, env=given, text=True, errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The command line. Heavy imports happen inside the commands, so that help is shown at once."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -47,5 +49,8 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal knows the signs that we write, but all know ?
     with stop_on_errors():
         app()

@@ -9,14 +9,16 @@ from amrikyy.cli.output import fail, load_settings
 
 
 def health_check(
-    url: Annotated[str | None, typer.Option(help="The server; by default the one on this machine's port.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The server; by default the one that HOST and PHASE2_PORT describe.")
+    ] = None,
     timeout_s: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 5.0,
 ) -> None:
     """Show the health of a running server. Exits with 0 if it is healthy or degraded, else with 1."""
     from urllib.error import HTTPError, URLError
     from urllib.request import ProxyHandler, build_opener
 
-    base = url or f"http://127.0.0.1:{load_settings().phase2_port}"
+    base = url or load_settings().local_url
     if not base.startswith(("http://", "https://")):
         fail(f"{base} is not a URL: write it like http://localhost:3001")
     try:

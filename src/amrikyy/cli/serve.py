@@ -268,7 +268,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _print_banner(runtime: "Runtime", started_s: float) -> None:
     settings = runtime.settings
-    base = _base_url(settings)
+    base = settings.url
     features = "\n".join(
         f"  {'✓' if on else '·'} {name}{'' if on else ' (not configured)'}" for name, on in runtime.features()
     )
@@ -277,6 +277,7 @@ def _print_banner(runtime: "Runtime", started_s: float) -> None:
         f"Environment: {settings.app_env}\n"
         f"Server: {base}\n"
         f"Health: {base}/api/health\n"
+        f"Metrics: {base}/api/metrics\n"
         f"Docs: {base}/api/docs\n"
         f"Uptime: {started_s:.2f}s\n{RULE}\n"
         f"Agents: {', '.join(f'{agent.name} ({len(agent.operations)})' for agent in runtime.registry)}\n"
@@ -309,8 +310,3 @@ def _first_admin(runtime: "Runtime") -> str:
         f"\n        The first admin was made: {admin.email}  password: {admin.password}"
         "\n        It is shown this once; `amrikyy users reset-password` makes another."
     )
-
-
-def _base_url(settings: "Settings") -> str:
-    host = settings.bind_host
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.phase2_port}"
