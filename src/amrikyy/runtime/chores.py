@@ -4,6 +4,7 @@ import asyncio
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -77,14 +78,23 @@ async def upkeep(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
     while True:
         await asyncio.sleep(wait_s)
         wait_s = PURGE_EVERY_S
-        deleted: dict[str, int] = {}
-        for name, delete in deletions.items():
-            try:
-                deleted[name] = await delete()
-            except AmrikyyError as error:
-                log.error("upkeep_failed", chore=name, reason=error.message)
-            except Exception:
-                log.exception("upkeep_failed", chore=name)
+        await _delete(deletions)
+
+
+async def _delete(deletions: Mapping[str, Callable[[], Awaitable[int]]]) -> None:
+    """Do all of them. Those that fail for one reason, such as a database that is away, are one line of the log."""
+    deleted: dict[str, int] = {}
+    failed: defaultdict[str, list[str]] = defaultdict(list)
+    for name, delete in deletions.items():
+        try:
+            deleted[name] = await delete()
+        except AmrikyyError as error:
+            failed[error.message].append(name)
+        except Exception:
+            log.exception("upkeep_failed", chores=[name])
+    for reason, names in failed.items():
+        log.error("upkeep_failed", chores=names, reason=reason)
+    if len(deleted) == len(deletions):
         log.info("upkeep_done", **deleted)
 
 
@@ -98,7 +108,7 @@ async def sum_up(add_up: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             if not failing:
                 log.error(
-                    "upkeep_failed", chore="sums", exc_info=not isinstance(error, AmrikyyError), reason=str(error)
+                    "upkeep_failed", chores=["sums"], exc_info=not isinstance(error, AmrikyyError), reason=str(error)
                 )
             failing = True
         else:
