@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from amrikyy.cli.metrics_folder import metrics_folder
 from amrikyy.cli.supervisor import FIRST_PAUSE_S, STEADY_S, Supervisor, Worker
 from tests.process import server_process
 from tests.serving import KEYS
@@ -85,15 +87,56 @@ async def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody(tmp_pa
         assert len(children(server.pid)) == 2
 
 
-async def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path, redis_url: str) -> None:
-    async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url) as (server, _):
+async def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_tidies_up(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = tmp_path / "tmp"
+    counts.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(counts))
+    async with server_process(tmp_path, WEB_CONCURRENCY="2", REDIS_URL=redis_url, TMPDIR=str(counts)) as (server, _):
         await ready(tmp_path / "server.log", 2)
         orphans = children(server.pid)
+        (kept,) = counts.iterdir()
+        for pid in orphans:
+            assert kept in {each.readlink() for each in Path(f"/proc/{pid}/fd").iterdir()}, "it keeps it, too"
         server.kill()
         async with asyncio.timeout(20):
             while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
                       for pid in orphans):  # fmt: skip
                 await asyncio.sleep(0.05)
+    assert list(counts.iterdir()) == [kept]
+    with metrics_folder() as (folder, _):
+        assert list(counts.iterdir()) == [folder]
+    assert list(counts.iterdir()) == []
+
+
+def test_a_folder_that_somebody_keeps_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / "amrikyy-workers-killed"
+    killed.mkdir()
+    worker = os.open(killed, os.O_RDONLY)
+    fcntl.flock(worker, fcntl.LOCK_EX)
+    with metrics_folder():
+        assert killed.is_dir()
+    os.close(worker)
+    with metrics_folder():
+        assert not killed.exists()
+
+
+def test_nothing_else_is_removed_with_a_folder_for_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    (tmp_path / "amrikyy-workers-link").symlink_to(elsewhere)
+    (tmp_path / "amrikyy-workers-file").touch()
+    with metrics_folder() as (first, _), metrics_folder() as (second, _):
+        assert first != second
+        assert first.is_dir(), "its supervisor lives"
+        assert first.stat().st_mode & 0o077 == 0
+    left = {each.name for each in tmp_path.iterdir()}
+    assert left == {"elsewhere", "amrikyy-workers-link", "amrikyy-workers-file"}
+    assert (elsewhere / "file").exists()
 
 
 async def test_metrics_are_the_sum_over_workers_and_begin_anew_in_all(tmp_path: Path, redis_url: str) -> None:

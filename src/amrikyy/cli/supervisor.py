@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,6 +71,7 @@ class Supervisor:
         self._failures = 0
         self._not_before = 0.0
         self._metrics = ""
+        self._lock: tuple[int, ...] = ()
 
     def run(self) -> int:
         """Supervise until told to stop. 0: all ended by themselves; 1: the first never started, or one was killed."""
@@ -80,8 +80,10 @@ class Supervisor:
         for each in SIGNALS:
             signal.signal(each, lambda *_: None)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        with tempfile.TemporaryDirectory(prefix="amrikyy-metrics-") as folder, wake, woken:
-            self._metrics = folder
+        from amrikyy.cli.metrics_folder import metrics_folder  # imported late: Windows has no such locks
+
+        with metrics_folder() as (folder, lock), wake, woken:
+            self._metrics, self._lock = str(folder), (lock,)
             return self._supervise(wake)
 
     def _supervise(self, wake: socket.socket) -> int:
@@ -137,7 +139,7 @@ class Supervisor:
                 process = subprocess.Popen(  # noqa: S603 - this program, with the arguments it was itself given
                     [sys.executable, "-m", "amrikyy", *sys.argv[1:]],
                     env=environment,
-                    pass_fds=descriptors,
+                    pass_fds=(*descriptors, *self._lock),
                     process_group=0,  # Ctrl+C reaches the supervisor alone, which passes it on
                 )
             except OSError:
