@@ -28,6 +28,14 @@ def children(process: int) -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
 
 
+def lives(process: int) -> bool:
+    """Whether it has not ended: a zombie, which nobody has waited for, has, and holds no file any more."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 async def ready(log: Path, times: int) -> None:
     async with asyncio.timeout(40):
         while log.read_text().count("worker_ready") < times:
@@ -101,8 +109,7 @@ async def test_no_worker_outlives_a_killed_supervisor_and_the_next_one_tidies_up
             assert kept in {each.readlink() for each in Path(f"/proc/{pid}/fd").iterdir()}, "it keeps it, too"
         server.kill()
         async with asyncio.timeout(20):
-            while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
-                      for pid in orphans):  # fmt: skip
+            while any(map(lives, orphans)):
                 await asyncio.sleep(0.05)
     assert list(counts.iterdir()) == [kept]
     with metrics_folder() as (folder, _):
