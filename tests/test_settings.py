@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from amrikyy.settings import ConfigurationError, Settings, misspelt
+from amrikyy.settings import ConfigurationError, Settings, in_production, misspelt
 
 ROOT = Path(__file__).parents[1]
 GUIDE = {
@@ -280,8 +280,35 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text("PHASE2_PORT=3002\n")
     monkeypatch.setattr(Path, "read_text", refuse)  # root, as which the tests may run, may read everything
+    monkeypatch.setenv("APP_ENV", "production")
     with pytest.raises(ConfigurationError, match=r"^\.env cannot be read: Permission denied\.$"):
         Settings.load()
+    assert in_production()
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "production"),
+    [
+        ("", {}, False),
+        ("", {"APP_ENV": "Production "}, True),
+        ("", {"NODE_ENV": "production"}, True),
+        ("APP_ENV=production", {}, True),
+        ("APP_ENV=production", {"APP_ENV": ""}, True),
+        ("APP_ENV=production", {"APP_ENV": "test"}, False),
+        ("NODE_ENV=production", {"APP_ENV": "development"}, False),
+        ("APP_ENV=development", {"NODE_ENV": "production"}, True),
+        ("APP_ENV=\nNODE_ENV=production", {"NODE_ENV": ""}, True),
+    ],
+)
+def test_production_is_known_as_such_whatever_else_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, environment: dict[str, str], *, production: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", environment)
+    Path(".env").write_text(file)
+    assert Settings.load().production == in_production() == production
+    Path(".env").write_bytes(file.encode() + b"\nJWT_SECRET hunter2 \xe9\nPHASE2_PORT=x\n")
+    assert in_production() == production
 
 
 def test_a_variable_that_is_called_nearly_as_a_setting_is_pointed_out(

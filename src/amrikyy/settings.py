@@ -275,7 +275,7 @@ class Settings(BaseSettings):
         path = overrides.get("_env_file", ENV_FILE)
         try:
             if path is not None:
-                env_file.text_of(Path(path))
+                env_file.check(Path(path))
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         try:
@@ -370,10 +370,19 @@ class Settings(BaseSettings):
         return wrong
 
 
+def in_production() -> bool:
+    """Whether APP_ENV says so: known even if another setting is wrong, or `.env` cannot be read."""
+    for given in (os.environ, env_file.values_of(Path(ENV_FILE))):
+        for name in ("APP_ENV", "NODE_ENV"):
+            if given.get(name):
+                return given[name].strip().lower() == "production"
+    return False
+
+
 def misspelt() -> list[str]:
     """Sentences about variables that seem to be meant as a setting, and are none."""
     names = {name.upper() for name in Settings.model_fields} | {"NODE_ENV"}
-    return list(env_file.misspelt(names, env_file.text_of(Path(ENV_FILE)), os.environ))
+    return list(env_file.misspelt(names, env_file.values_of(Path(ENV_FILE)), os.environ))
 
 
 def _keys(secret: SecretStr | None) -> list[bytes]:

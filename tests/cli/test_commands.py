@@ -251,6 +251,7 @@ def test_sums_that_are_not_those_of_the_ledger_are_found_and_made_anew(tmp_path:
         ({"MODELS": "acme:x"}, "names no known provider"),
         ({"MODELS": "gemini:x,offline", "GEMINI_API_KEY": "k"}, "offline model serves alone"),
         ({"AGENTS": "no_such_module"}, "no_such_module"),
+        ({"WEB_CONCURRENCY": "2"}, "several worker processes need Redis"),
         ({"DATABASE_URL": "mysql://u:hunter2@h/x"}, "DATABASE_URL"),
         (
             {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"},
@@ -294,6 +295,52 @@ def test_a_mistake_in_an_agent_is_one_line_with_the_operation_the_mistake_and_it
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("environment", "file", "reason"),
+    [
+        ({"PHASE2_PORT": "abc"}, b"", "PHASE2_PORT: input should be a valid integer"),
+        ({}, b"JWT_SECRET hunter2", ".env, line 1: write it like NAME=value."),
+        ({}, b"# Jos\xe9", ".env, line 1: not in UTF-8."),
+        ({"JWT_SECRET": ""}, b"", "JWT_SECRET is not set"),
+        ({"AGENTS": "no_such_module"}, b"", "AGENTS names 'no_such_module'"),
+        ({"WEB_CONCURRENCY": "2"}, b"", "WEB_CONCURRENCY is greater than 1"),
+        ({"WEB_CONCURRENCY": "2", "REDIS_URL": "redis://localhost:9", "AGENTS": "no_such_module"}, b"", "AGENTS names"),
+        ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, b"", "DATABASE_URL: the database at 127.0.0.1:9"),
+    ],
+)
+def test_in_production_the_last_line_of_the_log_says_why_nothing_started(
+    tmp_path: Path, environment: dict[str, str], file: bytes, reason: str
+) -> None:
+    (tmp_path / ".env").write_bytes(file)
+    sound = {"APP_ENV": "production", "MODELS": "offline", "JWT_SECRET": "s" * 40, "PHASE2_PORT": str(free_port())}
+    done = amrikyy(tmp_path, "serve", **sound | environment)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines].count("server_not_started") == 1
+    assert lines[-1]["event"] == "server_not_started"
+    assert lines[-1]["reason"].startswith(reason)
+    assert "hunter2" not in done.stderr
+
+
+def test_what_is_worth_a_note_is_a_line_of_the_log_in_production(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = {"HOST": "127.0.0.1", "PHASE2_PORT": str(taken.getsockname()[1])}
+        production = {"APP_ENV": "production", "MODELS": "offline", "JWT_SECRET": "s" * 40}
+        busy = amrikyy(tmp_path, "serve", **address, **production)
+    assert [json.loads(line)["event"] for line in busy.stderr.splitlines()] == ["server_not_started"]
+    given = {"PHASE2_PORT": str(free_port()), "JWT_SECRT": "x", "AGENTS": "no_such_module"}
+    note = "JWT_SECRT is set, and is no setting of this server. Is JWT_SECRET meant?"
+    first = json.loads(amrikyy(tmp_path, "serve", **given, **production).stderr.splitlines()[0])
+    assert (first["event"], first["level"], first["note"]) == ("start_note", "warning", note)
+    assert amrikyy(tmp_path, "serve", **given).stderr.startswith(f"Note: {note}\n")
+
+
+def test_an_option_is_checked_as_the_variable_is(tmp_path: Path) -> None:
+    refused = amrikyy(tmp_path, "serve", "--host", "http://localhost")
+    assert refused.returncode == 1
+    assert "HOST: write a host alone" in refused.stderr
+
+
 def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path) -> None:
     port = free_port()
     with started(tmp_path, port) as server:
@@ -334,6 +381,7 @@ def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path)
 @pytest.mark.parametrize(
     "environment",
     [
+        {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "latin-1"},
         {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"},
     ],

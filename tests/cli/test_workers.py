@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from amrikyy.cli.metrics_folder import metrics_folder
+from amrikyy.cli.output import Failure
 from amrikyy.cli.supervisor import FIRST_PAUSE_S, STEADY_S, Supervisor, Worker
 from tests.process import server_process
 from tests.serving import KEYS
@@ -245,3 +246,40 @@ def test_where_there_is_no_room_for_another_worker_those_that_serve_go_on(
     assert len(tried) == 2
     assert supervisor._not_before > time.monotonic() + FIRST_PAUSE_S, "it waits longer each time"
     assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+
+
+def test_a_first_worker_that_cannot_be_made_is_said_in_a_line(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    wake, woken = socket.socketpair()
+    with wake, woken, pytest.raises(Failure, match=r"no room for a worker process: Cannot allocate memory\.$"):
+        supervisor._supervise(wake)
+
+
+@pytest.mark.parametrize(("program", "explained"), [("exit(1)", True), ("import os; os.kill(os.getpid(), 9)", False)])
+def test_a_first_worker_that_ends_is_the_end_and_is_explained_if_it_could_not_do_so(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, program: str, *, explained: bool
+) -> None:
+    started: list[Worker] = []
+
+    def start(*, greets: bool = False) -> Worker:
+        link, other = socket.socketpair()
+        other.close()
+        started.append(Worker(subprocess.Popen([sys.executable, "-c", program]), link))
+        supervisor._workers.append(started[-1])
+        return started[-1]
+
+    monkeypatch.setattr(supervisor, "_start_worker", start)
+    wake, woken = socket.socketpair()
+    with wake, woken:
+        if explained:
+            assert supervisor._supervise(wake) == 1
+        else:
+            with pytest.raises(Failure, match=r"^The first worker was ended before it was ready"):
+                supervisor._supervise(wake)
+    (first,) = started
+    first.link.close()

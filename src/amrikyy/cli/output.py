@@ -3,7 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from amrikyy.settings import Settings
 
 
+class Failure(Exception):
+    """A command cannot do what it was asked to do. The message says why, and what to do."""
+
+
+def fail(message: str) -> NoReturn:
+    """End the command, with 1 and a message."""
+    raise Failure(message)
+
+
 @contextmanager
 def stop_on_errors() -> Iterator[None]:
     """Say in plain lines what is wrong and exit with 1; only an unexpected error gets a traceback."""
@@ -23,29 +32,68 @@ def stop_on_errors() -> Iterator[None]:
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
     except Exception as error:
-        from amrikyy.errors import AmrikyyError
         from amrikyy.settings import ConfigurationError
 
+        lines = _reasons(error)
+        if not lines:
+            raise
         if isinstance(error, ConfigurationError):
-            fail("The configuration is wrong:\n" + "\n".join(f"  {line}" for line in str(error).splitlines()))
-        if isinstance(error, AmrikyyError):
-            details = [f"  {detail['field']}: {detail['message']}" for detail in error.details if "field" in detail]
-            fail("\n".join([error.message, *details]))
-        raise
+            lines = ["The configuration is wrong:", *(f"  {line}" for line in lines)]
+        typer.secho("\n".join(lines), fg=typer.colors.RED, err=True)
+        sys.exit(1)
 
 
-def fail(message: str) -> NoReturn:
-    """Print to stderr and exit with 1."""
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    sys.exit(1)
+@contextmanager
+def stop_on_errors_in_log() -> Iterator[None]:
+    """For a server: in production, say it in its log, in JSON, since that is what is read there."""
+    try:
+        yield
+    except Exception as error:
+        from amrikyy.settings import in_production
+
+        if not in_production():
+            raise
+        import structlog
+
+        from amrikyy.telemetry.logs import configure_logs
+
+        configure_logs(json=True)
+        log = structlog.get_logger(__name__)
+        reasons = _reasons(error)
+        for reason in reasons:
+            log.error("server_not_started", reason=reason)
+        if not reasons:
+            log.critical("server_failed", exc_info=error)
+        sys.exit(1)
 
 
-def load_settings() -> "Settings":
-    """The settings from the environment and .env. From here on, logs go to stderr in the form that these ask for."""
+def _reasons(error: Exception) -> list[str]:
+    """What somebody can do something about, a line for each; none if it is an error that nobody foresaw."""
+    from amrikyy.errors import AmrikyyError
+    from amrikyy.settings import ConfigurationError
+
+    if isinstance(error, Failure | ConfigurationError):
+        return str(error).splitlines()
+    if isinstance(error, AmrikyyError):
+        details = [f"  {detail['field']}: {detail['message']}" for detail in error.details if "field" in detail]
+        return [error.message, *details]
+    return []
+
+
+def show_note(note: str) -> None:
+    """Show a person what is not wrong, but good to know."""
+    typer.secho(f"Note: {note}", fg=typer.colors.YELLOW, err=True)
+
+
+def load_settings(**options: Any) -> "Settings":
+    """The settings: an option that is given, else the environment, else .env.
+
+    From here on, logs go to stderr in the form that these ask for.
+    """
     from amrikyy.settings import Settings
     from amrikyy.telemetry.logs import configure_logs
 
-    settings = Settings.load()
+    settings = Settings.load(**{name: value for name, value in options.items() if value is not None})
     configure_logs(json=settings.production, level=settings.least_logged)
     return settings
 
@@ -59,7 +107,7 @@ async def open_accounts() -> "AsyncIterator[Directory]":
     made = _missing_file(settings)
     async with open_accounts_of(settings) as accounts:
         if made is not None:
-            typer.secho(f"Note: there was no database at {made}; it is new.", fg=typer.colors.YELLOW, err=True)
+            show_note(f"there was no database at {made}; it is new.")
         yield accounts
 
 

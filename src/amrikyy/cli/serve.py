@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amrikyy.cli.loading import leave_out_unused, look_up_prices
-from amrikyy.cli.output import fail, load_settings
+from amrikyy.cli.output import fail, load_settings, show_note, stop_on_errors_in_log
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,27 +57,37 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes; WEB_CONCURRENCY otherwise.", min=1)] = None,
 ) -> None:
     """Start the server."""
+    with stop_on_errors_in_log():
+        exit_code = _run(phase2_port=port, host=host, web_concurrency=workers)
+    raise typer.Exit(exit_code)
+
+
+def _run(**options: Any) -> int:
+    """Serve until told to stop, or keep workers that do. Returns the exit code."""
     began = time.perf_counter()
     # The collector need not look as often as its default (700) has it, neither at what is loaded (a tenth of the start)
     # nor at what requests make (an eighth of a call's CPU, a quarter of a token's).
     gc.set_threshold(*GC_THRESHOLDS)
     leave_out_unused()
+    import structlog
+
     from amrikyy.settings import misspelt
 
-    settings = load_settings()
-    overrides = {"phase2_port": port, "host": host, "web_concurrency": workers}
-    settings = settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
-    warnings = [*settings.check(), *misspelt()]
+    settings = load_settings(**options)
+    notes = [*settings.check(), *misspelt()]
     raise_descriptor_limit()
     listening, link, greets = _inherited() or (_listen(settings.bind_host, settings.phase2_port), None, True)
     if greets:
-        for warning in warnings:
-            typer.secho(f"Note: {warning}", fg=typer.colors.YELLOW, err=True)
+        for note in notes:
+            if settings.production:
+                structlog.get_logger(__name__).warning("start_note", note=note)
+            else:
+                show_note(note)
     if settings.web_concurrency > 1 and link is None:
         from amrikyy.cli.supervisor import Supervisor
 
         grace_s = settings.drain_timeout_s + 2 * LAST_WORDS_S
-        raise typer.Exit(Supervisor(listening, settings.web_concurrency, grace_s).run())
+        return Supervisor(listening, settings.web_concurrency, grace_s).run()
 
     look_up_prices(settings)
 
@@ -103,6 +113,7 @@ def serve(
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         server = Server(config, app.drain, lingers_s=LINGERS_S if link is not None else 0.0)
         runner.run(_serve(app, server, listening, link))
+    return 0
 
 
 def _set_collector(runtime: "Runtime") -> None:

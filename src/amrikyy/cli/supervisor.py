@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from amrikyy.cli.output import fail
+
 log = structlog.get_logger(__name__)
 
 WORKER = "AMRIKYY_WORKER"
@@ -88,15 +90,19 @@ class Supervisor:
 
     def _supervise(self, wake: socket.socket) -> int:
         # The first one alone: it upgrades the schema and greets, and if it cannot start, the others could not either.
-        self._spawn(greets=True)
+        try:
+            first = self._start_worker(greets=True)
+        except OSError as error:
+            fail(f"The system has no room for a worker process: {error.strerror}.")
         while True:
             told = self._wait(wake)
             if signal.SIGTERM in told or signal.SIGINT in told:
                 return self._stop(wake)
+            if not self._started and first.process.poll() is not None:
+                if first.process.returncode > 0:
+                    return 1  # it has said why
+                fail(f"The first worker was ended before it was ready, for which it has {READY_TIMEOUT_S} s.")
             self._bury()
-            if not self._workers and not self._started:
-                log.error("workers_not_started", exit_code=1)
-                return 1
             if signal.SIGHUP in told:
                 log.info("workers_reload", workers=len(self._workers))
                 self._outdated = [worker for worker in self._workers if not worker.stopping]
@@ -118,15 +124,15 @@ class Supervisor:
             if time.monotonic() >= self._not_before:
                 self._spawn()
 
-    def _spawn(self, *, greets: bool = False) -> None:
+    def _spawn(self) -> None:
         """Start a worker. When the system has no room for one, those that serve go on, and it is tried again later."""
         try:
-            self._start_worker(greets=greets)
+            self._start_worker()
         except OSError as error:
             pause = self._pause_longer()
             log.error("worker_not_started", reason=str(error), retry_in_s=pause)
 
-    def _start_worker(self, *, greets: bool) -> None:
+    def _start_worker(self, *, greets: bool = False) -> Worker:
         ours, theirs = socket.socketpair()
         descriptors = (self._listening.fileno(), theirs.fileno())
         environment = {
@@ -145,8 +151,10 @@ class Supervisor:
             except OSError:
                 ours.close()
                 raise
-        self._workers.append(Worker(process, ours))
+        worker = Worker(process, ours)
+        self._workers.append(worker)
         log.info("worker_started", worker=process.pid)
+        return worker
 
     def _wait(self, wake: socket.socket) -> set[int]:
         """Listen to workers for half a second at most, and return the signals that came meanwhile."""
