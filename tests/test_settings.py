@@ -79,6 +79,17 @@ def test_an_empty_value_means_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.phase2_port, settings.jwt_secret, settings.model_prices) == (3001, None, {})
 
 
+def test_an_empty_variable_leaves_what_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker Compose passes an empty variable for each one that is not set."""
+    file = tmp_path / ".env"
+    file.write_text(f"JWT_SECRET={SECRET}\nPHASE2_PORT=3002\nREDIS_URL=\nMODELS=offline\n")
+    monkeypatch.setattr(os, "environ", {"JWT_SECRET": "", "PHASE2_PORT": "", "REDIS_URL": "redis://r", "MODELS": "x:y"})
+    settings = Settings.load(_env_file=file)
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == SECRET
+    assert (settings.phase2_port, settings.redis, settings.models) == (3002, "redis://r", "x:y")
+
+
 def test_node_env_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, NODE_ENV="production").production
     assert not load(monkeypatch, NODE_ENV="production", APP_ENV="development").production

@@ -14,10 +14,11 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from amrikyy.cli.serve import raise_descriptor_limit
+from amrikyy.cli.serve import dev, raise_descriptor_limit
 
 
 def amrikyy(
@@ -339,6 +340,20 @@ def test_an_option_is_checked_as_the_variable_is(tmp_path: Path) -> None:
     refused = amrikyy(tmp_path, "serve", "--host", "http://localhost")
     assert refused.returncode == 1
     assert "HOST: write a host alone" in refused.stderr
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", "development"), ("test", "test")])
+def test_development_is_what_dev_is_for_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    started: list[str] = []
+    watchfiles = SimpleNamespace(run_process=lambda *_, **__: started.append(os.environ["APP_ENV"]))
+    monkeypatch.setitem(sys.modules, "watchfiles", watchfiles)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("APP_ENV", given)
+    (tmp_path / ".env").write_text("APP_ENV=production\n")
+    dev()
+    assert started == [expected]
 
 
 def test_the_server_starts_prints_its_banner_and_stops_when_told(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def dev() -> None:
         import watchfiles
     except ImportError:
         fail("`amrikyy dev` needs watchfiles: `pip install watchfiles`, or `make dev`, which installs it.")
-    os.environ.setdefault("APP_ENV", "development")
+    os.environ["APP_ENV"] = os.environ.get("APP_ENV") or "development"
     own = (Path("src"), Path(".env"), Path(__file__).parents[1], *_folders_of(load_settings().agents))
     watched = {path.resolve() for path in own if path.exists()}
     watchfiles.run_process(*watched, target=f"{sys.executable} -m amrikyy serve", target_type="command")
