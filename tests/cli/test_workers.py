@@ -131,6 +131,12 @@ def test_a_folder_that_somebody_keeps_stays(tmp_path: Path, monkeypatch: pytest.
         assert not killed.exists()
 
 
+def test_no_place_for_a_folder_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(Failure, match=r"^TMPDIR: .* cannot be made: No such file or directory\.$"), metrics_folder():
+        pass
+
+
 def test_nothing_else_is_removed_with_a_folder_for_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"

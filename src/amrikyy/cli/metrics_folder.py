@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from amrikyy.cli.output import fail
+
 PREFIX = "amrikyy-workers-"
 
 
@@ -16,12 +18,18 @@ def metrics_folder() -> Iterator[tuple[Path, int]]:
     """A new folder, and a descriptor that keeps it; whoever inherits that keeps it likewise.
 
     A supervisor that is killed cannot remove its folder. So the next one removes those that nobody keeps any more.
+
+    Raises:
+        Failure: there is no place for one.
     """
-    parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{PREFIX}*"):
-        _remove_if_left(left)
-    # It has its name only once it is locked: another supervisor that starts at this moment would take it for left.
-    unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    try:
+        parent = Path(tempfile.gettempdir())
+        for left in parent.glob(f"{PREFIX}*"):
+            _remove_if_left(left)
+        # It has its name only once it is locked: another supervisor that starts at this moment would take it for left.
+        unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+    except OSError as error:
+        fail(f"TMPDIR: several workers count in a folder there, and it cannot be made: {error.strerror}.")
     lock = os.open(unlocked, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
