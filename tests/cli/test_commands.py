@@ -174,6 +174,29 @@ def test_the_schema_is_upgraded_once(tmp_path: Path) -> None:
     assert amrikyy(tmp_path, "db", "current").returncode == 0
 
 
+@pytest.mark.parametrize("command", ["current", "check", "upgrade"])
+def test_the_database_of_a_newer_program_is_not_to_be_upgraded(tmp_path: Path, command: str, sqlite_url: str) -> None:
+    file = sqlite_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    refused = amrikyy(tmp_path, "db", command, DATABASE_URL=sqlite_url)
+    assert refused.returncode == 1
+    assert "at 9999, which this program does not know: a newer version created it" in refused.stderr
+    assert "db upgrade" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("check",), ("current",), ("backup", "b.dump"), ("reseal",), ("upgrade",)])
+def test_why_a_database_cannot_be_reached_is_said_by_every_command(tmp_path: Path, command: tuple[str, ...]) -> None:
+    url = f"postgresql://somebody:hunter2@127.0.0.1:{free_port()}/x"
+    refused = amrikyy(tmp_path, "db", *command, DATABASE_URL=url)
+    assert refused.returncode == 1
+    last = refused.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(f"  DATABASE_URL: the database at {url.split('@')[1].split('/')[0]} cannot be reached: ")
+    assert not {"Traceback", "hunter2"} & set(re.findall(r"\w+", refused.stderr))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "command", [("check",), ("current",), ("backup", "b.db"), ("reseal",), ("sum-up",), ("forget-key", "5cd91529")]
 )

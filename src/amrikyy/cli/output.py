@@ -120,9 +120,10 @@ async def open_existing(settings: "Settings", *, or_new: bool = False) -> "Async
         or_new: make it if there is none.
 
     Raises:
-        ConfigurationError: DATABASE_URL is wrong, or there is no database.
+        ConfigurationError: DATABASE_URL is wrong, there is no database, or it cannot be reached.
     """
     from amrikyy.db import open_database
+    from amrikyy.errors import Unavailable
     from amrikyy.settings import ConfigurationError
 
     missing = _missing_file(settings)
@@ -137,6 +138,10 @@ async def open_existing(settings: "Settings", *, or_new: bool = False) -> "Async
         raise ConfigurationError(str(error)) from None
     try:
         yield database
+    except Unavailable as error:
+        from amrikyy.runtime.opening import explained
+
+        raise explained(error, database) from None
     finally:
         await database.close()
 

@@ -176,12 +176,17 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     try:
         await migrate.upgrade(database)
     except Unavailable as error:
-        if error.code != "database_unavailable":
-            raise
-        where = database.name if database.dialect == "sqlite" else f"at {database.host}"
-        reason = getattr(error.__cause__, "orig", None) or error.__cause__  # without SQLAlchemy's "Background on this"
-        raise ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {reason}.") from None
+        raise explained(error, database) from None
     return database
+
+
+def explained(error: Unavailable, database: Database) -> Exception:
+    """The error, but with the reason in it if the database cannot be reached: for who configures it, not for callers."""
+    if error.code != "database_unavailable" or error.__cause__ is None:
+        return error
+    where = database.name if database.dialect == "sqlite" else f"at {database.host}"
+    reason = getattr(error.__cause__, "orig", None) or error.__cause__  # without SQLAlchemy's "Background on this"
+    return ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {reason}.")
 
 
 async def _open_budgets(database: Database, metrics: Metrics, stack: AsyncExitStack) -> Budgets:
