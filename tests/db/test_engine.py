@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, create_engine, insert, select, text
 from sqlalchemy.dialects import registry, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+from structlog.testing import capture_logs
 
 from amrikyy.db import Database, open_database
 from amrikyy.db.bulk import TOGETHER, Bulk
@@ -179,6 +180,30 @@ async def test_an_exhausted_pool_is_a_503(database: Database, monkeypatch: pytes
 async def test_a_broken_file_is_a_503(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_bytes(b"this is not a database" * 100)
     assert await failure(f"sqlite:///{tmp_path}/a.db") == "database_unavailable"
+
+
+@pytest.mark.parametrize("instead", [None, "another"])
+async def test_a_file_that_is_deleted_or_replaced_under_a_database_is_noticed_until_it_is_back(
+    tmp_path: Path, instead: str | None
+) -> None:
+    path = tmp_path / "a.db"
+    database = open_database(f"sqlite:///{path}")
+    async with database.begin() as connection:
+        await connection.execute(text("CREATE TABLE notes (text TEXT)"))
+    await database.ping()
+    path.rename(tmp_path / "moved.db")
+    if instead is not None:
+        path.write_text(instead)
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="deleted or replaced"):
+                await database.ping()
+        lasting = [database.takes_writes]
+        (tmp_path / "moved.db").rename(path)
+        await database.ping()
+    assert [*lasting, database.takes_writes] == [False, True]
+    assert [line["event"] for line in logs] == ["database_file_lost", "database_file_back"]
+    await database.close()
 
 
 async def test_a_file_that_somebody_else_keeps_locked_is_a_503(tmp_path: Path) -> None:

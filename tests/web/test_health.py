@@ -71,6 +71,19 @@ async def test_without_its_database_the_server_is_unhealthy_and_not_ready(
     assert (await server.ask("GET", "/api/health/live", key=None)).status == 200
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_server_whose_database_file_is_deleted_says_so(server: Served) -> None:
+    assert (await server.ask("GET", "/api/health/ready", key=None)).status == 200
+    Path(server.runtime.database.name).unlink()
+    async with asyncio.timeout(20):
+        while (ready := await server.ask("GET", "/api/health/ready", key=None)).status == 200:
+            await asyncio.sleep(0.05)  # it is looked at every few seconds
+    assert "deleted or replaced" in ready.json["reason"]
+    health = await server.ask("GET", "/api/health", key=None)
+    assert (health.status, health.json["components"]["database"]["status"]) == (503, "unhealthy")
+    assert b"\ndb_up 0.0\n" in (await server.ask("GET", "/api/metrics", key="admin")).body
+
+
 class ReadOnly:
     """Makes a database refuse to write, as a replica does, until `over`."""
 

@@ -15,6 +15,7 @@ from amrikyy.db import urls
 from amrikyy.db.asynchronous import AsyncConnection, AsyncEngine, create_async_engine
 from amrikyy.db.bulk import Bulk, Row
 from amrikyy.db.failures import is_unavailable, reason
+from amrikyy.db.file import LOST, OpenFile
 from amrikyy.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Database:
         self._failing: set[Use] = set()
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
+        self.file = OpenFile(Path(self.name)) if self.dialect == "sqlite" else None
 
     @property
     def pool(self) -> QueuePool:
@@ -61,8 +63,8 @@ class Database:
 
     @property
     def takes_writes(self) -> bool:
-        """Whether the last transaction succeeded. One that fails says nothing about readers."""
-        return "write" not in self._failing
+        """Whether the last transaction succeeded, and will last. One that fails says nothing about readers."""
+        return "write" not in self._failing and not (self.file is not None and self.file.is_lost)
 
     @property
     def host(self) -> str:
@@ -141,11 +143,15 @@ class Database:
                     await connection.exec_driver_sql(statement, parameters)
 
     async def ping(self) -> None:
-        """Check that the database answers.
+        """Check that the database answers, and that what it is given will last.
 
         Raises:
             Unavailable: it does not.
         """
+        if self.file is not None:
+            self.file.look()
+            if self.file.is_lost:
+                raise Unavailable(LOST, code="database_unavailable")
         async with self.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
