@@ -181,7 +181,7 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 
 
 def explained(error: Unavailable, database: Database) -> Exception:
-    """The error, but with the reason in it if the database cannot be reached: for who configures it, not for callers."""
+    """The error, with its reason if the database cannot be reached: for whoever configures it, not for callers."""
     if error.code != "database_unavailable" or error.__cause__ is None:
         return error
     where = database.name if database.dialect == "sqlite" else f"at {database.host}"
