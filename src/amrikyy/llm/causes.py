@@ -1,5 +1,6 @@
 """Turns a provider's error response into an error by cause, worded for the operator and free of secrets."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ MAX_QUOTE = 300
 
 ECHO = 24
 """A run of this many characters that also occurs in the prompt is an echo of it and is left out of a quote."""
+
+LONGEST_WAIT_S = 31 * 86_400
+"""The longest that a provider is believed to want to be left alone: until a quota of a month is there again."""
 
 _KEY = re.compile(
     r"(?i)\b(?:api[-_]?)?key=[^\s&\"']+|\bbearer\s+[^\s\"',]+|\bx-goog-api-key\W+[^\s\"',]+|\b(?:sk-|AIza)[\w\-*.]{4,}"
@@ -91,7 +95,10 @@ def cause(origin: Origin, status: int, complaint: Complaint, prompts: Sequence[s
     if 300 <= status < 400:
         text += f" It redirects elsewhere; check {origin.url_variable}."
     text += quote(complaint.message, origin.secret, prompts)
-    return kind(text, model=origin.model, retry_after_s=complaint.retry_after_s)
+    wait_s = complaint.retry_after_s
+    if wait_s is not None:  # it may be anything that is a float
+        wait_s = None if math.isnan(wait_s) else min(wait_s, LONGEST_WAIT_S)
+    return kind(text, model=origin.model, retry_after_s=wait_s)
 
 
 def by_status(status: int) -> type[ModelError]:
