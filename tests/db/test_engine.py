@@ -196,13 +196,31 @@ async def test_a_file_that_is_deleted_or_replaced_under_a_database_is_noticed_un
         path.write_text(instead)
     with capture_logs() as logs:
         for _ in range(2):
-            with pytest.raises(Unavailable, match="deleted or replaced"):
+            with pytest.raises(Unavailable, match="deleted, moved or replaced"):
                 await database.ping()
         lasting = [database.takes_writes]
         (tmp_path / "moved.db").rename(path)
         await database.ping()
     assert [*lasting, database.takes_writes] == [False, True]
     assert [line["event"] for line in logs] == ["database_file_lost", "database_file_back"]
+    await database.close()
+
+
+async def test_no_connection_is_made_to_a_file_that_has_taken_the_place_of_the_one_that_was_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.db"
+    database = open_database(f"sqlite:///{path}")
+    async with database.begin() as open_before:
+        await open_before.execute(text("CREATE TABLE notes (text TEXT)"))
+        path.rename(tmp_path / "moved.db")
+        with pytest.raises(Unavailable):
+            async with database.connect() as another:
+                await another.execute(text("SELECT * FROM notes"))
+        assert not path.exists()
+        await open_before.execute(text("INSERT INTO notes VALUES ('kept')"))
+    async with database.connect() as connection:
+        assert await connection.scalar(text("SELECT text FROM notes")) == "kept"
     await database.close()
 
 

@@ -78,7 +78,7 @@ async def test_a_server_whose_database_file_is_deleted_says_so(server: Served) -
     async with asyncio.timeout(20):
         while (ready := await server.ask("GET", "/api/health/ready", key=None)).status == 200:
             await asyncio.sleep(0.05)  # it is looked at every few seconds
-    assert "deleted or replaced" in ready.json["reason"]
+    assert "deleted, moved or replaced" in ready.json["reason"]
     health = await server.ask("GET", "/api/health", key=None)
     assert (health.status, health.json["components"]["database"]["status"]) == (503, "unhealthy")
     assert b"\ndb_up 0.0\n" in (await server.ask("GET", "/api/metrics", key="admin")).body

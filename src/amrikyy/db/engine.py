@@ -47,7 +47,9 @@ class Database:
         self._failing: set[Use] = set()
         self.engine = engine
         self.dialect: Dialect = "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
-        self.file = OpenFile(Path(self.name)) if self.dialect == "sqlite" else None
+        self._file = OpenFile(Path(self.name)) if self.dialect == "sqlite" else None
+        if self._file is not None:
+            event.listen(engine.sync_engine, "do_connect", self._file.check)
 
     @property
     def pool(self) -> QueuePool:
@@ -64,7 +66,7 @@ class Database:
     @property
     def takes_writes(self) -> bool:
         """Whether the last transaction succeeded, and will last. One that fails says nothing about readers."""
-        return "write" not in self._failing and not (self.file is not None and self.file.is_lost)
+        return "write" not in self._failing and not self._has_lost_its_file()
 
     @property
     def host(self) -> str:
@@ -148,10 +150,8 @@ class Database:
         Raises:
             Unavailable: it does not.
         """
-        if self.file is not None:
-            self.file.look()
-            if self.file.is_lost:
-                raise Unavailable(LOST, code="database_unavailable")
+        if self._has_lost_its_file():
+            raise Unavailable(LOST, code="database_unavailable")
         async with self.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
@@ -171,6 +171,9 @@ class Database:
             yield database
         finally:
             await database.close()
+
+    def _has_lost_its_file(self) -> bool:
+        return self._file is not None and self._file.is_lost()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

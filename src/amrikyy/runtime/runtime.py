@@ -154,8 +154,6 @@ class Runtime:
         metrics.slots_taken().set(slots.taken)
         metrics.slots().set(slots.size)
         metrics.unrecorded().set(self.records.waiting)
-        if self.database.file is not None:
-            self.database.file.look()
         metrics.database_up().set(self.database.takes_writes and not self.records.failing)
         if self.redis is not None:
             metrics.redis_up().set(self.limits.limiter.counts_in == "redis")
