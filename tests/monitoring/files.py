@@ -10,6 +10,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/rules"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/on-call.json").read_text())
+NO_METRICS = {"or", "and", "unless", "offset", "h"}
+"""What is left of PromQL beside the metrics of an expression; the last is a unit of time."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -49,10 +51,4 @@ def metrics_in(expression: str) -> set[str]:
     text = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", " ", text)
     words = set(re.findall(r"(?<![\w:$])[a-zA-Z_][\w:]*(?!\s*\()\b", text))
     called = set(re.findall(r"([a-z_0-9]+)\s*\(", text))
-    return {re.sub(r"_(bucket|count|sum)$", "", word) for word in words - called} - {
-        "or",
-        "and",
-        "unless",
-        "offset",
-        "h",
-    }
+    return {re.sub(r"_(bucket|count|sum)$", "", word) for word in words - called - NO_METRICS}
