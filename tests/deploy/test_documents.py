@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from amrikyy import __version__
 from amrikyy.agents.registry import load_registry
 from amrikyy.app import endpoints_of
 from amrikyy.settings import Settings
@@ -91,3 +92,8 @@ def test_every_link_leads_somewhere(document: str) -> None:
 def anchor(heading: str) -> str:
     """What GitHub calls a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_changelog_begins_with_the_version_that_this_is() -> None:
+    versions = re.findall(r"^## \[(.+?)\]", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert next(each for each in versions if each != "Unreleased") == __version__
