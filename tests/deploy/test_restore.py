@@ -84,4 +84,4 @@ async def test_what_was_backed_up_is_there_again_under_the_name_that_compose_kno
     assert run("psql -U amrikyy amrikyy -Atc 'SELECT word FROM kept'").strip() == "backed up"
     assert run("psql -U amrikyy amrikyy -Atc \"SELECT to_regclass('newer')\"").strip() == ""
     asked = [call for call in (tmp_path / "calls").read_text().splitlines() if " exec " not in call]
-    assert asked == ["compose stop server", "compose up --detach server"]
+    assert asked == ["compose stop server", "compose up --detach --wait server"]
