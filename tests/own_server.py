@@ -49,15 +49,20 @@ class OwnServer(ABC):
 
     def start(self) -> None:
         """Start it, and wait until it is ready to be used."""
-        self._server = subprocess.Popen(
-            self._command(), cwd=self._folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, **unprivileged(),
-        )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
+            if self._server is None or self._server.poll() is not None:
+                # Tried again: while it was down, a client on this machine may have been given its port for a moment.
+                self._server = self._started()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the test's own {self._name} did not come up on port {self.port}")
             time.sleep(0.01)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self._command(), cwd=self._folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, **unprivileged(),
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:
