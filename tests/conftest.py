@@ -21,7 +21,12 @@ from tests.serving import VALID_API_KEYS, MakeSettings, Served, serve
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
 
-PROCESSES = ("tests/cli/", "tests/web/test_processes.py", "tests/workflows/test_durability.py")
+PROCESSES = (
+    "tests/cli/test_drain.py",
+    "tests/cli/test_workers.py",
+    "tests/web/test_processes.py",
+    "tests/workflows/test_durability.py",
+)
 """Tests that start several server processes each: in parallel, none of them would get enough of the machine."""
 
 
