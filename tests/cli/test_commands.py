@@ -193,6 +193,7 @@ def test_why_a_database_cannot_be_reached_is_said_by_every_command(tmp_path: Pat
     assert refused.returncode == 1
     last = refused.stderr.rstrip().splitlines()[-1]
     assert last.startswith(f"  DATABASE_URL: the database at {url.split('@')[1].split('/')[0]} cannot be reached: ")
+    assert last.endswith("Is it running, and are the host and the port right?")
     assert not {"Traceback", "hunter2"} & set(re.findall(r"\w+", refused.stderr))
     assert list(tmp_path.iterdir()) == []
 

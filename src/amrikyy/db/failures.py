@@ -1,6 +1,7 @@
 """Distinguishes a database that is unavailable from a bug of our own."""
 
 import sqlite3
+from socket import gaierror
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,6 +20,16 @@ _SQLSTATES = (
 
 _SQLITE = ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY", "CORRUPT", "NOTADB", "PROTOCOL", "NOMEM")
 """SQLite's result codes, without the prefix; sqlite3 raises OperationalError for a wrong table name as well."""
+
+_CURES = {
+    "28P01": "Correct the user or the password.",
+    "28000": "Correct the user, or let the server's pg_hba.conf admit it.",
+    "3D000": "Correct its name, or make it with `createdb`.",
+}
+"""By PostgreSQL's codes, for whoever configures the connection."""
+
+_NOT_FOUND = (ConnectionRefusedError, TimeoutError, gaierror, OSError)
+"""These alone, not what is derived from them: a plain OSError is that of several addresses, or of the way there."""
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -52,9 +63,23 @@ def is_damaged(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """The cause in one line for the log, without the statement and its parameters."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    cause = _cause(error)
     lines = str(cause).splitlines()
     return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:300]
+
+
+def advice(error: BaseException) -> str:
+    """The cause, and what to do if it does not say that itself, in sentences for whoever configures the connection."""
+    cause = _cause(error)
+    said = str(cause) or "it does not answer in time"
+    if type(cause) in _NOT_FOUND:
+        return f"{said}. Is it running, and are the host and the port right?"
+    return f"{said}. {_CURES.get(getattr(cause, 'sqlstate', ''), '')}".rstrip()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's error: SQLAlchemy's adds the statement, and a link to its own documentation."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def _is_sqlites(error: BaseException | None) -> bool:

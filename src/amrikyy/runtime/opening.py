@@ -10,6 +10,7 @@ from amrikyy.agents.runner import Runner
 from amrikyy.auth import AuditLog, Directory
 from amrikyy.cache import Cache, MemoryCache
 from amrikyy.db import Database, encryption_keys, migrate, open_database
+from amrikyy.db.failures import advice
 from amrikyy.errors import Unavailable
 from amrikyy.ratelimit import Limit, Limiter, Limits, LimitTable, MemoryLimiter, Networks, refusal
 from amrikyy.runs.idempotency import IdempotencyKeys
@@ -185,8 +186,7 @@ def explained(error: Unavailable, database: Database) -> Exception:
     if error.code != "database_unavailable" or error.__cause__ is None:
         return error
     where = database.name if database.dialect == "sqlite" else f"at {database.host}"
-    reason = getattr(error.__cause__, "orig", None) or error.__cause__  # without SQLAlchemy's "Background on this"
-    return ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {reason}.")
+    return ConfigurationError(f"DATABASE_URL: the database {where} cannot be reached: {advice(error.__cause__)}")
 
 
 async def _open_budgets(database: Database, metrics: Metrics, stack: AsyncExitStack) -> Budgets:
