@@ -231,6 +231,16 @@ def test_a_backup_that_is_terminated_leaves_nothing_and_nobody_else_could_read_i
     until(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists())  # it is killed, too
 
 
+def test_a_folder_is_no_name_for_a_backup_and_no_backup(tmp_path: Path, sqlite_url: str) -> None:
+    for command, reason in (
+        ("backup", "data is a folder. Name a new file in it."),
+        ("restore", "There is no file data."),
+    ):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        refused = amrikyy(tmp_path, "db", command, "data", DATABASE_URL=sqlite_url)
+        assert (refused.returncode, refused.stderr) == (1, f"{reason}\n")
+
+
 def test_a_backup_is_restored_and_what_was_there_is_kept(tmp_path: Path, sqlite_url: str) -> None:
     def ask(*command: str) -> subprocess.CompletedProcess[str]:
         return amrikyy(tmp_path, *command, DATABASE_URL=sqlite_url)

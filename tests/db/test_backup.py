@@ -1,6 +1,7 @@
 """Backups of databases in use, and what `check` finds."""
 
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -78,6 +79,21 @@ async def test_what_cannot_be_backed_up_is_said_and_nothing_is_left(empty_url: s
     with pytest.raises(BackupFailed, match="could not be copied"):
         back_up(empty_url, tmp_path / "copy.db")
     assert set(tmp_path.iterdir()) == before
+
+
+async def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left_on_it(empty_url: str, tmp_path: Path) -> None:
+    await migrated(empty_url)
+    (tmp_path / "away").mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(
+            BackupFailed, match=rf"amrikyy\.db could not be copied into {tmp_path}/away: disk I/O error"
+        ):
+            back_up(empty_url, tmp_path / "away" / "copy.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "away").iterdir()) == []
 
 
 async def test_each_backup_has_a_workflow_file_of_its_own(empty_url: str, tmp_path: Path) -> None:

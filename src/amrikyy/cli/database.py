@@ -50,7 +50,7 @@ def current() -> None:
 
 
 @database.command()
-def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=False)]) -> None:
+def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
     """Copy the database while it is in use: SQLite's by itself, PostgreSQL's with pg_dump."""
     from amrikyy.db import encryption_keys, migrate
     from amrikyy.db.backup import BackupFailed, back_up
@@ -77,7 +77,7 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.", dir_okay=Fal
 
 
 @database.command()
-def restore(file: Annotated[Path, typer.Argument(help="A backup of this database.", dir_okay=False)]) -> None:
+def restore(file: Annotated[Path, typer.Argument(help="A backup of this database.")]) -> None:
     """Put a backup in the place of the SQLite database, which is kept under another name. Stop the server first."""
     from amrikyy.db.backup import BackupFailed
     from amrikyy.db.restore import restore

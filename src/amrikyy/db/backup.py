@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from amrikyy.db.failures import is_damaged
 from amrikyy.db.urls import beside, conninfo, parse, sqlite_file
 
 TIMEOUT_S = 3600
@@ -48,6 +49,8 @@ def back_up(url: str, target: Path) -> Backup:
     parsed = parse(url)
     source = sqlite_file(parsed)
     try:
+        if target.is_dir():
+            raise BackupFailed(f"{target} is a folder. Name a new file in it.")
         for new in [target] if source is None else [target, beside(target)]:
             if new.exists():
                 raise BackupFailed(f"{new} already exists. Name a new file: a backup never overwrites one.")
@@ -65,7 +68,7 @@ def back_up(url: str, target: Path) -> Backup:
         except BackupFailed as error:  # it holds nothing that the database does not
             return Backup(
                 [target],
-                f"{error} The backup is complete without it; `amrikyy db check` says what to do about it.",
+                f"{error} The backup is complete without it; `amrikyy db check` says what to do if it is damaged.",
             )
         return Backup([target, beside(target)])
     except OSError as error:
@@ -104,7 +107,8 @@ def copy(source: Path, target: Path) -> None:
             if (sound := copied.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
                 raise BackupFailed(f"{source} is damaged, and so would a copy be: {sound}.")
     except sqlite3.Error as error:
-        raise BackupFailed(f"{source} could not be copied: {error}.") from error
+        where = "" if is_damaged(error) else f" into {target.parent.absolute()}"  # a disk that is full, or fails
+        raise BackupFailed(f"{source} could not be copied{where}: {error}.") from error
 
 
 def _dump(url: URL, target: Path) -> None:
