@@ -1,5 +1,6 @@
 """A backup in the place of a database, whatever state that is in."""
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -78,6 +79,15 @@ async def test_nothing_of_the_old_files_is_replayed_onto_the_restored_ones(
     assert restored.former is not None
     assert notes(restored.former) == ["kept"] + ["later"] * 200
     assert restored.left_out is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can restore for another user")
+def test_what_root_restores_belongs_to_the_user_of_the_server(backup: Path, sqlite_url: str, tmp_path: Path) -> None:
+    os.chown(tmp_path / "test.db", 65534, 65533)
+    restore(sqlite_url, backup)
+    for name in FILES:
+        owned = (tmp_path / name).stat()
+        assert (owned.st_uid, owned.st_gid, stat.S_IMODE(owned.st_mode)) == (65534, 65533, 0o600)
 
 
 def test_a_file_that_is_in_use_is_left_alone(backup: Path, sqlite_url: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Puts a backup in the place of an SQLite database."""
 
 import fcntl
+import os
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def restore(url: str, source: Path) -> Restored:
         with written_whole(path) as partial:
             copy(source, partial)
             _check_is_ours(partial, source)
+            _give_to_owner_of(path if path.exists() else path.parent, partial)
             former = _put_aside(path)
             for suffix in SIDE_FILES:
                 Path(f"{engine_file}{suffix}").unlink(missing_ok=True)
@@ -70,6 +72,7 @@ def restore(url: str, source: Path) -> Restored:
         try:
             with written_whole(engine_file) as partial:
                 copy(beside(source), partial)
+                _give_to_owner_of(path, partial)
         except BackupFailed as error:  # workflows go on from the database
             return Restored(path, former, f"{error} The database is complete without it.")
         return Restored(path, former)
@@ -93,6 +96,13 @@ def _check_is_ours(copied: Path, source: Path) -> None:
         found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone()
     if found is None:
         raise BackupFailed(f"{source} is a database, but none of this server's: it has no alembic_version.")
+
+
+def _give_to_owner_of(model: Path, new: Path) -> None:
+    """Root, too, restores for the server's user: a file of root's own would keep the server from starting."""
+    if os.geteuid() == 0:
+        owner = model.stat()
+        os.chown(new, owner.st_uid, owner.st_gid)
 
 
 def _put_aside(path: Path) -> Path | None:
