@@ -102,7 +102,7 @@ def _give_to_owner_of(model: Path, new: Path) -> None:
     """Root, too, restores for the server's user: a file of root's own would keep the server from starting."""
     if os.geteuid() == 0:
         owner = model.stat()
-        os.chown(new, owner.st_uid, owner.st_gid)
+        os.chown(new, owner.st_uid, owner.st_gid, follow_symlinks=False)  # the folder is that user's
 
 
 def _put_aside(path: Path) -> Path | None:
