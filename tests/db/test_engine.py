@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import stat
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,24 @@ async def test_sqlite_runs_in_wal_mode_in_a_folder_and_a_file_of_its_own(tmp_pat
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()] == [0o600] * len(list(folder.iterdir()))
     await database.close()
+
+
+async def test_a_new_file_has_pages_for_several_runs_and_one_of_an_earlier_day_keeps_its_own(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "earlier.db")) as earlier:
+        earlier.execute("PRAGMA page_size=4096")
+        earlier.execute("CREATE TABLE notes (text TEXT)")
+        earlier.execute("INSERT INTO notes VALUES ('kept')")
+        earlier.commit()
+    for name, size in (("new.db", 8192), ("earlier.db", 4096)):
+        database = open_database(f"sqlite:///{tmp_path / name}")
+        try:
+            async with database.begin() as connection:
+                await connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS notes (text TEXT)")
+            async with database.connect() as connection:
+                assert (await connection.exec_driver_sql("PRAGMA page_size")).scalar_one() == size
+                assert len((await connection.exec_driver_sql("SELECT text FROM notes")).all()) == (size == 4096)
+        finally:
+            await database.close()
 
 
 async def test_a_transaction_changes_to_sqlites_thread_once_a_statement(

@@ -250,6 +250,8 @@ def _sqlite(url: URL, *, patient: bool) -> AsyncEngine:
         hide_parameters=True,
     )
     pragmas = (
+        # Of a new file, and before it has a journal. A run with its result has 2 to 4 KB, and fills a usual page.
+        "PRAGMA page_size=8192",
         "PRAGMA journal_mode=WAL",  # readers do not wait for the writer
         "PRAGMA synchronous=NORMAL",  # in WAL mode a power cut may cost the last transactions, never consistency
         # What a statement may have to undo went into a file beyond 64 KB: two fifths of all that was written.
