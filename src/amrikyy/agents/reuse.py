@@ -184,7 +184,7 @@ class Reuse:
                 if look is not None and look.usage is not None:
                     count_usage(self._metrics, operation.agent, look.usage)
                 entry = look.entry if look is not None and look.entry is not None else entry
-        if _is_fresh(entry):
+        if entry is not None and entry.is_fresh:
             if asked is not None:
                 asked.abandon()
             return Found(entry, look=look)
@@ -196,7 +196,7 @@ class Reuse:
                 entry = self._cache.at_hand(key)  # looking for similar ones took time, and it may be there by now
         else:
             entry, lease = await self._ask_others(sharing, flight, run_id)
-        if not _is_fresh(entry):
+        if entry is None or not entry.is_fresh:
             return Found(None, entry, flight, lease, look)
         # A lease of our own stays with what was found: others may be following it by now.
         return Found(entry, lease=lease if lease is not None and lease.leader is None else None, look=look)

@@ -3,8 +3,9 @@
 import asyncio
 from collections import defaultdict
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from amrikyy.agents.agent import Operation, Request, encode_request
@@ -23,7 +24,7 @@ from amrikyy.runs.events import Event
 from amrikyy.runs.execution import CLEAN_UP_S, Execution, Outcome
 from amrikyy.runs.live import LiveRuns
 from amrikyy.runs.run import Run, new_run_id
-from amrikyy.runs.sharing import Alone, Sharing
+from amrikyy.runs.sharing import Alone, Leader, Sharing
 from amrikyy.runs.slots import Place, Slots
 from amrikyy.runs.spans import describe_look, describe_run, describe_wait
 from amrikyy.sealing import PLAIN, Sealer
@@ -185,7 +186,7 @@ class Runner:
             )
             looked_ns = within.now_ns() if within is not None else 0
         # From here on nothing is awaited, so that of two identical requests at the same time one joins the other.
-        lease = found.lease
+        lease, leader = found.lease, found.leader
         try:
             if self._refusal is not None and (parent_id is None or self._stopped):
                 raise self._refusal
@@ -202,7 +203,7 @@ class Runner:
                 deadline_s=min(deadline_s or self._timeout_s, self._timeout_s),
                 execution=execution,
                 detached=detached,
-                joined=shared is not None or found.leader is not None,
+                joined=shared is not None or leader is not None,
                 parent_id=parent_id,
                 id=run_id,
                 on_end=self._ended,
@@ -218,7 +219,7 @@ class Runner:
                 play(operation, found.entry, execution, similar=found.is_similar)
                 self._settle(execution)
             else:
-                self._begin(run, _Work(operation, request, key if keep else None, found), priority=priority)
+                self._begin(run, _Work(operation, request, key if keep else None, found, leader), priority=priority)
                 lease = None  # the execution has it now
         finally:
             if lease is not None:
@@ -237,7 +238,7 @@ class Runner:
         if found.look is not None and (used := found.look.usage) is not None:
             execution.charge(used.model, used.input_tokens, 0, used.cost_usd, estimated=used.estimated)
         # A run that follows another process needs no slot, nor does one that joins an execution here.
-        has_slot = run.parent_id is not None or found.leader is not None
+        has_slot = run.parent_id is not None or work.leader is not None
         place = None if has_slot else self.slots.enter(priority=priority)
         try:
             self._add(run)
@@ -262,7 +263,7 @@ class Runner:
         operation, execution, found = work.operation, run.execution, work.found
         self._deadlines.add(run)
         try:
-            if found.leader is not None:
+            if work.leader is not None:
                 if await self._reuse.follow(operation, found, run.id, execution, self._sharing):
                     self._settle(execution)
                     return
@@ -367,7 +368,7 @@ class Runner:
             span.end(describe_run, run, at_s=run.started_clock + run.elapsed_s)
         outcome = run.outcome
         failed = outcome is not None and outcome.error is not None and outcome.error.status >= 500
-        self.tally(run.agent).count(failed=failed)
+        self._tallies[run.agent].count(failed=failed)
         count_run(self.metrics, run)
         self.live.finish(run)
         self._note(run)
@@ -426,13 +427,14 @@ class Runner:
             await asyncio.wait(tasks, timeout=min(left_s, 1.0))
 
 
-class _Work(NamedTuple):
+class _Work(msgspec.Struct, frozen=True):
     """What an execution does, and what becomes of its result."""
 
     operation: Operation[Any, Any]
     request: Request
     keep_as: str | None
     found: Found
+    leader: Leader | None
 
 
 def _unforeseen(operation: str, run_id: str) -> InternalError:

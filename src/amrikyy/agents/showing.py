@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pydantic import BaseModel
 
 from amrikyy.agents.cover import Cover
@@ -26,17 +27,14 @@ Feed = Callable[[Pieces, int], None]
 """Receives the pieces of an answer as they arrive, and how many characters they have."""
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """Receives what a model says: passes the text on, and keeps it along with the usage."""
 
-    __slots__ = ("_cover", "_feed", "length", "pieces", "usage")
-
-    def __init__(self, feed: Feed, cover: Cover | None) -> None:
-        self._feed = feed
-        self._cover = cover
-        self.length = 0
-        self.pieces: Pieces = []
-        self.usage: Usage | None = None
+    _feed: Feed
+    _cover: Cover | None
+    length: int = 0
+    pieces: Pieces = msgspec.field(default_factory=list)
+    usage: Usage | None = None
 
     def take(self, item: Pieces | Usage) -> None:
         """Receive pieces or usage."""

@@ -12,7 +12,7 @@ class MemoryCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Entry, int]] = OrderedDict()  # each with its size
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -20,9 +20,10 @@ class MemoryCache:
 
     def get(self, key: str) -> Entry | None:
         """The entry, fresh or stale, if there is one."""
-        entry = self._entries.get(key)
-        if entry is None:
+        found = self._entries.get(key)
+        if found is None:
             return None
+        entry = found[0]
         if entry.is_dead:
             self.remove(key)
             return None
@@ -36,17 +37,17 @@ class MemoryCache:
         size = entry.size
         if size > self._max_bytes // 10:
             return
-        self._entries[key] = entry
+        self._entries[key] = entry, size
         self.bytes += size
         while self.bytes > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self.bytes -= oldest.size
+            _, (_, size) = self._entries.popitem(last=False)
+            self.bytes -= size
 
     def remove(self, key: str) -> None:
         """Remove an entry, if there is one."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self.bytes -= entry.size
+        found = self._entries.pop(key, None)
+        if found is not None:
+            self.bytes -= found[1]
 
     def clear(self, pattern: str) -> int:
         """Remove every entry whose key matches a glob. Returns how many."""

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Protocol, cast
 
 import httptools
+import msgspec
 
 from amrikyy.http_client.patience import Patience
 from amrikyy.http_client.request import Origin
@@ -44,7 +45,7 @@ class TooLarge(HttpFailure):
     """The response is larger than allowed."""
 
 
-class Head:
+class Head(msgspec.Struct, eq=False, gc=False):
     """The status and the headers of a response.
 
     Attributes:
@@ -52,11 +53,8 @@ class Head:
         fields: the headers, with names in lower case; of a repeated header, the first.
     """
 
-    __slots__ = ("fields", "status")
-
-    def __init__(self, status: int, fields: dict[bytes, bytes]) -> None:
-        self.status = status
-        self.fields = fields
+    status: int
+    fields: dict[bytes, bytes]
 
     def get(self, name: bytes) -> str:
         """The header of that name, which must be in lower case; "" if there is none."""
@@ -194,7 +192,10 @@ class Connection(asyncio.Protocol):
             return
         try:
             if self._has_head and not had_head:
-                receiver.head(self._take_head())
+                fields, self._fields = self._fields, {}
+                # Without either, the body goes on until the connection ends (RFC 9112 §6.3).
+                self._ends_with_connection = b"content-length" not in fields and b"transfer-encoding" not in fields
+                receiver.head(Head(self._parser.get_status_code(), fields))
             elif self._head_size > MAX_HEAD and not had_head:
                 raise BrokenOff(f"its headers have more than {MAX_HEAD} bytes")
             if self._body:
@@ -264,12 +265,6 @@ class Connection(asyncio.Protocol):
             self._keeps_alive = self._parser.should_keep_alive()
 
     # --- Ours ---
-
-    def _take_head(self) -> Head:
-        fields, self._fields = self._fields, {}
-        # Without either, the body goes on until the connection ends (RFC 9112 §6.3).
-        self._ends_with_connection = b"content-length" not in fields and b"transfer-encoding" not in fields
-        return Head(self._parser.get_status_code(), fields)
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -85,15 +86,12 @@ class Breaker:
                 log.warning("model_circuit", model=self._model, state="open", code=code)
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """Permission for one call. Only the first report counts, except that a call that answers may still fail."""
 
-    __slots__ = ("_breaker", "_ended", "probes")
-
-    def __init__(self, breaker: Breaker, *, probes: bool) -> None:
-        self._breaker = breaker
-        self._ended = False
-        self.probes = probes
+    _breaker: Breaker
+    probes: bool
+    _ended: bool = False
 
     def answers(self) -> None:
         """Report the first text. It is proof enough for a probe: other calls need not wait for its answer's end."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
+import msgspec
 import structlog
 from msgspec import structs
 
@@ -46,26 +47,23 @@ Observe = Callable[[str, str, float, str], None]
 """Called after each call with the model, the agent that it was for, its seconds, and "ok" or the error's code."""
 
 
-class _Attempt:
+class _Attempt(msgspec.Struct, eq=False):
     """Passes an answer on, and notes when its text has begun: from then on no other model is asked."""
 
-    __slots__ = ("_call", "_emit", "_timeout", "begun", "begun_ns")
-
-    def __init__(self, emit: Emit, call: Call, timeout: asyncio.Timeout | None) -> None:
-        self._emit = emit
-        self._call = call
-        self._timeout = timeout
-        self.begun = False
-        self.begun_ns = 0
+    emit: Emit
+    call: Call
+    timeout: asyncio.Timeout | None
+    begun: bool = False
+    begun_ns: int = 0
 
     def take(self, item: Pieces | Usage) -> None:
         if not self.begun and isinstance(item, list):
             self.begun = True
             self.begun_ns = perf_counter_ns()
-            self._call.answers()
-            if self._timeout is not None:
-                self._timeout.reschedule(None)  # the client's own deadlines hold
-        self._emit(item)
+            self.call.answers()
+            if self.timeout is not None:
+                self.timeout.reschedule(None)  # the client's own deadlines hold
+        self.emit(item)
 
 
 class _Link:

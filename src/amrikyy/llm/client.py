@@ -63,7 +63,7 @@ def lower_output_limit(complaint: str, asked: int) -> int | None:
     return below if below >= MIN_OUTPUT_TOKENS else None
 
 
-class Tally:
+class Tally(msgspec.Struct, eq=False, gc=False):
     """What is known about an answer so far.
 
     Attributes:
@@ -76,21 +76,15 @@ class Tally:
         refusal: the provider's word for why it will not answer.
     """
 
-    __slots__ = (
-        "counted", "finished", "input_tokens", "length", "output_tokens", "refusal", "reported", "tokens_came",
-        "truncated",
-    )  # fmt: skip
-
-    def __init__(self, input_tokens: int) -> None:
-        self.input_tokens = input_tokens
-        self.output_tokens = 0
-        self.counted = (-1, -1)
-        self.length = 0
-        self.reported = False
-        self.tokens_came = False
-        self.finished = False
-        self.truncated = False
-        self.refusal = ""
+    input_tokens: int
+    output_tokens: int = 0
+    counted: tuple[int, int] = (-1, -1)
+    length: int = 0
+    reported: bool = False
+    tokens_came: bool = False
+    finished: bool = False
+    truncated: bool = False
+    refusal: str = ""
 
     def close(self) -> None:
         """Adopt the server's own count, unless it is missing or implausible: a negative one would refund money."""

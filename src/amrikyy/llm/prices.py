@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from amrikyy.llm.request import Request
 from amrikyy.llm.schema import encoded_schema
@@ -59,7 +61,7 @@ class Prices:
         return (input_tokens * into.at(input_tokens) + output_tokens * out.at(input_tokens)) / 1_000_000
 
 
-class _Rate(NamedTuple):
+class _Rate(msgspec.Struct, frozen=True):
     """Dollars per million tokens; above each threshold of input tokens, another rate applies, to all tokens."""
 
     base: float

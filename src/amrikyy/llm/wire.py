@@ -62,19 +62,16 @@ class Events:
         return [found] if (found := _data(rest)) else []
 
 
-class Whole:
+class Whole(msgspec.Struct, eq=False):
     """Collects a body that is one event, and returns it at the end.
 
     Args:
         model: for messages.
     """
 
-    __slots__ = ("_model", "_parts", "_size")
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._parts: list[bytes] = []
-        self._size = 0
+    _model: str
+    _parts: list[bytes] = msgspec.field(default_factory=list)
+    _size: int = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take in bytes; there is no event before the end.

@@ -18,12 +18,18 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         key: the caller or the address. Together with the name, it identifies the counter.
         limit: how much is allowed.
         cost: how much the request counts; a workflow counts an operation as often as it uses it.
+        policy: the limit as the header `RateLimit-Policy` has it, written once for all requests of the caller.
     """
 
     name: str
     key: str
     limit: Limit
     cost: int = 1
+    policy: str = ""
+
+    def __post_init__(self) -> None:
+        policy = f'"{self.name}";q={self.limit.count};w={self.limit.window_s}'
+        msgspec.structs.force_setattr(self, "policy", policy)
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
@@ -74,8 +80,8 @@ class Limiter(Protocol):
         """
         ...
 
-    def ask(self, charges: Sequence[Charge]) -> Coroutine[Any, Any, Decision]:
-        """Begin to decide; await the coroutine that is returned for the decision. Raises what `decide` raises."""
+    def ask(self, charges: Sequence[Charge]) -> Decision | Coroutine[Any, Any, Decision]:
+        """Decide, or begin to: await the coroutine that is returned then. Raises what `decide` raises."""
         ...
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:

@@ -80,10 +80,6 @@ class _Counter:
             if self.amounts[index] == 0:
                 del self.times[index], self.amounts[index]
 
-    def reset_s(self, now: float) -> float:
-        """Seconds until some of what was used is free again."""
-        return self.times[0] + self.window_s - now if self.times else 0.0
-
     def wait_s(self, needed: int, now: float) -> float:
         """Seconds until at least `needed` of what was used is free again."""
         for at, amount in zip(self.times, self.amounts, strict=True):
@@ -130,8 +126,9 @@ class MemoryLimiter:
         """Take all charges, or none. See `Limiter`."""
         return self.decide_now(charges)
 
-    ask = decide
-    """There is nothing to begin."""
+    def ask(self, charges: Sequence[Charge]) -> Decision:
+        """Decide at once."""
+        return self.decide_now(charges)
 
     def leaves_time(self, charges: Sequence[Charge]) -> bool:
         """Never: it does not wait."""
@@ -167,15 +164,21 @@ class MemoryLimiter:
         states: list[State] = []
         for charge, counter, left in asked:
             if takes:
-                self._take(charge, counter, now)
+                counter.take(now, charge.cost)
+                if counter.used > counter.moves_over:
+                    self._keep(charge, counter, now)
             else:
                 left = max(0, left + charge.cost)
-            states.append(State(charge, left, counter.reset_s(now)))
+            times = counter.times
+            states.append(State(charge, left, times[0] + counter.window_s - now if times else 0.0))
         return Decision(tuple(states), refused, wait_s, now)
 
     def count(self, charge: Charge, at: float) -> None:
         """Count a charge that was taken, whether the limit allows it or not; not earlier than the last one."""
-        self._take(charge, self._counter(charge, at), at)
+        counter = self._counter(charge, at)
+        counter.take(at, charge.cost)
+        if counter.used > counter.moves_over:
+            self._keep(charge, counter, at)
 
     def usages(self) -> list[Usage]:
         """All usage that still counts."""
@@ -214,13 +217,9 @@ class MemoryLimiter:
             counter.forget(now)
         return counter
 
-    def _take(self, charge: Charge, counter: _Counter, now: float) -> None:
-        counter.take(now, charge.cost)
-        if counter.used > counter.moves_over:
-            self._keep((charge.name, charge.key), counter, now)
-
-    def _keep(self, name: tuple[str, str], counter: _Counter, now: float) -> None:
+    def _keep(self, charge: Charge, counter: _Counter, now: float) -> None:
         """Keep a counter that is not kept yet, or has become busy."""
+        name = charge.name, charge.key
         if counter.used > counter.busy_over:
             self._others.pop(name, None)
             self._busy[name] = counter

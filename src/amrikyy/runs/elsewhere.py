@@ -7,18 +7,14 @@ from amrikyy.errors import RunCancelled
 from amrikyy.runs.execution import Execution
 
 
-class ExecutionElsewhere(Execution):
+class ExecutionElsewhere(Execution, eq=False):
     """A copy that follows its original from when somebody first reads it or waits for its end.
 
     Not from when it was found: following keeps the original alive, and whoever looked it up may be refused, or have
     asked for no more than where it is. To cancel the copy is to stop following.
     """
 
-    __slots__ = ("_begin",)
-
-    def __init__(self, *, streams: bool = False) -> None:
-        super().__init__(streams=streams)
-        self._begin: Callable[[], asyncio.Task[None]] | None = None
+    _begin: Callable[[], asyncio.Task[None]] | None = None
 
     def followed_by(self, begin: Callable[[], asyncio.Task[None]]) -> None:
         """Set what begins to follow the original."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec import field
 from pydantic import BaseModel
 
 from amrikyy.errors import AmrikyyError, RunCancelled
@@ -62,7 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: AmrikyyError | None = None
 
 
-class Execution:
+class Execution(msgspec.Struct, eq=False):
     """The event log of one piece of work, written by the runner and shared by all runs that requested the same.
 
     Attributes:
@@ -83,44 +84,23 @@ class Execution:
             the same in other words, "stale" if it had expired and no new one could be produced; else empty.
     """
 
-    __slots__ = (
-        "_give_up",
-        "_loop",
-        "_task",
-        "_waiting",
-        "allowance",
-        "cached",
-        "cause",
-        "events",
-        "first_output_s",
-        "latest_partial",
-        "outcome",
-        "own",
-        "partial_type",
-        "partial_types",
-        "runs",
-        "spent",
-        "streams",
-    )  # fmt: skip
-
-    def __init__(self, *, streams: bool = False, allowance: Allowance | None = None) -> None:
-        self.streams = streams
-        self.allowance = allowance
-        self.events: list[Event] = []
-        self.runs: list[Run] = []
-        self.spent = Spent()
-        self.own: dict[str, Spent] = {}
-        self.outcome: Outcome | None = None
-        self.partial_type: type[BaseModel] | None = None
-        self.partial_types: dict[int, type[BaseModel]] = {}
-        self.latest_partial: tuple[int, bytes] | None = None
-        self.first_output_s: float | None = None
-        self.cause: AmrikyyError | None = None
-        self.cached: Literal["", "hit", "stale", "similar"] = ""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._give_up: Callable[[], None] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
+    streams: bool = False
+    allowance: Allowance | None = None
+    events: list[Event] = field(default_factory=list)
+    runs: "list[Run]" = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+    own: dict[str, Spent] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    partial_type: type[BaseModel] | None = None
+    partial_types: dict[int, type[BaseModel]] = field(default_factory=dict)
+    latest_partial: tuple[int, bytes] | None = None
+    first_output_s: float | None = None
+    cause: AmrikyyError | None = None
+    cached: Literal["", "hit", "stale", "similar"] = ""
+    _loop: asyncio.AbstractEventLoop | None = None
+    _task: asyncio.Task[None] | None = None
+    _give_up: Callable[[], None] | None = None
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def follow(self, run: "Run") -> None:
         """Give a run the events and the outcome of this execution."""
@@ -143,10 +123,11 @@ class Execution:
         self, model: str, input_tokens: int, output_tokens: int, cost_usd: float | None, *, estimated: bool
     ) -> None:
         """Add what one model call of this execution has used."""
-        if model not in self.own:
-            self.own[model] = Spent()
-        for spent in (self.spent, self.own[model]):
-            spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
+        self.spent.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
+        if (own := self.own.get(model)) is not None:
+            own.add((model,), input_tokens, output_tokens, cost_usd, estimated=estimated)
+        else:
+            self.own[model] = Spent(input_tokens, output_tokens, cost_usd, estimated, (model,))
 
     def shows(self, elapsed_s: float) -> None:
         """Record when the first output was shown."""
@@ -216,7 +197,7 @@ class Execution:
 
     def changed(self) -> asyncio.Future[None]:
         """A future that is done at the next change."""
-        future = self.loop.create_future()
+        future = (self._loop or self.loop).create_future()
         self._waiting.append(future)
         return future
 

@@ -4,13 +4,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from amrikyy.errors import Unavailable
 
 ANNOUNCE_EVERY_S = 1.0
 """The shortest interval between two announcements of positions, which are all that a long queue costs."""
 
 
-class Place:
+class Place(msgspec.Struct, eq=False):
     """A slot, or a place in the queue for one. It must be given up with `Slots.leave`, whatever happens.
 
     Attributes:
@@ -20,14 +22,11 @@ class Place:
         moved: called with the position, counted from 1, whenever that has changed.
     """
 
-    __slots__ = ("has_slot", "moved", "priority", "shown", "turn")
-
-    def __init__(self, *, priority: bool, has_slot: bool) -> None:
-        self.priority = priority
-        self.has_slot = has_slot
-        self.turn: asyncio.Future[None] | None = None if has_slot else asyncio.get_running_loop().create_future()
-        self.moved: Callable[[int], None] | None = None
-        self.shown = 0
+    priority: bool
+    has_slot: bool
+    turn: asyncio.Future[None] | None = None
+    moved: Callable[[int], None] | None = None
+    shown: int = 0
 
     def show(self, position: int) -> None:
         """Announce the present position, if it has changed."""
@@ -82,7 +81,7 @@ class Slots:
             self.taken += 1
             return Place(priority=priority, has_slot=True)
         self.check()
-        place = Place(priority=priority, has_slot=False)
+        place = Place(priority=priority, has_slot=False, turn=asyncio.get_running_loop().create_future())
         self._line_of(place)[place] = None
         if priority and self._others:
             self._announce_soon()

@@ -115,7 +115,7 @@ class RunRecords:
         Raises:
             Unavailable: the database has been away, or slow, for so long that it could not be.
         """
-        if self.waiting < MAX_PENDING:
+        if len(self._pending) + self._in_writing < MAX_PENDING:  # `waiting`, in place: each run asks twice
             return
         if self._behind.failing:
             raise Unavailable(

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from time import time_ns
 from typing import Any, TextIO, cast
 
@@ -88,7 +89,12 @@ def _spared(stream: TextIO) -> TextIO:
 
 def timestamp() -> str:
     """The time in the form of access lines: in UTC, to the millisecond."""
-    now_ms = time_ns() // 1_000_000
+    return _text_of_ms(time_ns() // 1_000_000)
+
+
+@lru_cache(1)
+def _text_of_ms(now_ms: int) -> str:
+    """Cached: a busy server writes several lines in the same millisecond."""
     return f"{text_of_second(now_ms // 1000).replace(' ', 'T')}.{now_ms % 1000:03}+00:00"
 
 

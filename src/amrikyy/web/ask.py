@@ -155,7 +155,9 @@ async def _begin(call: Call, agent: Agent, wishes: Wishes, *, streams: bool) -> 
     asked: Ask = call.body
     planner = call.runtime.planner
     plan, question = planner.question(list(agent.operations.values()), asked.query)
-    planning = Call(call.scope, call.receive, _planning(call.endpoint), call.params)
+    planning = Call(
+        call.scope, call.receive, _planning(call.endpoint), call.params, call.exchange, call.principal, call.runtime
+    )
     planning.body = asked
     plan_run = await launch(planning, plan, Wishes(key=wishes.key), streams=False, request=lambda: question)
     await end_of(plan_run, call, goes_on=wishes.key is not None, stage="plan")

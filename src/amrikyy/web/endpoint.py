@@ -11,6 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,7 +38,7 @@ ADMINISTRATION = frozenset({Permission.AGENT_MANAGE, Permission.CACHE_MANAGE})
 """Routes that need one of these permissions also count against the limit `admin`."""
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One admitted request, as a handler sees it.
 
     Attributes:
@@ -45,24 +46,18 @@ class Call:
         starts_nothing: it only asks for an existing run: it resumes a stream, or repeats a keyed request.
     """
 
-    __slots__ = (
-        "ahead", "body", "claim", "endpoint", "exchange", "params", "principal", "query", "receive", "runtime",
-        "scope", "starts_nothing",
-    )  # fmt: skip
-
-    def __init__(self, scope: Scope, receive: Receive, endpoint: "Endpoint", params: Mapping[str, str]) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.endpoint = endpoint
-        self.params = params
-        self.exchange: Exchange = scope["exchange"]
-        self.principal: Principal = self.exchange.principal
-        self.runtime: Runtime = self.exchange.runtime
-        self.ahead: Ahead | None = None
-        self.body: Any = None
-        self.query: Any = None
-        self.claim: Claim | None = None
-        self.starts_nothing = False
+    scope: Scope
+    receive: Receive
+    endpoint: "Endpoint"
+    params: Mapping[str, str]
+    exchange: Exchange
+    principal: Principal
+    runtime: "Runtime"
+    ahead: "Ahead | None" = None
+    body: Any = None
+    query: Any = None
+    claim: Claim | None = None
+    starts_nothing: bool = False
 
     @property
     def address(self) -> str | None:
@@ -80,26 +75,25 @@ class Call:
         return None if value is None else str(value, "latin-1")
 
 
-class JsonBytes:
+class JsonBytes(msgspec.Struct, eq=False):
     """A JSON response whose body is encoded already; an ASGI application, like every response.
 
     Attributes:
+        body: the JSON.
+        status: the status code.
         headers: further headers.
     """
 
-    __slots__ = ("_body", "_status", "headers")
-
-    def __init__(self, body: bytes, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        self._body = body
-        self._status = status
-        self.headers = headers
+    body: bytes
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the response."""
-        length = b"%d" % len(self._body)
+        length = b"%d" % len(self.body)
         headers = [(b"content-type", b"application/json"), (b"content-length", length), *self.headers]
-        await send({"type": "http.response.start", "status": self._status, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body})
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 Answer = ASGIApp | BaseModel
@@ -227,8 +221,8 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
         endpoint, params = self._find(scope)
-        call = Call(scope, receive, endpoint, params)
-        exchange = call.exchange
+        exchange: Any = scope["exchange"]
+        call = Call(scope, receive, endpoint, params, exchange, exchange.principal, exchange.runtime)
         exchange.route = endpoint.path
         exchange.operation = endpoint.operation
         if exchange.span is not None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import field
+
 from amrikyy.auth.principal import Principal
 from amrikyy.runs.run import Run
 from amrikyy.telemetry.spans import Span
@@ -15,6 +18,8 @@ from amrikyy.web.connection import CONNECTION
 if TYPE_CHECKING:
     from amrikyy.runtime import Runtime
 
+
+_STAGE = "%s;dur=%.2f".__mod__  # takes half the time of a format string with `:.2f`
 
 _PROCESS = secrets.token_hex(6)
 _numbers = itertools.count(1)
@@ -25,7 +30,7 @@ def new_request_id() -> str:
     return f"req_{_PROCESS}{next(_numbers):012x}"
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """Carried in the ASGI scope under "exchange", filled in by each layer that the request passes.
 
     Attributes:
@@ -33,6 +38,7 @@ class Exchange:
         headers: the request's headers by lower-case name; the first of those with the same name.
         address: the client's address, as reported by trusted proxies.
         request_id: the caller's if it is well formed, else a new one.
+        started: when the request arrived, by `time.perf_counter`.
         route: the template of the path ("/api/runs/{runId}"), once it has matched.
         principal: the caller, once authenticated.
         status: the status of the response, once it has begun; None before.
@@ -48,30 +54,24 @@ class Exchange:
         extra_headers: headers to add to the response, whatever it is.
     """
 
-    __slots__ = (
-        "address", "cache", "code", "cost_usd", "extra_headers", "headers", "operation", "principal", "request_id",
-        "route", "run", "run_id", "runtime", "span", "started", "status", "timings", "traced",
-    )  # fmt: skip
-
-    def __init__(self, runtime: "Runtime", headers: Mapping[bytes, bytes], request_id: str) -> None:
-        self.runtime = runtime
-        self.headers = headers
-        self.request_id = request_id
-        self.started = time.perf_counter()
-        self.address: str | None = None
-        self.route: str | None = None
-        self.operation: str | None = None
-        self.principal: Principal | None = None
-        self.status: int | None = None
-        self.code: str | None = None
-        self.run_id: str | None = None
-        self.run: Run | None = None
-        self.cost_usd: float | None = None
-        self.span: Span | None = None
-        self.traced = False
-        self.cache: str | None = None
-        self.timings: list[tuple[str, float]] = []
-        self.extra_headers: list[tuple[bytes, bytes]] = []
+    runtime: "Runtime"
+    headers: Mapping[bytes, bytes]
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    address: str | None = None
+    route: str | None = None
+    operation: str | None = None
+    principal: Principal | None = None
+    status: int | None = None
+    code: str | None = None
+    run_id: str | None = None
+    run: Run | None = None
+    cost_usd: float | None = None
+    span: Span | None = None
+    traced: bool = False
+    cache: str | None = None
+    timings: list[tuple[str, float]] = field(default_factory=list)
+    extra_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
     def elapsed_ms(self) -> float:
@@ -86,8 +86,8 @@ class Exchange:
 
     def server_timing(self) -> bytes:
         """The header's value: each stage, then the total until now (RFC draft: w3.org/TR/server-timing)."""
-        stages = [*self.timings, ("total", self.elapsed_ms)]
-        return ", ".join([f"{name};dur={duration_ms:.2f}" for name, duration_ms in stages]).encode()
+        stages = [*self.timings, ("total", (time.perf_counter() - self.started) * 1000)]
+        return ", ".join(map(_STAGE, stages)).encode()
 
 
 def exchange_of(scope: Any) -> Exchange:

@@ -40,6 +40,18 @@ class Signal:
             self._waiting = tuple(each for each in self._waiting if each is not waiter)
 
 
+class Unheard:
+    """In place of a `Signal` until somebody waits: of most requests nobody does."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+UNHEARD = Unheard()
+
+
 class Flow:
     """Like uvicorn's `FlowControl`: whether reading from the client is paused, and whether writing to it is."""
 

@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from amrikyy.agents.agent import Operation, Request
 from amrikyy.auth.roles import Permission
@@ -34,7 +36,7 @@ COVERED_WITHIN_S = 2.0
 _SHOWS = frozenset({"queued", "token", "partial"})
 
 
-class Wishes(NamedTuple):
+class Wishes(msgspec.Struct, frozen=True):
     """What the request's headers ask for.
 
     Attributes:
@@ -117,15 +119,17 @@ async def launch(
         Unavailable: the run cannot be recorded, there is no room, or the server is stopping.
     """
 
-    async def start(run_id: str | None = None) -> Run:
-        if call.claim is not None:  # it looked like a repetition, but is a new run
-            await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
-        asked = call.body if request is None else request()
-        return await _start(call, operation, asked, wishes, streams=streams, run_id=run_id)
-
     if wishes.key is None:
-        run = await start()
+        asked = call.body if request is None else request()
+        run = await _start(call, operation, asked, wishes, streams=streams)
     else:
+
+        async def start(run_id: str) -> Run:
+            if call.claim is not None:  # it looked like a repetition, but is a new run
+                await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
+            asked = call.body if request is None else request()
+            return await _start(call, operation, asked, wishes, streams=streams, run_id=run_id)
+
         run = await once(call, wishes.key, call.claim, new_id=new_run_id, find=partial(_find, call), start=start)
     headers = call.exchange.extra_headers
     headers.append((b"x-run-id", run.id.encode()))
@@ -151,10 +155,16 @@ def look_ahead(operation: Operation[Any, Any], *, streams: bool) -> Callable[[Ca
 
 
 async def _start(
-    call: Call, operation: Operation[Any, Any], request: Request, wishes: Wishes, *, streams: bool, run_id: str | None
+    call: Call,
+    operation: Operation[Any, Any],
+    request: Request,
+    wishes: Wishes,
+    *,
+    streams: bool,
+    run_id: str | None = None,
 ) -> Run:
     principal = call.principal
-    allowance = allowance_of(call)
+    allowance = call.runtime.budgets.allowance(principal.id, principal.role)
     call.exchange.traced = call.exchange.span is not None
     ahead, call.ahead = call.ahead, None
     began = time.perf_counter()

@@ -98,7 +98,8 @@ class Observe:
     def _begin(self, scope: Scope) -> Exchange:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         runtime = self._runtime()
-        request_id = _given_id(headers) or new_request_id()
+        given = headers.get(b"x-request-id")
+        request_id = new_request_id() if given is None else _well_formed(given) or new_request_id()
         exchange = Exchange(runtime, headers, request_id)
         exchange.address = _address(scope, runtime.limits.trusted_proxies)
         exchange.span = self._tracer.begin(headers.get(b"traceparent"))
@@ -146,7 +147,7 @@ class AnswerErrors:
             await self._app(scope, receive, send)
             return
         try:
-            check_headers(scope, exchange_of(scope).headers)
+            check_headers(scope, scope["exchange"].headers)
             await self._app(scope, receive, send)
             return
         except ClientDisconnect:
@@ -242,7 +243,6 @@ def _printable(path: str) -> str:
     return _redact(path[:MAX_LOGGED_PATH]).encode("unicode_escape").decode()
 
 
-def _given_id(headers: Mapping[bytes, bytes]) -> str | None:
+def _well_formed(request_id: bytes) -> str | None:
     """The request id that the caller sent, if it is well formed."""
-    given = headers.get(b"x-request-id")
-    return str(given, "ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None
+    return str(request_id, "ascii") if _REQUEST_ID.fullmatch(request_id) else None

@@ -55,10 +55,10 @@ async def charge(
     if not charges:
         return None
     limiter = call.runtime.limits.limiter
-    deciding = limiter.ask(charges)
+    asked = limiter.ask(charges)
     if meanwhile is not None and limiter.leaves_time(charges):
         await meanwhile()
-    decision = await deciding
+    decision = asked if isinstance(asked, Decision) else await asked
     call.exchange.extra_headers += _headers(decision)
     if decision.refused is not None:
         raise _refusal_of(call, decision)
@@ -114,5 +114,5 @@ def _headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     for state in decision.states:
         charge = state.charge
         left.append(f'"{charge.name}";r={state.remaining};t={max(0, round(state.reset_s))}')
-        policy.append(f'"{charge.name}";q={charge.limit.count};w={charge.limit.window_s}')
+        policy.append(charge.policy)
     return [(b"ratelimit", ", ".join(left).encode()), (b"ratelimit-policy", ", ".join(policy).encode())]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ from amrikyy.errors import ValidationFailed
 from amrikyy.web.connection import CONNECTION
 from amrikyy.web.errors import encode, error_body
 from amrikyy.web.exchange import new_request_id
-from amrikyy.web.flow import Flow, Pipeline, Signal
+from amrikyy.web.flow import UNHEARD, Flow, Pipeline, Signal
 from amrikyy.web.headers import NOT_STORED, Written, write
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,19 @@ log = structlog.get_logger(__name__)
 HEAD_WITHIN_S = 30.0
 """How long the head of a request may take: otherwise clients that send a byte now and then could exhaust the file
 descriptors. A new connection may stay silent as long as one kept alive, because load balancers open some in advance."""
+
+
+MAX_KEPT_URL = 200
+"""The longest URL, in bytes, whose parts are kept for the next request: most come again and again."""
+
+
+@lru_cache(1024)
+def _parts_of(url: bytes) -> tuple[bytes, str, bytes]:
+    """The path as it was sent, as ASGI has it, and the query string."""
+    parts = httptools.parse_url(url)
+    raw_path: bytes = parts.path or b"/"  # of "GET http://host HTTP/1.1"
+    path = raw_path.decode("ascii")
+    return raw_path, unquote(path) if "%" in path else path, parts.query or b""
 
 
 _of_every_answer = Written()
@@ -39,13 +53,14 @@ class Cycle(RequestResponseCycle):
     # Also what the base class uses: in a dictionary it takes more memory.
     __slots__ = (
         "_head", "body", "chunked_encoding", "default_headers", "disconnected",
-        "expected_content_length", "flow", "keep_alive", "logger", "message_event", "more_body", "on_response",
-        "response_complete", "response_started", "scope", "transport", "waiting_for_100_continue",
+        "expected_content_length", "flow", "has_news", "keep_alive", "logger", "message_event", "more_body",
+        "on_response", "response_complete", "response_started", "scope", "transport", "waiting_for_100_continue",
     )  # fmt: skip
 
     body: Any  # bytes as long as it has come in one piece
     expected_content_length: Any  # None if it is not known
-    message_event: Any  # a Signal, which has what is used of an asyncio.Event
+    message_event: Any  # UNHEARD, then a Signal, which has what is used of an asyncio.Event
+    has_news: bool  # whether that is to be set, as something has come that was not taken yet
 
     def __init__(self, protocol: "Protocol", scope: Any, *, keep_alive: bool) -> None:
         self.scope = scope
@@ -53,7 +68,8 @@ class Cycle(RequestResponseCycle):
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.default_headers = protocol.server_state.default_headers
-        self.message_event = Signal()
+        self.message_event = UNHEARD
+        self.has_news = False
         self.on_response = protocol.on_response_complete
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = protocol.expect_100_continue
@@ -61,6 +77,14 @@ class Cycle(RequestResponseCycle):
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = self.chunked_encoding = False
         self.expected_content_length = 0
+
+    async def receive(self) -> Any:
+        """Wait for a part of the request, or for its client to leave."""
+        if self.message_event is UNHEARD:
+            self.message_event = Signal()
+            if self.has_news:
+                self.message_event.set()
+        return await super().receive()
 
     async def send(self, message: Any) -> None:
         """Send a part of the response.
@@ -122,7 +146,8 @@ class Cycle(RequestResponseCycle):
             self.transport.write(data)
         if is_last:
             self.response_complete = True
-            self.message_event.set()
+            if self.message_event is not UNHEARD:
+                self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
@@ -178,7 +203,9 @@ class Protocol(HttpToolsProtocol):
             return None
         body = bytes(cycle.body)
         cycle.body = b""
-        cycle.message_event.clear()
+        cycle.has_news = False
+        if cycle.message_event is not UNHEARD:
+            cycle.message_event.clear()
         if self.flow.read_paused:
             self.flow.resume_reading()
         return body
@@ -243,9 +270,8 @@ class Protocol(HttpToolsProtocol):
         """
         parser, headers, before = self.parser, self.headers, self.cycle
         version = parser.get_http_version()
-        url = httptools.parse_url(self.url)
-        raw_path = url.path or b"/"  # of "GET http://host HTTP/1.1"
-        path = raw_path.decode("ascii")
+        url = self.url
+        raw_path, path, query = _parts_of(url) if len(url) <= MAX_KEPT_URL else _parts_of.__wrapped__(url)
         self.scope = {
             "type": "http",
             "asgi": _ASGI,
@@ -255,9 +281,9 @@ class Protocol(HttpToolsProtocol):
             "scheme": self.scheme,
             "method": parser.get_method().decode("ascii"),
             "root_path": self.root_path,
-            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "path": self.root_path + path,
             "raw_path": self.root_path.encode("ascii") + raw_path,
-            "query_string": url.query or b"",
+            "query_string": query,
             "headers": headers,
             CONNECTION: self,
         }
@@ -284,14 +310,18 @@ class Protocol(HttpToolsProtocol):
             cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        cycle.has_news = True
+        if cycle.message_event is not UNHEARD:
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request has arrived."""
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
-            cycle.message_event.set()
+            cycle.has_news = True
+            if cycle.message_event is not UNHEARD:
+                cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or set the keep-alive deadline, for which the base class uses a timer."""

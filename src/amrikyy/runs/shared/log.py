@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import structlog
+from msgspec import field
 
 from amrikyy.errors import RedisRefused, RedisUnavailable
 from amrikyy.redis_link import Argument, LinkState, RedisLink, Reply, Script
@@ -14,7 +15,6 @@ from amrikyy.runs.shared.encoding import batch_of, encode_batch, note_of
 from amrikyy.runs.shared.keys import Keys
 from amrikyy.runs.sharing import Lease
 from amrikyy.sealing import Sealer
-from amrikyy.spend import Allowance
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +51,11 @@ time: it accepts no id twice, and with NOMKSTREAM only the first entry creates t
 """
 
 
-class LoggedExecution(Execution):
+class LoggedExecution(Execution, eq=False, kw_only=True):
     """An execution whose events are shown once they are stored, or at once while Redis is away.
 
     Attributes:
+        run_log: what stores its events.
         id: the id that it is stored under: that of the run that started it.
         noted: its runs by id.
         is_told: it is published to other processes: a stream always, others if they are long or read, or at their end.
@@ -66,20 +67,16 @@ class LoggedExecution(Execution):
         lease: the lease on its request, if other processes can join it.
     """
 
-    __slots__ = ("_log", "id", "is_doubtful", "is_split", "is_told", "lease", "noted", "shown", "stored", "wholes")
-
-    def __init__(self, log: "RunLog", execution_id: str, *, streams: bool, allowance: Allowance | None) -> None:
-        super().__init__(streams=streams, allowance=allowance)
-        self.id = execution_id
-        self.noted: dict[str, Run] = {}
-        self.is_told = streams
-        self.stored = 0
-        self.is_split = False
-        self.is_doubtful = False
-        self.shown = 0
-        self.wholes: dict[int, bytes] = {}
-        self.lease: Lease | None = None
-        self._log = log
+    run_log: "RunLog"
+    id: str
+    noted: dict[str, Run] = field(default_factory=dict)
+    is_told: bool
+    stored: int = 0
+    is_split: bool = False
+    is_doubtful: bool = False
+    shown: int = 0
+    wholes: dict[int, bytes] = field(default_factory=dict)
+    lease: Lease | None = None
 
     @property
     def readable(self) -> int:
@@ -93,18 +90,18 @@ class LoggedExecution(Execution):
             self.wholes[latest[0]] = latest[1]
         if self.outcome is not None:
             if self.is_told:
-                self._log.grown(self)
+                self.run_log.grown(self)
             else:
                 self.watch()
             self.wake()  # those who only wait for the end need not wait for Redis
         elif self.is_told:
-            self._log.grown(self)
+            self.run_log.grown(self)
 
     def extend(self, events: list[Event]) -> None:
         """Add several events at once."""
         self.events += events
         if self.is_told:
-            self._log.grown(self)
+            self.run_log.grown(self)
 
     @property
     def is_whole(self) -> bool:
@@ -115,7 +112,7 @@ class LoggedExecution(Execution):
         """Publish it to other processes, and store its events as they come."""
         if not self.is_told:
             self.is_told = True
-            self._log.tell(self)
+            self.run_log.tell(self)
 
     def show(self, count: int) -> None:
         """Show readers the first `count` events."""

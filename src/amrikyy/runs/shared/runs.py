@@ -94,7 +94,9 @@ class SharedRuns:
 
     def begin(self, execution_id: str, lease: Lease | None, *, streams: bool, allowance: Allowance | None) -> Execution:
         """A new execution, whose events are shown once they are stored, or at once while Redis is away."""
-        execution = LoggedExecution(self._log, execution_id, streams=streams, allowance=allowance)
+        execution = LoggedExecution(
+            streams=streams, allowance=allowance, run_log=self._log, id=execution_id, is_told=streams
+        )
         self.lead(execution, lease)
         return execution
 

@@ -19,8 +19,9 @@ def _one_line(value: Any) -> Any:
     """Remove control characters and line breaks: a topic becomes a heading, and PostgreSQL stores no NUL."""
     if not isinstance(value, str):
         return value
-    if not value.isprintable():  # nearly all values are
-        value = "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
+    if value.isprintable():  # as nearly all values are, and then all white space is spaces
+        return value.strip() if "  " not in value else " ".join(value.split())
+    value = "".join(char for char in value if char.isspace() or unicodedata.category(char) != "Cc")
     return " ".join(value.split())
 
 

@@ -58,7 +58,10 @@ def plain(text: str) -> str:
         text = _LINK.sub(r"\1", text)
     if "_" in text:  # one within a word is part of it
         text = _UNDERLINES.sub("", text)
-    text = text.replace("~~", "").replace("*", "").replace("`", "")
+    if "*" in text or "`" in text or "~~" in text:
+        text = text.replace("~~", "").replace("*", "").replace("`", "")
+    if text.isprintable() and "  " not in text:  # then all its white space is single spaces (`str.isprintable`)
+        return text.strip()
     return " ".join(text.split())
 
 
