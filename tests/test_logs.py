@@ -4,12 +4,17 @@ import errno
 import io
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import structlog
 
+from amrikyy.runs.events import Event
+from amrikyy.runs.run import Run
 from amrikyy.telemetry import logs
 from amrikyy.telemetry.logs import FLUSH_AT, AccessLog, configure_logs
+from amrikyy.web.endpoint import Call
+from amrikyy.web.exchange import Exchange
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -94,3 +99,15 @@ async def test_a_full_disk_under_the_access_log_breaks_no_request() -> None:
     access_log.write({"number": "later"})
     access_log.flush()
     assert output.getvalue() == '{"number":"later"}\n'
+
+
+def test_what_a_log_shows_of_a_request_and_a_run_is_no_credential_and_no_prompt() -> None:
+    nothing: Any = None
+    headers = [(b"x-api-key", b"api_hidden")]
+    exchange = Exchange(nothing, dict(headers), "req_1")
+    call = Call({"headers": headers}, nothing, nothing, {}, exchange, nothing, nothing, body={"topic": "hidden"})
+    run = Run(owner="user:ana", agent="content", operation="generateBlogPost", request=b"hidden", deadline_s=1)
+    run.execution.append(Event("token", "hidden"))
+    for each in (exchange, call, run, run.execution):
+        assert type(each).__name__ in repr(each)
+        assert "hidden" not in repr(each)

@@ -102,6 +102,8 @@ class Execution(msgspec.Struct, eq=False):
     _give_up: Callable[[], None] | None = None
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
+    __repr__ = object.__repr__  # the events are what the model writes for the caller
+
     def follow(self, run: "Run") -> None:
         """Give a run the events and the outcome of this execution."""
         self.runs.append(run)

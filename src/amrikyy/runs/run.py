@@ -95,6 +95,8 @@ class Run(msgspec.Struct, eq=False):
     _left_after: int | None = None
     _leaving: asyncio.TimerHandle | None = None
 
+    __repr__ = object.__repr__  # the request is the caller's own
+
     def __post_init__(self) -> None:
         self.execution.follow(self)
 

@@ -59,6 +59,8 @@ class Call(msgspec.Struct, eq=False):
     claim: Claim | None = None
     starts_nothing: bool = False
 
+    __repr__ = object.__repr__  # the scope has the caller's credential
+
     @property
     def address(self) -> str | None:
         """The client's address, as reported by trusted proxies."""

@@ -73,6 +73,8 @@ class Exchange(msgspec.Struct, eq=False):
     timings: list[tuple[str, float]] = field(default_factory=list)
     extra_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
+    __repr__ = object.__repr__  # the headers have the caller's credential
+
     @property
     def elapsed_ms(self) -> float:
         """Milliseconds since the request arrived."""
