@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from amrikyy.db.tables import runs
 from amrikyy.errors import Unavailable
+from amrikyy.runs import store
 from amrikyy.web import stream
 from tests.model_server import Behaviour, ModelServer
 from tests.redis_server import redis_server
@@ -100,6 +101,25 @@ async def test_a_run_that_left_what_it_shared_has_ended_elsewhere_as_it_did_here
     assert len(models.posts) == 1
     assert (here[-1].event, here[-1].data["code"]) == ("error", "run_cancelled")
     assert [(event.id, event.event) for event in there] == [(event.id, event.event) for event in here]
+
+
+async def test_a_key_is_free_again_once_the_process_has_died_that_could_not_record_its_run(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ENDS_WITHIN_S", 0.2)
+    key = {"idempotency-key": "k"}
+    async with two_servers(models, make_settings, redis_url) as (one, two):
+        monkeypatch.setattr(one.runtime.records, "note", lambda run: None)  # as if it died in the next moment
+        first = await one.ask("POST", PATH, BLOG, headers=key)
+        while_it_lives = await two.ask("POST", PATH, BLOG, headers=key)
+        assert (while_it_lives.status, while_it_lives.json["code"]) == (503, "database_unavailable")
+        shared = one.runtime.shared_runs
+        assert shared is not None
+        await shared._presence.close()  # a process that was killed has no heartbeat, either
+        again = await two.ask("POST", PATH, BLOG, headers=key)
+        assert again.status == 200
+        assert again.json["runId"] != first.json["runId"]
+        assert (await two.ask("POST", PATH, BLOG, headers=key)).json["runId"] == again.json["runId"]
 
 
 async def test_a_server_that_stops_sends_readers_of_a_run_elsewhere_on_and_nothing_is_lost(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -162,8 +162,13 @@ class RunRecords:
             raise NotFound("There is no such run, or it is not yours.", code="run_not_found")
         return self._record(rows[0])
 
-    async def has_end(self, run_id: str) -> bool:
+    async def has_end(self, run_id: str, is_orphaned: Callable[[str], Awaitable[bool]] | None) -> bool:
         """Wait until the end of another process' run is in the database, which takes a moment.
+
+        Args:
+            run_id: the run.
+            is_orphaned: asked whether that process has died, if the end is not there in time. One that died within a
+                moment of the run's beginning has left no record by which it could be told. None if nobody knows.
 
         Returns:
             False if that process died before it recorded the end.
@@ -178,12 +183,15 @@ class RunRecords:
                 if record.ended:
                     return not record.lost
             if time.monotonic() >= until:
-                raise Unavailable(
-                    f"The end of the run {run_id} is not recorded yet. Ask for it later.",
-                    code="database_unavailable",
-                    retry_after_s=1,
-                )
+                break
             await asyncio.sleep(BATCH_AFTER_S)
+        if is_orphaned is not None and await is_orphaned(run_id):
+            return False
+        raise Unavailable(
+            f"The end of the run {run_id} is not recorded yet. Ask for it later.",
+            code="database_unavailable",
+            retry_after_s=1,
+        )
 
     async def page(
         self,

@@ -227,7 +227,8 @@ async def _run_of(call: Call, run_id: str) -> Run | None:
         return run
     if runtime.shared_runs is not None and (run := await runtime.shared_runs.find(run_id)):
         # The outcome for a key must be in the database; this one is in Redis, and its process may have died since.
-        return run if not run.ended_elsewhere or await runtime.records.has_end(run.id) else None
+        recorded = not run.ended_elsewhere or await runtime.records.has_end(run.id, runtime.shared_runs.is_orphaned)
+        return run if recorded else None
     record = await runtime.records.get(run_id, owner=None)
     return restore(record) if record.ended else follow(runtime.records, record)
 

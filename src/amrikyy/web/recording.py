@@ -89,10 +89,11 @@ def end_recorder(call: Call, run: Run, wishes: Wishes) -> Callable[[], Awaitable
 
 
 async def _recorded(call: Call, run: Run) -> None:
+    records, shared = call.runtime.records, call.runtime.shared_runs
     if not run.ended_elsewhere:
         run.finish()  # which may not have happened yet
-        await call.runtime.records.flush()
-    elif not await call.runtime.records.has_end(run.id):
+        await records.flush()
+    elif not await records.has_end(run.id, shared.is_orphaned if shared is not None else None):
         raise Unavailable("The process that ran it died before.", code="run_elsewhere", retry_after_s=1)
 
 

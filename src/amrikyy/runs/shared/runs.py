@@ -173,6 +173,14 @@ class SharedRuns:
             return False
         return True
 
+    async def is_orphaned(self, run_id: str) -> bool:
+        """Whether the process that ran it has died. False if that cannot be known, because Redis is away."""
+        try:
+            note = await self._note(run_id)
+            return note is not None and not await self._link.send("EXISTS", self._keys.process(note.process))
+        except RedisUnavailable:
+            return False
+
     async def find(self, run_id: str) -> Run | None:
         """A copy of another process' run, with the events stored so far, that follows the run once it is read.
 
