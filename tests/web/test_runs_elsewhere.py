@@ -12,6 +12,7 @@ from sqlalchemy import update
 from amrikyy.db.tables import runs
 from amrikyy.errors import Unavailable
 from amrikyy.runs import store
+from amrikyy.runs.shared import runs as shared_runs
 from amrikyy.web import stream
 from tests.model_server import Behaviour, ModelServer
 from tests.redis_server import redis_server
@@ -101,6 +102,28 @@ async def test_a_run_that_left_what_it_shared_has_ended_elsewhere_as_it_did_here
     assert len(models.posts) == 1
     assert (here[-1].event, here[-1].data["code"]) == ("error", "run_cancelled")
     assert [(event.id, event.event) for event in there] == [(event.id, event.event) for event in here]
+
+
+async def test_who_has_seen_more_than_a_killed_process_could_store_is_told_that_the_run_is_lost(
+    models: ModelServer, make_settings: MakeSettings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "CAUGHT_UP_WITHIN_S", 0.5)
+    monkeypatch.setattr(shared_runs, "SETTLES_WITHIN_S", 0.0)
+    models.script.append(Behaviour(pieces=["# A title\n\n", "word"], hang_after=2))
+    async with (
+        two_servers(models, make_settings, redis_url) as (one, two),
+        one.open("/api/stream/blog", BLOG) as events,
+    ):
+        run_id = (await anext(events)).data["runId"]
+        await anext(events)
+        beyond = {"last-event-id": f"{run_id}:20"}
+        while_it_lives = await two.ask("GET", f"/api/stream/{run_id}", headers=beyond)
+        assert (while_it_lives.status, while_it_lives.json["code"]) == (409, "no_such_event")
+        shared = one.runtime.shared_runs
+        assert shared is not None
+        await shared._presence.close()  # a process that was killed has no heartbeat, either
+        lost = await two.stream(f"/api/stream/{run_id}", None, last_event_id=f"{run_id}:20")
+    assert [(event.number, event.event, event.data["code"]) for event in lost] == [(21, "error", "run_lost")]
 
 
 async def test_a_key_is_free_again_once_the_process_has_died_that_could_not_record_its_run(

@@ -53,7 +53,7 @@ RECORDED_WITHIN = timedelta(seconds=5)
 """By then a run that another process has started is in the database, normally within some 100 ms."""
 
 CAUGHT_UP_WITHIN_S = 5.0
-"""By then a process that has died is known to be dead (`runs.shared.presence.ALIVE_S`); a live one has written."""
+"""By then a process that has died has no heartbeat (`runs.shared.presence.ALIVE_S`); a live one has written."""
 
 ATTEMPTS = 4
 ATTEMPT_AFTER_S = 0.15
@@ -248,17 +248,23 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
     Raises:
         Unavailable: neither is known in time, and Redis was away until just now; or this process stops.
     """
+    shared, is_orphaned = call.runtime.shared_runs, False
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
                 while not run.ended and run.event_count < after:
                     await run.execution.changed()
+        if not run.ended and run.event_count < after and shared is not None and shared.is_settled:
+            # Those who follow its run give a process as long again, in case that it has to reconnect.
+            is_orphaned = await shared.is_orphaned(run.id)
     finally:
         if run.event_count < after:  # it will not be read
             run.cancel("It does not have the event after which its reader wants to go on.")
-    shared = call.runtime.shared_runs
-    if not run.ended and run.event_count < after and shared is not None and not shared.is_settled:
-        raise _out_of_reach()
+    if not run.ended and run.event_count < after and shared is not None:
+        if not shared.is_settled:
+            raise _out_of_reach()
+        if is_orphaned:
+            return Event("failed", RunLost("The process that ran this died before the run had ended. Start it again."))
     error = run.outcome.error if run.outcome is not None else None
     if isinstance(error, HandedOver):
         raise error
