@@ -199,7 +199,7 @@ class Execution(msgspec.Struct, eq=False):
 
     def changed(self) -> asyncio.Future[None]:
         """A future that is done at the next change."""
-        future = (self._loop or self.loop).create_future()
+        future = self.loop.create_future()
         self._waiting.append(future)
         return future
 

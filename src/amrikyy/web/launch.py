@@ -120,15 +120,13 @@ async def launch(
     """
 
     if wishes.key is None:
-        asked = call.body if request is None else request()
-        run = await _start(call, operation, asked, wishes, streams=streams)
+        run = await _start(call, operation, wishes, streams=streams, request=request)
     else:
 
         async def start(run_id: str) -> Run:
             if call.claim is not None:  # it looked like a repetition, but is a new run
                 await charge(call, call.runtime.limits.table.operation(counted_caller(call), operation.key))
-            asked = call.body if request is None else request()
-            return await _start(call, operation, asked, wishes, streams=streams, run_id=run_id)
+            return await _start(call, operation, wishes, streams=streams, request=request, run_id=run_id)
 
         run = await once(call, wishes.key, call.claim, new_id=new_run_id, find=partial(_find, call), start=start)
     headers = call.exchange.extra_headers
@@ -157,20 +155,21 @@ def look_ahead(operation: Operation[Any, Any], *, streams: bool) -> Callable[[Ca
 async def _start(
     call: Call,
     operation: Operation[Any, Any],
-    request: Request,
     wishes: Wishes,
     *,
     streams: bool,
+    request: Callable[[], Request] | None,
     run_id: str | None = None,
 ) -> Run:
+    asked = call.body if request is None else request()
     principal = call.principal
-    allowance = call.runtime.budgets.allowance(principal.id, principal.role)
+    allowance = allowance_of(call)
     call.exchange.traced = call.exchange.span is not None
     ahead, call.ahead = call.ahead, None
     began = time.perf_counter()
     run = await call.runtime.runner.start(
         operation,
-        request,
+        asked,
         owner=principal.id,
         streams=streams or wishes.detached,
         detached=wishes.detached,

@@ -15,6 +15,7 @@ from amrikyy.auth import Act
 from amrikyy.auth.roles import Permission
 from amrikyy.errors import Conflict, Gone, HandedOver, NotFound, RunLost, Unavailable, ValidationFailed, error_of
 from amrikyy.runs.events import Event
+from amrikyy.runs.lost import ERROR as LOST
 from amrikyy.runs.record import RunRecord
 from amrikyy.runs.restore import restore
 from amrikyy.runs.run import Run, began_at
@@ -264,7 +265,7 @@ async def _caught_up(call: Call, run: Run, after: int) -> Event | None:
         if not shared.is_settled:
             raise _out_of_reach()
         if is_orphaned:
-            return Event("failed", RunLost("The process that ran this died before the run had ended. Start it again."))
+            return Event("failed", error_of(LOST))
     error = run.outcome.error if run.outcome is not None else None
     if isinstance(error, HandedOver):
         raise error
